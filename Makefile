@@ -1,0 +1,45 @@
+# Everything a fresh machine needs is Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types bench clean
+
+help:
+	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
+	@echo "make test   set up, then pass the tests"
+	@echo "make lint   ruff: lint and format check;  make types: mypy"
+	@echo "make bench  the benchmarks: one table, saved as JSON"
+	@echo "make clean  remove what these made"
+
+# One stamp per set of packages: pip runs again only when pyproject.toml changes.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("eventflock needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run
+	$(BIN)/eventflock demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) demo benchmarks/data .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,294 @@
+"""Time whole `eventflock` processes against the bare script, and check that the bins agree.
+
+Run it with `make bench`; see README.md in this folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).resolve().parent
+ANALYSIS = HERE.parent / "examples" / "jets.py"
+CLUSTER = 100_000
+MILLION = 1_000_000
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command of eventflock, and what it should not exceed.
+
+    `limit` is a ratio to the bare script where there is one to compare with, else seconds.
+    """
+
+    name: str
+    workers: int
+    limit: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases on the same files; they and the bare script take turns."""
+
+    files: tuple[Path, ...]
+    cases: tuple[Case, ...]
+
+
+@dataclass
+class Times:
+    """Seconds of each repetition; `bare` and `ours` at the same place ran after one another."""
+
+    case: Case
+    bare: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float | None:
+        """Ratio of the medians, None without a bare script."""
+        if not self.bare:
+            return None
+        return statistics.median(self.ours) / statistics.median(self.bare)
+
+    @property
+    def pairwise(self) -> float | None:
+        """Median of the ratios of neighbours: a drift of the machine's speed cancels."""
+        if not self.bare:
+            return None
+        return statistics.median(
+            ours / bare for ours, bare in zip(self.ours, self.bare, strict=True)
+        )
+
+    @property
+    def met(self) -> bool:
+        """Whether the ratio, or without one the median, is within the limit."""
+        figure = self.ratio if self.ratio is not None else statistics.median(self.ours)
+        return figure <= self.case.limit
+
+
+def main() -> None:
+    options = parse()
+    if not options.command.exists():
+        sys.exit(f"There is no {options.command}: install eventflock, or use 'make bench'.")
+    events = 50_000 if options.quick else 5 * MILLION
+    small = 20_000 if options.quick else MILLION // 2
+    names = [(HERE / "data" / f"jets-{events}-{seed}.root", events, seed) for seed in range(4)]
+    names.append((HERE / "data" / f"jets-{small}-9.root", small, 9))
+    write_files(names)
+    large = tuple(path for path, _, _ in names[:4])
+    total = f"{4 * events:,} events, 4 files"
+    groups = [
+        Group(large, (Case(f"{total}, 1 worker", 1, 1.15), Case(f"{total}, 2 workers", 2, 0.65))),
+        Group((names[4][0],), (Case(f"{small:,} events, 1 file, 1 worker", 1, 1.5),)),
+    ]
+    results = [times for group in groups for times in measure(group, options)]
+    results.append(measure_help(options))
+    show(results)
+    save(results, options)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few events, once: a smoke test")
+    parser.add_argument("--repeat", type=int, help="how often (default 5, with --quick 1)")
+    parser.add_argument(
+        "--command",
+        type=Path,
+        default=Path(sys.executable).parent / "eventflock",
+        help="the eventflock to time (default: the one beside this Python)",
+    )
+    options = parser.parse_args()
+    options.repeat = options.repeat or (1 if options.quick else 5)
+    return options
+
+
+# --- Files --------------------------------------------------------------------------------
+
+
+def write_files(names: list[tuple[Path, int, int]]) -> None:
+    """Write the files that are not there yet, or not complete."""
+    from eventflock.sample import write_sample
+
+    missing = [name for name in names if not is_complete(name[0], name[1])]
+    if not missing:
+        return
+    console.print(f"Writing {len(missing)} files to {HERE / 'data'}, this once ...")
+    with ProcessPoolExecutor() as pool:
+        written = [
+            pool.submit(write_sample, path, events, seed=seed, cluster=CLUSTER)
+            for path, events, seed in missing
+        ]
+        for one in written:
+            one.result()
+
+
+def is_complete(path: Path, events: int) -> bool:
+    from eventflock.errors import InputError
+    from eventflock.inspecting import inspect_file
+
+    try:
+        trees = inspect_file(str(path)).trees
+    except InputError:
+        return False
+    clusters = (*range(0, events, CLUSTER), events)
+    return [tree.clusters for tree in trees] == [clusters]
+
+
+def warm(files: tuple[Path, ...]) -> None:
+    """Bring the files into the page cache, so that no process is the one to pay for the disk."""
+    for path in files:
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+
+
+# --- Timing -------------------------------------------------------------------------------
+
+
+def seconds(command: list[str]) -> float:
+    """Time one whole process; a failed one ends the benchmark with what it printed."""
+    environment = dict(os.environ)
+    # both sides may keep their byte-code, as they do for a user
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    elapsed = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\nexited with {done.returncode}\n{done.stdout}{done.stderr}")
+    return elapsed
+
+
+def measure(group: Group, options: argparse.Namespace) -> list[Times]:
+    warm(group.files)
+    results = [Times(case) for case in group.cases]
+    for number, last in rounds(options.repeat):
+        console.print(f"{group.cases[0].name.rpartition(',')[0]}: {last}", style="dim")
+        with tempfile.TemporaryDirectory(prefix="eventflock-bench-") as folder:
+            once(group, Path(folder), options.command, results, count=number > 0)
+    return results
+
+
+def rounds(repeat: int) -> Iterator[tuple[int, str]]:
+    """Count the repetitions from 1; number 0 is not to be counted, it fills all caches."""
+    yield 0, "warming up"
+    for number in range(1, repeat + 1):
+        yield number, f"{number} of {repeat}"
+
+
+def once(group: Group, folder: Path, command: Path, results: list[Times], *, count: bool) -> None:
+    """Run the bare script and each case after it, and compare all bins."""
+    files = [str(path) for path in group.files]
+    counts = folder / "counts.npy"
+    bare = seconds([sys.executable, str(HERE / "bare.py"), str(counts), *files])
+    for times in results:
+        out = folder / f"run-{times.case.workers}"
+        workers = ["--workers", str(times.case.workers)]
+        ours = seconds(
+            [str(command), "run", str(ANALYSIS), *files, "--no-plot", *workers, "--out", str(out)]
+        )
+        check_bins(counts, out)
+        if count:
+            times.bare.append(bare)
+            times.ours.append(ours)
+
+
+def check_bins(counts: Path, run: Path) -> None:
+    import numpy as np
+
+    import eventflock
+
+    expected = np.load(counts)
+    found = eventflock.load(run)["E"].view(flow=True)
+    if not np.array_equal(found, expected):
+        sys.exit(
+            f"WRONG RESULT in {run}: eventflock filled {found.sum():,} of {expected.sum():,}, "
+            f"{np.count_nonzero(found != expected)} of {expected.size} bins differ."
+        )
+
+
+def measure_help(options: argparse.Namespace) -> Times:
+    times = Times(Case("eventflock --help", 0, 0.3))
+    for number, _ in rounds(options.repeat):
+        took = seconds([str(options.command), "--help"])
+        if number:
+            times.ours.append(took)
+    return times
+
+
+# --- Showing and saving -------------------------------------------------------------------
+
+
+def show(results: list[Times]) -> None:
+    table = Table(caption="Seconds of whole processes: median, and smallest to largest.")
+    table.add_column("case", no_wrap=True)
+    for column in ("bare script", "eventflock", "ratio", "pairwise", "target"):
+        table.add_column(column, justify="right")
+    for times in results:
+        verdict = "[green]met[/]" if times.met else "[red]not met[/]"
+        unit = " s" if times.ratio is None else ""
+        table.add_row(
+            times.case.name.replace(", ", "\n", 1),
+            spread(times.bare),
+            spread(times.ours),
+            "" if times.ratio is None else f"{times.ratio:.2f}",
+            "" if times.pairwise is None else f"{times.pairwise:.2f}",
+            f"<= {times.case.limit}{unit}\n{verdict}",
+        )
+    console.print(table)
+
+
+def spread(times: list[float]) -> str:
+    if not times:
+        return ""
+    return f"{statistics.median(times):.2f}\n[dim]{min(times):.2f}-{max(times):.2f}[/]"
+
+
+def save(results: list[Times], options: argparse.Namespace) -> None:
+    from eventflock.files import atomic_write
+
+    report: dict[str, Any] = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "quick": options.quick,
+        "repeat": options.repeat,
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("uproot", "awkward", "boost-histogram")},
+        "cases": [
+            {
+                "case": times.case.name,
+                "bare_seconds": times.bare,
+                "eventflock_seconds": times.ours,
+                "ratio_of_medians": times.ratio,
+                "median_of_pairwise_ratios": times.pairwise,
+                "target": times.case.limit,
+                "met": times.met,
+            }
+            for times in results
+        ],
+    }
+    path = HERE / "results" / "speed.json"
+    path.parent.mkdir(exist_ok=True)
+    atomic_write(path, json.dumps(report, indent=2).encode() + b"\n")
+    console.print(f"Saved to {path}")
+
+
+if __name__ == "__main__":
+    main()

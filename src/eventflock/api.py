@@ -1,0 +1,103 @@
+"""What a notebook or a script calls: the same run as on the command line, with exceptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eventflock.analysis import Analysis
+from eventflock.errors import UsageError
+from eventflock.observe import Observer
+from eventflock.outcome import Outcome
+from eventflock.results.result import Result, load
+from eventflock.run import Options, execute
+from eventflock.run import resume as resume_run
+
+__all__ = ["resume", "run"]
+
+
+def run(
+    analysis: Analysis | str | Path,
+    files: str | Path | Sequence[str | Path],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> Result:
+    """Run an analysis over all events of the files.
+
+    Parameters
+    ----------
+    analysis
+        A function marked with `analysis`, or its name as on the command line.
+    files
+        One or more of what the command line takes: paths, globs, folders, URLs, `@list.txt`,
+        `NAME=path`, `fileset.json`.
+    parameters
+        Keyword-only arguments of the analysis.
+    observer
+        Hears how it goes on.
+    **options
+        As on the command line, see `eventflock.run.Options`: `pool`, `workers`, `jobs`,
+        `events_per_job`, `entries`, `chunk`, `tree`, `dataset`, `out`.
+
+    Returns
+    -------
+    Result
+        Complete. It is in the run folder as well.
+
+    Raises
+    ------
+    EventflockError
+        Of the class that says what went wrong. What was done is kept in the run folder; a
+        partial result can be opened from there with `load`.
+    """
+    if os.environ.get("EVENTFLOCK_WORKER"):
+        raise UsageError(
+            "run() was called while a worker imported the analysis.",
+            remedy="Put the call under: if __name__ == '__main__':",
+        )
+    names = [files] if isinstance(files, str | Path) else list(files)
+    if isinstance(options.get("out"), str):
+        options["out"] = Path(options["out"])
+    try:
+        chosen = Options(parameters=parameters or {}, **options)
+    except TypeError as error:
+        raise UsageError(f"run() cannot be called like this: {error}.") from None
+    target = str(analysis) if isinstance(analysis, Path) else analysis
+    outcome = execute(target, [str(one) for one in names], chosen, observer or Observer())
+    return _result(outcome)
+
+
+def resume(
+    path: str | Path,
+    *,
+    pool: str = "local",
+    workers: int | None = None,
+    observer: Observer | None = None,
+) -> Result:
+    """Go on with a run: do the jobs that have no verified result, and merge.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    pool, workers, observer
+        See `run`.
+
+    Raises
+    ------
+    EventflockError
+        See `run`.
+    """
+    options = Options(pool=pool, workers=workers)
+    return _result(resume_run(Path(path), options, observer or Observer()))
+
+
+def _result(outcome: Outcome) -> Result:
+    error = outcome.error()
+    if error is not None:
+        raise error
+    return load(outcome.run.path)

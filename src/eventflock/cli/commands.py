@@ -1,0 +1,182 @@
+"""What the commands do: call the library, and print what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from eventflock.cli.progress import choose_observer
+from eventflock.errors import UsageError
+from eventflock.outcome import Outcome
+from eventflock.run import Options, execute, merge_run, plot_run
+from eventflock.run import resume as resume_run
+from eventflock.status import Status, status_of
+
+__all__ = ["Show", "demo", "inspect", "merge", "plot", "read_parameters", "resume", "run", "status"]
+
+
+class Show(msgspec.Struct, frozen=True):
+    """How to show what comes out."""
+
+    as_json: bool
+    quiet: bool
+    plots: bool
+    log: bool
+
+
+def _print_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def read_parameters(given: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=VALUE`; a name that is given twice has the last value."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {text!r} is not NAME=VALUE.", remedy="As in --param scale=1")
+        found[name.strip()] = value
+    return found
+
+
+def run(analysis: str, files: Sequence[str], options: Options, show: Show) -> None:
+    """Run an analysis."""
+    observer = choose_observer(quiet=show.quiet or show.as_json)
+    _finish(execute(analysis, files, options, observer), show)
+
+
+def resume(path: Path, options: Options, show: Show) -> None:
+    """Go on with a run."""
+    observer = choose_observer(quiet=show.quiet or show.as_json)
+    _finish(resume_run(path, options, observer), show)
+
+
+def merge(path: Path, show: Show) -> None:
+    """Merge again."""
+    _finish(merge_run(path), show)
+
+
+def _finish(outcome: Outcome, show: Show) -> None:
+    """Plot and report what there is, and then raise if something is missing."""
+    plots: list[Path] = []
+    if show.plots and outcome.manifest is not None:
+        plots = plot_run(outcome.run.path, log=show.log)
+    error = outcome.error()
+    if show.as_json:
+        _print_json(_summary(outcome, plots))
+    elif outcome.manifest is not None:
+        _print_summary(outcome, plots)
+    if error is not None:
+        raise error
+
+
+def _summary(outcome: Outcome, plots: Sequence[Path]) -> dict[str, Any]:
+    manifest, error = outcome.manifest, outcome.error()
+    return {
+        "run": str(outcome.run.path),
+        "complete": outcome.complete,
+        "jobs": len(outcome.plan.jobs),
+        "jobs_missing": [state.job for state in outcome.absent],
+        "events": manifest.counters.events if manifest else 0,
+        "events_planned": outcome.plan.entries,
+        "result": str(outcome.run.merged) if manifest else None,
+        "missing": manifest.missing if manifest else [],
+        "counters": manifest.counters if manifest else None,
+        "plots": [str(one) for one in plots],
+        "error": {"kind": error.kind, "message": error.message, "remedy": error.remedy}
+        if error
+        else None,
+    }
+
+
+def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
+    manifest = outcome.manifest
+    if manifest is None:
+        return
+    events, planned = manifest.counters.events, outcome.plan.entries
+    if outcome.complete:
+        print(f"complete  {events:,} events, each exactly once, in {len(outcome.plan.jobs):,} jobs")
+    else:
+        print(f"PARTIAL   {events:,} of {planned:,} events")
+    print(f"result    {outcome.run.merged}")
+    for one in plots:
+        print(f"plot      {one}")
+
+
+def status(path: Path, as_json: bool) -> None:
+    """Say where a run stands."""
+    found = status_of(path)
+    if as_json:
+        _print_json(found)
+        return
+    _print_status(found)
+
+
+def _print_status(found: Status) -> None:
+    done, share = found.events, 100 * found.events / max(found.events_planned, 1)
+    state = "running" if found.busy else ("complete" if found.complete else "not running")
+    print(f"run       {found.run}: {state}")
+    print(f"analysis  {found.analysis}, made {found.created}")
+    counts = ", ".join(f"{number:,} {name}" for name, number in found.jobs.items() if number)
+    print(f"jobs      {sum(found.jobs.values()):,}: {counts}")
+    print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
+    for problem in found.problems[:5]:
+        where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
+        print(f"problem   {problem.jobs:,} jobs: {problem.message}{where}")
+    print(f"result    {found.result or 'not merged yet'}{found.label and ' ' + found.label}")
+    if not found.complete and not found.busy:
+        print(f"go on     eventflock resume {found.run}")
+
+
+def plot(path: Path, *, log: bool, formats: Sequence[str], out: Path | None, as_json: bool) -> None:
+    """Draw every histogram."""
+    plots = plot_run(path, log=log, formats=[one.strip() for one in formats], out=out)
+    if as_json:
+        _print_json({"plots": [str(one) for one in plots]})
+        return
+    for one in plots:
+        print(one)
+    if not plots:
+        print("There is no histogram of one or two dimensions in this result.")
+
+
+def inspect(file: str, as_json: bool) -> None:
+    """Show what is in a ROOT file."""
+    from eventflock.inspecting import inspect_file, render_report
+
+    report = inspect_file(file)
+    if as_json:
+        _print_json(report)
+        return
+    from rich.console import Console
+
+    render_report(report, Console())
+
+
+def demo(out: Path, workers: int | None) -> None:
+    """Run the tutorial's analysis on a sample file."""
+    from eventflock.demo import EVENTS, EVENTS_PER_JOB, prepare
+
+    analysis, sample = prepare(out)
+    print(f"sample    {sample} ({EVENTS:,} events)")
+    print(f"analysis  {analysis}")
+    options = Options(workers=workers, events_per_job=EVENTS_PER_JOB, out=out / "run")
+    outcome = execute(str(analysis), [str(sample)], options, choose_observer(quiet=False))
+    _finish(outcome, Show(as_json=False, quiet=False, plots=True, log=False))
+    print(
+        f"\nThe same by hand:\n  eventflock run {analysis} {sample} --events-per-job {EVENTS_PER_JOB}"
+    )
+
+
+def interrupted(path: Path) -> None:
+    """Say what an interruption left."""
+    found = status_of(path)
+    typer.echo(
+        f"\nStopped: {found.jobs['done']:,} of {sum(found.jobs.values()):,} jobs are done and "
+        f"kept. Go on with: eventflock resume {path}",
+        err=True,
+    )

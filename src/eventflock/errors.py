@@ -1,0 +1,136 @@
+"""The error tree: what went wrong in one sentence, what to do about it, and the exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar, Protocol
+
+__all__ = [
+    "AnalysisError",
+    "EventflockError",
+    "IncompleteError",
+    "InputError",
+    "PoolError",
+    "ResultError",
+    "UsageError",
+    "error_from",
+    "nearest",
+]
+
+
+class EventflockError(Exception):
+    """Anything that eventflock reports on purpose.
+
+    Parameters
+    ----------
+    message
+        One sentence with the offending value and what was expected.
+    remedy
+        What the user can do about it.
+    traceback
+        The user's own traceback, where user code raised.
+
+    Attributes
+    ----------
+    kind
+        A short name that travels in result files; `error_from` turns it back.
+    exit_code
+        What the command line exits with.
+    """
+
+    kind: ClassVar[str] = "bug"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class UsageError(EventflockError):
+    """The call itself is wrong: an option, a parameter, a name of an analysis."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+class InputError(EventflockError):
+    """A file, a tree or a branch is not what the call needs."""
+
+    kind = "input"
+    exit_code = 3
+
+
+class ResultError(EventflockError):
+    """A result file or a run folder cannot be read, or results do not fit together."""
+
+    kind = "result"
+    exit_code = 3
+
+
+class PoolError(EventflockError):
+    """A worker process ended without a result, or the pool cannot be used."""
+
+    kind = "pool"
+    exit_code = 5
+
+
+class AnalysisError(EventflockError):
+    """The analysis raised, or returned what cannot be merged."""
+
+    kind = "analysis"
+    exit_code = 6
+
+
+class IncompleteError(EventflockError):
+    """The run ended, but some of the planned ranges are missing or doubled."""
+
+    kind = "incomplete"
+    exit_code = 7
+
+
+_BY_KIND: dict[str, type[EventflockError]] = {
+    cls.kind: cls
+    for cls in (
+        EventflockError,
+        UsageError,
+        InputError,
+        ResultError,
+        PoolError,
+        AnalysisError,
+        IncompleteError,
+    )
+}
+
+
+class _Described(Protocol):
+    """What an error is when it travels: `model.Failure`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+    @property
+    def traceback(self) -> str: ...
+
+
+def error_from(failure: _Described) -> EventflockError:
+    """Give the error that came back from another process, by its `kind`."""
+    kind = _BY_KIND.get(failure.kind, EventflockError)
+    return kind(failure.message, remedy=failure.remedy, traceback=failure.traceback)
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Give the names most like `name`, as the end of an error message (empty if none is)."""
+    pool = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), pool, n=count, cutoff=0.6)
+    if not close:  # a part of a longer name is what people forget most
+        close = [one for one in pool if name and name.lower() in one][:count]
+    return f"did you mean {' or '.join(repr(pool[one]) for one in close)}?" if close else ""

@@ -1,0 +1,41 @@
+"""Writing files so that a reader sees the old one or the new one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["atomic_path", "atomic_write", "remove_leftovers"]
+
+_MARK = ".tmp-"
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what is there at the end replaces `path`.
+
+    The file is flushed to the disk first. On an exception it is removed and `path` is as before.
+    """
+    temporary = path.with_name(f".{path.name}{_MARK}{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write `data` as the whole content of `path`, at once."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while writing have left in a folder."""
+    for one in folder.glob(f".*{_MARK}*"):
+        one.unlink(missing_ok=True)

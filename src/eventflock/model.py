@@ -1,0 +1,289 @@
+"""The frozen structs that everything else passes around. This module imports nothing of ours.
+
+They are msgspec structs, so that what is written to disk and what crosses a pipe has one
+definition and one check: an unknown field or a wrong type is an error when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import msgspec
+
+__all__ = [
+    "AnalysisRef",
+    "Assignment",
+    "Counters",
+    "Coverage",
+    "Dataset",
+    "Failure",
+    "FileEntry",
+    "Item",
+    "Job",
+    "Manifest",
+    "Plan",
+    "Range",
+    "digest",
+    "from_json",
+    "to_json",
+]
+
+T = TypeVar("T")
+
+FORMAT = 1
+"""Version of the plan and of the result file. It grows when an old reader would be misled."""
+
+
+class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the structs here: refuses fields it does not know."""
+
+
+class FileEntry(Frozen, frozen=True, omit_defaults=True):
+    """One file of a dataset, as it was when it was scanned.
+
+    Attributes
+    ----------
+    path
+        Absolute path or URL.
+    tree
+        Name of the TTree or RNTuple in it, directories included.
+    uuid
+        UUID that ROOT wrote into the file.
+    size
+        Size in bytes.
+    entries
+        Number of entries of the tree.
+    entry_bytes
+        Mean uncompressed bytes per entry over all branches, for choosing the chunk size.
+    clusters
+        Entry offsets at which all branches start a new basket, with 0 and `entries`.
+        Needed for planning only, so a plan does not keep them.
+    """
+
+    path: str
+    tree: str
+    uuid: str
+    size: int
+    entries: int
+    entry_bytes: float = 0.0
+    clusters: tuple[int, ...] = ()
+
+
+class Dataset(Frozen, frozen=True, omit_defaults=True):
+    """A named list of files with the same tree, and what the user says about it."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    metadata: dict[str, Any] = {}
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Entries `[start, stop)` of one file, and where they are cut into chunks.
+
+    Attributes
+    ----------
+    file
+        Index of the file in its dataset (in an `Assignment`: in the assignment's files).
+    start, stop
+        First entry, and the one after the last.
+    edges
+        The chunk edges strictly between `start` and `stop`.
+    """
+
+    file: int
+    start: int
+    stop: int
+    edges: tuple[int, ...] = ()
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Give the chunks as `(start, stop)`, in order."""
+        cuts = (self.start, *self.edges, self.stop)
+        return list(pairwise(cuts))
+
+
+class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The ranges, all of one dataset, that one worker process does."""
+
+    dataset: int
+    ranges: tuple[Range, ...]
+
+    @property
+    def entries(self) -> int:
+        """Number of entries in all ranges."""
+        return sum(one.stop - one.start for one in self.ranges)
+
+
+class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
+    """How a worker finds the analysis: the frozen code and the name in it.
+
+    Attributes
+    ----------
+    name
+        Name of the analysis in its module.
+    origin
+        What the user named: a path, or a module. Empty for one typed into a notebook.
+    file
+        File name of the frozen copy under `analysis/` in the run folder; empty for a module
+        that is installed.
+    sha256
+        Of the source, so that a result says which code made it.
+    search
+        Folders that were on the module search path because of this analysis.
+    """
+
+    name: str
+    origin: str = ""
+    file: str = ""
+    sha256: str = ""
+    search: tuple[str, ...] = ()
+
+
+class Plan(Frozen, frozen=True):
+    """All jobs of a run, frozen when the run is made."""
+
+    format: int
+    version: str
+    created: str
+    analysis: AnalysisRef
+    parameters: dict[str, Any]
+    datasets: tuple[Dataset, ...]
+    jobs: tuple[Job, ...]
+
+    @property
+    def entries(self) -> int:
+        """Number of entries in all jobs."""
+        return sum(job.entries for job in self.jobs)
+
+
+class Assignment(Frozen, frozen=True):
+    """One job with all that a worker needs for it, so that the plan need not travel."""
+
+    plan: str
+    job: int
+    dataset: str
+    metadata: dict[str, Any]
+    files: tuple[FileEntry, ...]
+    ranges: tuple[Range, ...]
+    analysis: AnalysisRef
+    parameters: dict[str, Any]
+
+
+class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Entries `[start, stop)` of one tree of one file that a result contains."""
+
+    dataset: str
+    uuid: str
+    tree: str
+    path: str
+    start: int
+    stop: int
+
+
+class Counters(Frozen, frozen=True):
+    """What a job, or a whole run, did. `bytes_read` are bytes requested from the files."""
+
+    events: int = 0
+    chunks: int = 0
+    bytes_read: int = 0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Largest resident set of the process, in bytes."""
+
+
+class Failure(Frozen, frozen=True, omit_defaults=True):
+    """Why a job has no result, in words, and where."""
+
+    kind: str
+    message: str
+    remedy: str = ""
+    traceback: str = ""
+    path: str = ""
+    start: int = 0
+    stop: int = 0
+
+
+class Item(Frozen, frozen=True, omit_defaults=True):
+    """One entry of a result.
+
+    Attributes
+    ----------
+    path
+        The dataset's name and then the keys of the (nested) mapping.
+    kind
+        `histogram`, `array`, `skim`, `int`, `float` or `complex`.
+    name
+        Base name of the payload in the ZIP, for the first three.
+    value
+        The number as text, for the others: JSON has no infinities and no exact big integers.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    name: str = ""
+    value: str = ""
+
+
+class Payload(Frozen, frozen=True):
+    """Size in bytes and SHA-256 of one member of the ZIP, uncompressed."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(Frozen, frozen=True):
+    """What a result file says of itself.
+
+    Attributes
+    ----------
+    status
+        `done` or `failed` for a job; `complete` or `partial` for a merged run.
+    plan
+        SHA-256 of the plan that it belongs to.
+    job
+        Number of the job; -1 for a merged run.
+    planned
+        Number of entries that the job or the run was to do.
+    """
+
+    format: int
+    status: str
+    plan: str
+    job: int
+    planned: int
+    analysis: AnalysisRef
+    parameters: dict[str, Any]
+    coverage: tuple[Coverage, ...] = ()
+    missing: tuple[Coverage, ...] = ()
+    counters: Counters = Counters()
+    branches: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    started: str = ""
+    software: dict[str, str] = {}
+    environment: str = ""
+    error: Failure | None = None
+    items: tuple[Item, ...] = ()
+    payloads: dict[str, Payload] = {}
+
+
+def to_json(value: Any) -> bytes:
+    """Encode any of these structs; the same value gives the same bytes."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def from_json(data: bytes, kind: type[T]) -> T:
+    """Decode and check one of these structs.
+
+    Raises
+    ------
+    msgspec.MsgspecError
+        Not JSON, or not this struct.
+    """
+    return msgspec.json.decode(data, type=kind)
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,55 @@
+"""The pool that is this process: for the debugger, and for repeating one chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from eventflock.errors import PoolError
+from eventflock.pools import OnProgress
+from eventflock.worker.messages import Progress, Reply, Request
+from eventflock.worker.service import Service
+
+__all__ = ["InlinePool", "open_pool"]
+
+
+class InlinePool:
+    """Answers requests one after the other, here."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self._service = Service()
+
+    def ask(
+        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        """Answer requests in their order."""
+        for index, request in enumerate(requests):
+            yield index, self._answer(index, request, on_progress)
+
+    def _answer(self, index: int, request: Request, on_progress: OnProgress | None) -> Reply:
+        answers: list[Reply] = []
+        events = 0
+
+        def send(reply: Reply) -> None:
+            nonlocal events
+            if isinstance(reply, Progress):
+                events += reply.events
+                if on_progress is not None:
+                    on_progress(index, events)
+            else:
+                answers.append(reply)
+
+        self._service.answer(request, send)
+        if not answers:
+            raise PoolError(f"The request {type(request).__name__} was not answered.")
+        return answers[0]
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self._service.close()
+
+
+def open_pool(workers: int | None) -> InlinePool:  # noqa: ARG001 -- one process is one worker
+    """Make the pool."""
+    return InlinePool()

@@ -1,0 +1,229 @@
+"""The pool of worker processes on this machine.
+
+Each worker is a fresh interpreter (nothing is forked from this process, which may have
+threads), started as soon as the pool is opened, so that it imports while the client plans.
+A worker that dies costs the request it had: it is asked again of a new one, a few times.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from eventflock.model import Failure
+from eventflock.pools import OnProgress
+from eventflock.pools.cores import usable_cores
+from eventflock.worker.messages import Failed, Progress, Reply, Request, Run
+
+__all__ = ["LocalPool", "open_pool"]
+
+ATTEMPTS = 3
+START_AT_ONCE = 8
+"""Workers started with the pool; more only when there is work for them."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+_decode = msgspec.json.Decoder(Reply).decode
+
+
+class _Task(msgspec.Struct):
+    """A request under way."""
+
+    index: int
+    request: Request
+    attempts: int = 0
+    events: int = 0
+
+
+class _Worker:
+    """One process and the two pipes to it."""
+
+    def __init__(self, scratch: Path, number: int) -> None:
+        requests_out, self.requests = os.pipe()
+        self.replies, replies_in = os.pipe()
+        self.printed = scratch / f"worker-{number}.log"
+        command = ["-u", "-P", "-m", "eventflock.worker", str(requests_out), str(replies_in)]
+        with self.printed.open("wb") as printed:
+            self.process = subprocess.Popen(
+                [sys.executable, *command, str(scratch)],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                pass_fds=(requests_out, replies_in),
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for the client, which then ends its workers
+            )
+        os.close(requests_out)
+        os.close(replies_in)
+        self.task: _Task | None = None
+        self._buffer = b""
+
+    def give(self, task: _Task) -> None:
+        """Send a request. If the process is gone, its silence will say so."""
+        self.task = task
+        data = memoryview(msgspec.json.encode(task.request) + b"\n")
+        try:
+            while data:
+                data = data[os.write(self.requests, data) :]
+        except BrokenPipeError:
+            pass
+
+    def read(self) -> list[Reply] | None:
+        """Give the messages that have come in; None if the process is gone."""
+        data = os.read(self.replies, 1 << 16)
+        if not data:
+            return None
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [_decode(line) for line in lines]
+
+    def end(self) -> int:
+        """Kill the process if it still runs, and give its exit status."""
+        self.process.kill()
+        status = self.process.wait()
+        os.close(self.requests)
+        os.close(self.replies)
+        return status
+
+    def last_words(self) -> str:
+        """Give the end of what it printed, where a crash in C code leaves its trace."""
+        task = self.task
+        named = task is not None and isinstance(task.request, Run) and task.request.log
+        log = Path(task.request.log) if named else self.printed  # type: ignore[union-attr]
+        try:
+            return log.read_bytes()[-2000:].decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+
+def _environment() -> dict[str, str]:
+    """One thread per worker, unless the user says otherwise: there is a worker per core."""
+    return {**dict.fromkeys(_THREADS, "1"), **os.environ, "EVENTFLOCK_WORKER": "1"}
+
+
+class LocalPool:
+    """Worker processes on this machine.
+
+    Parameters
+    ----------
+    workers
+        How many processes at the most.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._scratch = Path(tempfile.mkdtemp(prefix="eventflock-"))
+        self._selector = selectors.DefaultSelector()
+        self._crew: list[_Worker] = []
+        self._started = 0
+        for _ in range(min(workers, START_AT_ONCE)):
+            self._start()
+
+    def _start(self) -> _Worker:
+        worker = _Worker(self._scratch, self._started)
+        self._started += 1
+        self._crew.append(worker)
+        self._selector.register(worker.replies, selectors.EVENT_READ, worker)
+        return worker
+
+    def _end(self, worker: _Worker) -> int:
+        self._selector.unregister(worker.replies)
+        self._crew.remove(worker)
+        return worker.end()
+
+    def ask(
+        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        """Answer requests, in the order in which workers finish them."""
+        fresh = (_Task(index, request) for index, request in enumerate(requests))
+        again: deque[_Task] = deque()
+        try:
+            while True:
+                self._hand_out(fresh, again)
+                if not any(worker.task for worker in self._crew):
+                    return
+                for key, _ in self._selector.select():
+                    yield from self._listen(key.data, again, on_progress)
+        finally:
+            for worker in [one for one in self._crew if one.task]:
+                self._end(worker)
+
+    def _hand_out(self, fresh: Iterator[_Task], again: deque[_Task]) -> None:
+        """Give every idle worker a request, starting workers while there are requests."""
+        for worker in list(self._crew):
+            if worker.task is None:
+                task = again.popleft() if again else next(fresh, None)
+                if task is None:
+                    return
+                worker.give(task)
+        while len(self._crew) < self.workers:
+            task = again.popleft() if again else next(fresh, None)
+            if task is None:
+                return
+            self._start().give(task)
+
+    def _listen(
+        self, worker: _Worker, again: deque[_Task], on_progress: OnProgress | None
+    ) -> Iterator[tuple[int, Reply]]:
+        task, replies = worker.task, worker.read()
+        if replies is None:
+            status = self._end(worker)
+            if task is not None:
+                task.attempts += 1
+                if task.attempts < ATTEMPTS:
+                    task.events = 0
+                    again.append(task)
+                else:
+                    yield task.index, Failed(failure=_death(status, worker.last_words()))
+            return
+        for reply in replies:
+            if task is None:
+                continue
+            if isinstance(reply, Progress):
+                task.events += reply.events
+                if on_progress is not None:
+                    on_progress(task.index, task.events)
+            else:
+                worker.task = None
+                yield task.index, reply
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._crew):
+            self._end(worker)
+        self._selector.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _death(status: int, words: str) -> Failure:
+    """Say how a worker ended that left no receipt."""
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
+        how = f"was killed by the signal {name}"
+    else:
+        how = f"ended with exit status {status}"
+    remedy = (
+        "Often the memory was full: see 'dmesg', and try --chunk with fewer events, or fewer "
+        "--workers."
+        if status == -signal.SIGKILL
+        else "Its last words are below; repeat the job with --pool inline to see more."
+    )
+    return Failure(
+        kind="pool",
+        message=f"The worker process {how}, {ATTEMPTS} times at this job.",
+        remedy=remedy,
+        traceback=words,
+    )
+
+
+def open_pool(workers: int | None) -> LocalPool:
+    """Make the pool, with as many workers as there are cores unless a number is given."""
+    return LocalPool(workers or usable_cores())

@@ -1,0 +1,1 @@
+"""Results: the versioned file, adding them up, proving what they cover, merging, opening."""

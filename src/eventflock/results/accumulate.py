@@ -1,0 +1,232 @@
+"""Adding results up: what may be a result, and what addition means for each type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boost_histogram as bh
+import numpy as np
+
+from eventflock.errors import AnalysisError
+from eventflock.results.skim import SkimWriter, is_skim
+
+__all__ = ["Accumulator", "KeyPath", "add", "show"]
+
+KeyPath = tuple[str, ...]
+
+_EXPECTED = (
+    "Expected histograms (hist, boost_histogram), numbers, NumPy arrays of numbers, awkward "
+    "arrays (rows to keep), and mappings of these."
+)
+_WIDE = {"i": np.int64, "u": np.uint64, "f": np.float64, "c": np.complex128}
+_STORAGES = (
+    bh.storage.Int64,
+    bh.storage.AtomicInt64,
+    bh.storage.Double,
+    bh.storage.Unlimited,
+    bh.storage.Weight,
+    bh.storage.Mean,
+    bh.storage.WeightedMean,
+)
+
+
+def show(path: KeyPath) -> str:
+    """Give a key path as the user would write it."""
+    return repr(path[0]) if len(path) == 1 else repr(path)
+
+
+class Accumulator:
+    """Adds up what an analysis returns for one chunk after the other.
+
+    Parameters
+    ----------
+    scratch
+        Folder for the rows of skims.
+    earlier
+        The objects that were returned last, kept over several jobs by the process that calls the
+        analysis: an object that comes back has been filled with events that are counted already.
+
+    Attributes
+    ----------
+    values
+        The sums by key path; a skim is a `SkimWriter`.
+    """
+
+    def __init__(self, scratch: Path, earlier: dict[KeyPath, Any] | None = None) -> None:
+        self.values: dict[KeyPath, Any] = {}
+        self._scratch = scratch
+        self._earlier = {} if earlier is None else earlier
+
+    def add(self, returned: Any) -> None:
+        """Add what the analysis returned for one chunk.
+
+        Raises
+        ------
+        AnalysisError
+            It is not a mapping of what can be added, or does not fit to the chunks before.
+        """
+        if not isinstance(returned, Mapping):
+            got = "nothing (None)" if returned is None else f"a {type(returned).__name__}"
+            raise AnalysisError(
+                f"The analysis returned {got}, expected a mapping of results.",
+                remedy='End it with: return {"name": histogram}.',
+            )
+        leaves = list(_leaves(returned, ()))
+        if not leaves:
+            raise AnalysisError(
+                "The analysis returned an empty mapping.",
+                remedy='Return at least one result: {"name": histogram}.',
+            )
+        for path, value in leaves:
+            if isinstance(value, bh.Histogram | np.ndarray):
+                if self._earlier.get(path) is value:
+                    raise _same_object(path, "histogram or array")
+                self._earlier[path] = value
+            self.add_one(path, value)
+
+    def add_one(self, path: KeyPath, value: Any) -> None:
+        """Add one value at its key path."""
+        if is_skim(value):
+            self.skim(path).append(value)
+        elif path not in self.values:
+            self._check_new(path)
+            self.values[path] = _first(path, value)
+        else:
+            self.values[path] = add(path, self.values[path], value)
+
+    def _check_new(self, path: KeyPath) -> None:
+        """Refuse a name that is a result here and a mapping there."""
+        for other in self.values:
+            short = min(len(path), len(other))
+            if path[:short] == other[:short]:
+                raise AnalysisError(
+                    f"{show(path[:short])} is a result in one chunk and a mapping in another.",
+                    remedy="Return the same names for every chunk.",
+                )
+
+    def skim(self, path: KeyPath) -> SkimWriter:
+        """Give the writer of a skim, a new one at first."""
+        there = self.values.get(path)
+        if there is None:
+            self._check_new(path)
+            file = self._scratch / f"skim-{len(self.values)}.parquet"
+            there = self.values[path] = SkimWriter(file, show(path))
+        if not isinstance(there, SkimWriter):
+            raise _different(path, there, "a skim")
+        return there
+
+
+def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    for key, value in mapping.items():
+        if not isinstance(key, str) or not key:
+            raise AnalysisError(
+                f"The analysis returned a result under {key!r}, a {type(key).__name__}; "
+                "names are non-empty text.",
+                remedy=f"Use {str(key) or 'a name'!r} as its name.",
+            )
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _first(path: KeyPath, value: Any) -> Any:
+    """Check that a value can be added and stored, and give it in the form that is kept."""
+    if isinstance(value, bh.Histogram):
+        if not isinstance(value.storage, _STORAGES):
+            raise AnalysisError(
+                f"The histogram {show(path)} has the storage {value.storage!r}, which has no "
+                "exchange format.",
+                remedy="Use Int64, Double, Weight, Mean or WeightedMean.",
+            )
+        return value
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "iufc":
+            raise AnalysisError(
+                f"The array {show(path)} has the type {value.dtype}, which cannot be added.",
+                remedy="Return an array of numbers; rows to keep go into an awkward array.",
+            )
+        # Wide enough that a sum over all events does not overflow or lose digits.
+        return np.array(value, dtype=np.promote_types(value.dtype, _WIDE[value.dtype.kind]))
+    return _number(path, value)
+
+
+def _number(path: KeyPath, value: Any) -> int | float | complex:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float | complex):
+        text = repr(value)
+        raise AnalysisError(
+            f"The result {show(path)} is a {type(value).__name__} "
+            f"({text[:60]}{'...' if len(text) > 60 else ''}), which cannot be merged.",
+            remedy=_EXPECTED,
+        )
+    return value
+
+
+Histogram = bh.Histogram[Any]
+
+
+def add(path: KeyPath, total: Any, value: Any) -> Any:
+    """Add `value` to `total`, which may be changed.
+
+    Raises
+    ------
+    AnalysisError
+        They are of different types, histograms with different axes or storages, or arrays of
+        different shapes.
+    """
+    if isinstance(total, bh.Histogram) and isinstance(value, bh.Histogram):
+        return _add_histograms(path, total, value)
+    if isinstance(total, np.ndarray) and isinstance(value, np.ndarray):
+        if total.shape != value.shape or value.dtype.kind not in "iufc":
+            raise AnalysisError(
+                f"The array {show(path)} has the shape {value.shape} ({value.dtype}) in one chunk "
+                f"and {total.shape} ({total.dtype}) in another.",
+                remedy="Arrays are added, so they need one shape. Rows to keep go into an "
+                "awkward array: ak.Array(...).",
+            )
+        return total + value
+    if isinstance(total, int | float | complex):
+        return total + _number(path, value)
+    raise _different(path, total, f"a {type(value).__name__}")
+
+
+def _add_histograms(path: KeyPath, total: Histogram, value: Histogram) -> Histogram:
+    if type(total.storage) is not type(value.storage):
+        raise AnalysisError(
+            f"The histogram {show(path)} has the storage {value.storage!r} in one chunk and "
+            f"{total.storage!r} in another.",
+            remedy="Use one storage everywhere.",
+        )
+    try:
+        total += value
+    except ValueError:
+        raise AnalysisError(
+            f"The histogram {show(path)} has different axes in different chunks:\n"
+            f"  {_axes(total)}\n  {_axes(value)}",
+            remedy="Make its axes the same for every chunk, whatever is in the events.",
+        ) from None
+    return total
+
+
+def _axes(histogram: Histogram) -> str:
+    return ", ".join(repr(axis) for axis in histogram.axes) or "no axes"
+
+
+def _same_object(path: KeyPath, what: str) -> AnalysisError:
+    return AnalysisError(
+        f"The {what} {show(path)} is the same object in two chunks, so events would be counted "
+        "twice.",
+        remedy="Make it inside the analysis function, new for every chunk.",
+    )
+
+
+def _different(path: KeyPath, total: Any, other: str) -> AnalysisError:
+    kind = "skim" if isinstance(total, SkimWriter) else type(total).__name__
+    return AnalysisError(
+        f"The result {show(path)} is a {kind} in one chunk and {other} in another.",
+        remedy="Return the same type for every chunk.",
+    )

@@ -1,0 +1,124 @@
+"""Coverage: which entries results contain, compared with which were planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from eventflock.model import Coverage
+
+__all__ = ["Comparison", "coalesce", "compare", "count", "describe"]
+
+Key = tuple[str, str, str]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """How two coverages differ; all empty means that one is exactly the other."""
+
+    missing: tuple[Coverage, ...] = ()
+    doubled: tuple[Coverage, ...] = ()
+    foreign: tuple[Coverage, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether every planned entry is there once, and nothing else."""
+        return not (self.missing or self.doubled or self.foreign)
+
+
+def _key(one: Coverage) -> Key:
+    return (one.dataset, one.uuid, one.tree)
+
+
+def coalesce(parts: Iterable[Coverage]) -> Iterator[Coverage]:
+    """Join neighbours that continue each other. Keeps the order; needs no memory."""
+    last: Coverage | None = None
+    for one in parts:
+        if last is not None and last.stop == one.start and _key(last) == _key(one):
+            last = msgspec.structs.replace(last, stop=one.stop)
+            continue
+        if last is not None:
+            yield last
+        last = one
+    if last is not None:
+        yield last
+
+
+def count(parts: Iterable[Coverage]) -> int:
+    """Add up the entries."""
+    return sum(one.stop - one.start for one in parts)
+
+
+def compare(planned: Iterable[Coverage], covered: Iterable[Coverage]) -> Comparison:
+    """Compare what results contain with what was planned, entry by entry.
+
+    Parameters
+    ----------
+    planned
+        Without overlaps.
+    covered
+        In any order, cut in any way.
+
+    Returns
+    -------
+    Comparison
+        Entries planned and not covered, covered more than once, covered and not planned; each
+        as few ranges as possible, in the order of the plan.
+    """
+    plans = _grouped(planned)
+    covers = _grouped(covered)
+    missing: list[Coverage] = []
+    doubled: list[Coverage] = []
+    foreign: list[Coverage] = []
+    for key in [*plans, *(key for key in covers if key not in plans)]:
+        here, there = plans.get(key, []), covers.get(key, [])
+        sample = (here or there)[0]
+        for start, stop, want, have in _sweep(here, there):
+            one = msgspec.structs.replace(sample, start=start, stop=stop)
+            if want and not have:
+                missing.append(one)
+            if have > 1:
+                doubled.append(one)
+            if have and not want:
+                foreign.append(one)
+    return Comparison(
+        missing=tuple(coalesce(missing)),
+        doubled=tuple(coalesce(doubled)),
+        foreign=tuple(coalesce(foreign)),
+    )
+
+
+def _grouped(parts: Iterable[Coverage]) -> dict[Key, list[Coverage]]:
+    groups: dict[Key, list[Coverage]] = {}
+    for one in coalesce(parts):
+        if one.stop > one.start:
+            groups.setdefault(_key(one), []).append(one)
+    return groups
+
+
+def _sweep(planned: list[Coverage], covered: list[Coverage]) -> Iterator[tuple[int, int, int, int]]:
+    """Walk over all edges: `(start, stop, times planned, times covered)` between two of them."""
+    steps: dict[int, list[int]] = {}
+    for index, parts in enumerate((planned, covered)):
+        for one in parts:
+            steps.setdefault(one.start, [0, 0])[index] += 1
+            steps.setdefault(one.stop, [0, 0])[index] -= 1
+    want = have = position = 0
+    for edge in sorted(steps):
+        if want or have:
+            yield position, edge, want, have
+        want, have = want + steps[edge][0], have + steps[edge][1]
+        position = edge
+
+
+def describe(parts: Iterable[Coverage], limit: int = 5) -> str:
+    """Name ranges for people: `file 3,000 to 4,000 (1,000 entries)`, one per line."""
+    total = list(parts)
+    lines = [
+        f"  {one.path} ({one.dataset}): entries {one.start:,} to {one.stop:,} "
+        f"({one.stop - one.start:,})"
+        for one in total[:limit]
+    ]
+    if len(total) > limit:
+        lines.append(f"  and {len(total) - limit:,} more ranges ({count(total[limit:]):,} entries)")
+    return "\n".join(lines)

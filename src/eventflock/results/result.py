@@ -1,0 +1,166 @@
+"""Opening results: `eventflock.load` and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from eventflock.errors import ResultError, nearest
+from eventflock.model import Coverage, Manifest
+from eventflock.results.cover import count
+from eventflock.results.format import ResultFile
+
+__all__ = ["Result", "label_of", "load"]
+
+
+class Result(Mapping[str, Any]):
+    """A result: the histograms, arrays, numbers and skims of each dataset, and their proof.
+
+    `result["ttbar", "E"]` is the result `E` of the dataset `ttbar`; where there is one dataset,
+    `result["E"]` is enough. As a mapping, it goes from datasets to their results.
+
+    Attributes
+    ----------
+    path
+        The file it was read from.
+    manifest
+        What the file says of itself.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, values: dict[str, dict[str, Any]]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._values = values
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets."""
+        return tuple(self._values)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it contains every planned entry exactly once."""
+        return self.manifest.status in {"complete", "done"}
+
+    @property
+    def coverage(self) -> tuple[Coverage, ...]:
+        """The ranges of entries that it contains."""
+        return self.manifest.coverage
+
+    @property
+    def missing(self) -> tuple[Coverage, ...]:
+        """The planned ranges that it does not contain."""
+        return self.manifest.missing
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How it came about: analysis, parameters, software, hosts, times and counters."""
+        import msgspec
+
+        shown = msgspec.to_builtins(self.manifest)
+        for field in ("items", "payloads", "coverage", "missing"):
+            del shown[field]
+        return dict(shown)
+
+    @property
+    def label(self) -> str:
+        """What has to be said where a partial result is shown; empty for a complete one."""
+        return label_of(self.manifest)
+
+    def __getitem__(self, key: str | tuple[str, ...]) -> Any:
+        path = (key,) if isinstance(key, str) else tuple(key)
+        if len(self._values) == 1:
+            (inner,) = self._values.values()
+            found = _lookup(inner, path)
+            if found is not None:
+                return found
+        found = _lookup(self._values, path)
+        if found is not None:
+            return found
+        known = [" ".join(one) for one in self._paths()]
+        near = nearest(" ".join(path), known) or f"there are {', '.join(map(repr, known[:10]))}."
+        raise KeyError(f"There is no result {key!r}; {near}")
+
+    def _paths(self) -> Iterator[tuple[str, ...]]:
+        for item in self.manifest.items:
+            yield item.path[1:] if len(self._values) == 1 else item.path
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        lines = [f"Result of {self.manifest.analysis.name!r}: {self.label or 'complete'}"]
+        lines += [
+            f"  {item.kind:9} {', '.join(map(repr, item.path))}" for item in self.manifest.items
+        ]
+        return "\n".join(lines)
+
+
+def label_of(manifest: Manifest) -> str:
+    """Give the label of a partial result: how much of it is there; empty for a complete one."""
+    if manifest.status in {"complete", "done"}:
+        return ""
+    events, planned = count(manifest.coverage), manifest.planned
+    share = 100 * events / planned if planned else 0.0
+    # Rounded down, so that 99.99 % never reads as all.
+    return f"PARTIAL: {events:,} of {planned:,} events ({int(share * 10) / 10:.1f} %)"
+
+
+def _lookup(values: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        if not isinstance(values, dict) or key not in values:
+            return None
+        values = values[key]
+    return values
+
+
+def _insert(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ResultError(f"The result {path!r} lies inside another result.")
+    values[path[-1]] = value
+
+
+def load(path: str | Path) -> Result:
+    """Open a run folder or a result file.
+
+    Parameters
+    ----------
+    path
+        A run folder (its merged result is opened), or any result file.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ResultError
+        There is no result, it is damaged, or it is the receipt of a job that failed.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "result.zip"
+        if not file.exists():
+            raise ResultError(
+                f"{path} has no merged result yet.",
+                remedy=f"'eventflock status {path}' shows where it stands, "
+                f"'eventflock merge {path}' merges what there is.",
+            )
+    values: dict[str, dict[str, Any]] = {}
+    with ResultFile(file) as opened:
+        manifest = opened.manifest
+        if manifest.error is not None and manifest.status == "failed":
+            raise ResultError(
+                f"{file} is the receipt of job {manifest.job}, which failed: "
+                f"{manifest.error.message}"
+            )
+        opened.check()
+        for item, value in opened.values():
+            _insert(values, item.path, value)
+    return Result(file, manifest, values)

@@ -1,0 +1,130 @@
+"""Skims: rows that an analysis keeps. They are written as they come, so memory stays flat.
+
+A skim is one Parquet file. Chunks become row groups, and merging copies row groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from eventflock.errors import AnalysisError
+
+__all__ = ["SkimWriter", "is_skim", "read_skim", "tables_of"]
+
+ROWS = 100_000
+"""Rows that are held in memory at once while merging."""
+
+
+def is_skim(value: Any) -> bool:
+    """Tell whether a result of an analysis is an awkward array, which means rows to keep."""
+    kind = type(value)
+    return kind.__module__.startswith("awkward.") and kind.__name__ == "Array"
+
+
+class SkimWriter:
+    """Appends rows to one Parquet file.
+
+    Parameters
+    ----------
+    file
+        Where to write it.
+    name
+        How the user knows it, for messages.
+
+    Raises
+    ------
+    AnalysisError
+        pyarrow is not installed, or the rows of two chunks have different types.
+    """
+
+    def __init__(self, file: Path, name: str) -> None:
+        self.file = file
+        self.name = name
+        self._writer: Any = None
+        self._empty: Any = None
+
+    def append(self, array: Any) -> None:
+        """Append an awkward array (rows along its first axis)."""
+        import awkward as ak
+
+        _pyarrow(self.name)
+        try:
+            table = ak.to_arrow_table(array, extensionarray=False)
+        except Exception as error:
+            raise AnalysisError(
+                f"The skim {self.name!r} of type {array.type} cannot be written: {error}",
+                remedy="Keep columns of numbers, strings, lists and records of these.",
+            ) from error
+        self.append_table(table.replace_schema_metadata(None))
+
+    def append_table(self, table: Any) -> None:
+        """Append an Arrow table as one row group."""
+        if table.num_rows == 0:  # an empty chunk may not know its types
+            self._empty = table if self._empty is None else self._empty
+            return
+        if self._writer is None:
+            self._open(table.schema)
+        elif table.schema != self._writer.schema:
+            table = self._cast(table)
+        self._writer.write_table(table)
+
+    def _open(self, schema: Any) -> None:
+        parquet = _pyarrow(self.name)
+        self._writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
+
+    def _cast(self, table: Any) -> Any:
+        try:
+            return table.cast(self._writer.schema)
+        except Exception:  # noqa: BLE001 -- pyarrow raises several kinds here
+            raise AnalysisError(
+                f"The skim {self.name!r} has different columns in different chunks: "
+                f"{_columns(self._writer.schema)} and {_columns(table.schema)}.",
+                remedy="Return the same columns with the same types for every chunk.",
+            ) from None
+
+    def close(self) -> Path:
+        """Finish the file and give its path."""
+        if self._writer is None:
+            self._open(self._empty.schema)
+        self._writer.close()
+        return self.file
+
+
+def _columns(schema: Any) -> str:
+    return "(" + ", ".join(f"{one.name}: {one.type}" for one in schema) + ")"
+
+
+def _pyarrow(name: str) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise AnalysisError(
+            f"The result {name!r} is a skim (an awkward array), and pyarrow is not installed.",
+            remedy="Install it: pip install 'eventflock[skims]'. To add numbers up instead of "
+            "keeping rows, return a NumPy array.",
+        ) from None
+    return pyarrow.parquet
+
+
+def tables_of(file: Path) -> Iterator[Any]:
+    """Give the rows of a skim as Arrow tables of limited size."""
+    parquet = _pyarrow(file.name)
+    with parquet.ParquetFile(file) as opened:
+        empty = opened.schema_arrow.empty_table()
+        if opened.metadata.num_rows == 0:
+            yield empty
+            return
+        import pyarrow as pa
+
+        for batch in opened.iter_batches(batch_size=ROWS):
+            yield pa.Table.from_batches([batch])
+
+
+def read_skim(file: BinaryIO, name: str) -> Any:
+    """Read a whole skim as an awkward array."""
+    import awkward as ak
+
+    array = ak.from_arrow(_pyarrow(name).read_table(file))
+    return array[""] if ak.fields(array) == [""] else array

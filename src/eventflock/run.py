@@ -1,0 +1,444 @@
+"""The whole story of a run on one page: plan, run, merge, plot; and going on with one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import msgspec
+
+from eventflock._version import __version__
+from eventflock.analysis import Analysis, freeze, locate
+from eventflock.dataset import NamedFile, assemble, expand, restrict
+from eventflock.errors import EventflockError, UsageError, error_from
+from eventflock.model import (
+    FORMAT,
+    AnalysisRef,
+    Assignment,
+    Dataset,
+    Failure,
+    FileEntry,
+    Plan,
+)
+from eventflock.observe import Observer
+from eventflock.outcome import Outcome
+from eventflock.plan import Sizing, cut
+from eventflock.pools import Pool, open_pool
+from eventflock.rundir import RunDir, next_free
+from eventflock.worker.messages import (
+    Describe,
+    Described,
+    Failed,
+    Reply,
+    Request,
+    Run,
+    Scan,
+    Scanned,
+    Trial,
+)
+
+__all__ = ["Interrupted", "Options", "execute", "merge_run", "plot_run", "resume"]
+
+T = TypeVar("T")
+
+GIVE_UP_AFTER = 3
+"""If the first jobs all raise the same, the others will too."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was interrupted; `run` is the folder from which it can be resumed."""
+
+    def __init__(self, run: RunDir) -> None:
+        super().__init__()
+        self.run = run
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said about a run beside the analysis and the files.
+
+    Attributes
+    ----------
+    pool, workers
+        Where jobs run, and in how many processes.
+    jobs, events_per_job, chunk
+        See `plan.Sizing`.
+    entries
+        `START:STOP`, in each dataset's files laid end to end.
+    parameters
+        Of the analysis; as text where `text` is set.
+    tree, dataset
+        Names for the files that do not say themselves.
+    out
+        The run folder; chosen if it is None.
+    """
+
+    pool: str = "local"
+    workers: int | None = None
+    jobs: int | None = None
+    events_per_job: int | None = None
+    entries: str = ""
+    chunk: int | None = None
+    parameters: Mapping[str, Any] = {}
+    text: bool = False
+    tree: str = ""
+    dataset: str = ""
+    out: Path | None = None
+
+
+def execute(
+    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+) -> Outcome:
+    """Run an analysis over all events of the files: from the names to the merged result.
+
+    Raises
+    ------
+    EventflockError
+        Before anything ran: something about the call or the files is wrong.
+    Interrupted
+        By the user, in the middle.
+    """
+    with _pool(options.pool, options.workers) as pool:
+        run = make_run(analysis, files, options, pool, observer)
+        return _work(run, pool, observer)
+
+
+def resume(path: Path, options: Options, observer: Observer) -> Outcome:
+    """Go on with a run: do the jobs that have no verified result, and merge.
+
+    Raises
+    ------
+    UsageError
+        There is no run, or another process works on it.
+    """
+    run = RunDir(path)
+    run.load_plan()
+    with _pool(options.pool, options.workers) as pool:
+        return _work(run, pool, observer)
+
+
+@contextlib.contextmanager
+def _pool(name: str, workers: int | None) -> Iterator[Pool]:
+    """Open the pool; its workers import their packages while this process does the same."""
+    pool = open_pool(name, workers)
+    threading.Thread(target=_import_for_merging, daemon=True).start()
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _import_for_merging() -> None:
+    import eventflock.results.merge
+    import eventflock.results.payloads  # noqa: F401
+
+
+# --- planning ----------------------------------------------------------------------------------
+
+
+def make_run(
+    analysis: str | Path | Analysis,
+    files: Sequence[str],
+    options: Options,
+    pool: Pool,
+    observer: Observer,
+) -> RunDir:
+    """Find, scan, plan, try, and freeze all of it in a new run folder."""
+    ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
+    with _frozen(ref, source) as folder:
+        described = _describe(pool, ref, folder, options)
+        ref = msgspec.structs.replace(ref, name=described.name)
+        named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
+        datasets = assemble(named, _scan(pool, named, described.columns, observer))
+        _note_empty(datasets, observer)
+        plan = make_plan(ref, described.parameters, datasets, options)
+        _try(pool, plan, folder)
+    run = _create(plan, source, options.out)
+    observer.note(
+        f"{len(plan.jobs):,} jobs, {plan.entries:,} events in "
+        f"{sum(len(one.files) for one in datasets):,} files: {run.path}"
+    )
+    return run
+
+
+@contextlib.contextmanager
+def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
+    """Give the folder with the frozen code before there is a run folder, if one is needed."""
+    if not ref.file.endswith(".pickle"):
+        yield ""
+        return
+    with TemporaryDirectory(prefix="eventflock-") as folder:
+        (Path(folder) / ref.file).write_bytes(source)
+        yield folder
+
+
+def _describe(pool: Pool, ref: AnalysisRef, folder: str, options: Options) -> Described:
+    request = Describe(
+        analysis=ref, folder=folder, parameters=dict(options.parameters), text=options.text
+    )
+    (described,) = _answers(pool, [request], Described)
+    return described
+
+
+def _answers(pool: Pool, requests: Sequence[Request], kind: type[T]) -> list[T]:
+    """Ask, and raise the first thing that is wrong."""
+    found: dict[int, T] = {}
+    for index, reply in pool.ask(requests):
+        found[index] = _expect(reply, kind)
+    return [found[index] for index in range(len(requests))]
+
+
+def _expect(reply: Reply, kind: type[T]) -> T:
+    if isinstance(reply, Failed):
+        raise error_from(reply.failure)
+    if not isinstance(reply, kind):
+        raise EventflockError(f"A worker answered {type(reply).__name__} to another question.")
+    return reply
+
+
+def _scan(
+    pool: Pool, named: Sequence[NamedFile], columns: tuple[str, ...], observer: Observer
+) -> list[FileEntry]:
+    """Look at every file, and report all that are wrong at once."""
+    requests = [Scan(path=one.path, tree=one.tree, columns=columns) for one in named]
+    found: dict[int, FileEntry] = {}
+    wrong: dict[int, Failure] = {}
+    observer.begin("files", len(named))
+    for index, reply in pool.ask(requests):
+        if isinstance(reply, Failed):
+            wrong[index] = reply.failure
+        else:
+            found[index] = _expect(reply, Scanned).entry
+        observer.update(len(found) + len(wrong))
+    observer.end()
+    if wrong:
+        raise _wrong_files([wrong[index] for index in sorted(wrong)], len(named))
+    return [found[index] for index in range(len(named))]
+
+
+def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
+    first = error_from(failures[0])
+    if len(failures) == 1:
+        return first
+    lines = [f"  {one.message}" for one in failures[:10]]
+    if len(failures) > 10:
+        lines.append(f"  and {len(failures) - 10:,} more")
+    return type(first)(
+        f"{len(failures):,} of {total:,} files cannot be used:\n" + "\n".join(lines),
+        remedy=first.remedy,
+    )
+
+
+def _note_empty(datasets: Sequence[Dataset], observer: Observer) -> None:
+    empty = [file.path for one in datasets for file in one.files if not file.entries]
+    for path in empty[:5]:
+        observer.note(f"{path} has no entries.")
+    if len(empty) > 5:
+        observer.note(f"{len(empty) - 5:,} more files have no entries.")
+
+
+def make_plan(
+    ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], options: Options
+) -> Plan:
+    """Cut the datasets into jobs, as `options` say."""
+    sizing = Sizing(
+        jobs=options.jobs,
+        events_per_job=options.events_per_job,
+        entries=restrict(datasets, options.entries) if options.entries else None,
+        chunk=options.chunk,
+    )
+    return Plan(
+        format=FORMAT,
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        analysis=ref,
+        parameters=parameters,
+        datasets=tuple(_without_clusters(one) for one in datasets),
+        jobs=cut(datasets, sizing),
+    )
+
+
+def _without_clusters(dataset: Dataset) -> Dataset:
+    files = tuple(msgspec.structs.replace(one, clusters=()) for one in dataset.files)
+    return msgspec.structs.replace(dataset, files=files)
+
+
+def _try(pool: Pool, plan: Plan, folder: str) -> None:
+    """Call the analysis on no events of each dataset, to find early what would stop every job."""
+    seen: set[int] = set()
+    requests: list[Request] = []
+    for job, one in enumerate(plan.jobs):
+        if one.dataset not in seen:
+            seen.add(one.dataset)
+            requests.append(Trial(assignment=assignment_of(plan, "", job), folder=folder))
+    for _, reply in pool.ask(requests):
+        if isinstance(reply, Failed):
+            raise error_from(reply.failure)
+
+
+def _create(plan: Plan, source: bytes, out: Path | None) -> RunDir:
+    if out is not None:
+        return RunDir.create(out, plan, source)
+    while True:
+        path = next_free(plan.analysis, Path("runs"))
+        try:
+            return RunDir.create(path, plan, source)
+        except UsageError:
+            if not (path / "plan.json").exists():  # else another process took the name
+                raise
+
+
+# --- running -----------------------------------------------------------------------------------
+
+
+def _work(run: RunDir, pool: Pool, observer: Observer) -> Outcome:
+    """Do all jobs without a verified result, and merge."""
+    plan, plan_digest = run.load_plan()
+    with run.lock():
+        try:
+            failures = _do_jobs(run, plan, plan_digest, pool, observer)
+        except KeyboardInterrupt:
+            raise Interrupted(run) from None
+        return _merge(run, plan, plan_digest, failures)
+
+
+def _do_jobs(
+    run: RunDir, plan: Plan, plan_digest: str, pool: Pool, observer: Observer
+) -> dict[int, Failure]:
+    """Run the jobs that are not done; give the failures by job."""
+    from eventflock.results.verify import job_states
+
+    paths = [run.result(job) for job in range(len(plan.jobs))]
+    states = job_states(plan, plan_digest, paths, deep=True)
+    todo = [state.job for state in states if state.status != "done"]
+    total = plan.entries
+    progress = _Progress(observer, total, total - sum(plan.jobs[job].entries for job in todo), todo)
+    failures: dict[int, Failure] = {}
+    requests = (
+        Run(
+            assignment=assignment_of(plan, plan_digest, job),
+            folder=str(run.analysis.resolve()),
+            result=str(run.result(job).resolve()),
+            log=str(run.log(job).resolve()),
+        )
+        for job in todo
+    )
+    answers = pool.ask(requests, progress.on_progress)
+    with contextlib.closing(answers):  # type: ignore[type-var]
+        for index, reply in answers:
+            if isinstance(reply, Failed):
+                failures[todo[index]] = reply.failure
+            progress.finished(index, plan.jobs[todo[index]].entries, isinstance(reply, Failed))
+            if _is_hopeless(failures, progress.done):
+                break
+    observer.end()
+    return failures
+
+
+def _is_hopeless(failures: dict[int, Failure], done: int) -> bool:
+    """Tell whether going on is a waste: the first jobs all ended in the same error."""
+    same = {(one.kind, one.message) for one in failures.values()}
+    return done == 0 and len(failures) >= GIVE_UP_AFTER and len(same) == 1
+
+
+class _Progress:
+    """Adds up the events of finished jobs and of those under way."""
+
+    def __init__(self, observer: Observer, total: int, earlier: int, todo: list[int]) -> None:
+        self._observer = observer
+        self._finished = earlier
+        self._under_way: dict[int, int] = {}
+        self._jobs = len(todo)
+        self.done = 0
+        self._failed = 0
+        observer.begin("events", total, earlier)
+
+    def on_progress(self, index: int, events: int) -> None:
+        self._under_way[index] = events
+        self._show()
+
+    def finished(self, index: int, events: int, failed: bool) -> None:
+        self._under_way.pop(index, None)
+        if failed:
+            self._failed += 1
+        else:
+            self.done += 1
+            self._finished += events
+        self._show()
+
+    def _show(self) -> None:
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        self._observer.update(
+            self._finished + sum(self._under_way.values()),
+            f"{self.done:,} of {self._jobs:,} jobs{failed}",
+        )
+
+
+def assignment_of(plan: Plan, plan_digest: str, job: int) -> Assignment:
+    """Give one job of a plan with all that a worker needs for it, and nothing else."""
+    one = plan.jobs[job]
+    dataset = plan.datasets[one.dataset]
+    return Assignment(
+        plan=plan_digest,
+        job=job,
+        dataset=dataset.name,
+        metadata=dataset.metadata,
+        files=tuple(dataset.files[part.file] for part in one.ranges),
+        ranges=tuple(
+            msgspec.structs.replace(part, file=index) for index, part in enumerate(one.ranges)
+        ),
+        analysis=plan.analysis,
+        parameters=plan.parameters,
+    )
+
+
+# --- merging and plotting ----------------------------------------------------------------------
+
+
+def merge_run(path: Path) -> Outcome:
+    """Merge again what result files there are.
+
+    Raises
+    ------
+    UsageError
+        There is no run, or another process works on it.
+    """
+    run = RunDir(path)
+    plan, plan_digest = run.load_plan()
+    with run.lock():
+        return _merge(run, plan, plan_digest, {})
+
+
+def _merge(run: RunDir, plan: Plan, plan_digest: str, failures: dict[int, Failure]) -> Outcome:
+    from eventflock.results.merge import merge
+
+    paths = [run.result(job) for job in range(len(plan.jobs))]
+    manifest, absent = merge(plan, plan_digest, paths, run.merged)
+    return Outcome(run=run, plan=plan, manifest=manifest, absent=absent, failures=failures)
+
+
+def plot_run(
+    path: Path, *, log: bool = False, formats: Sequence[str] = ("png",), out: Path | None = None
+) -> list[Path]:
+    """Draw every histogram of a run, or of a single result file.
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+
+    Raises
+    ------
+    ResultError
+        There is no merged result.
+    """
+    from eventflock.plot import plot_results
+    from eventflock.results.result import load
+
+    result = load(path)
+    folder = out or (path / "plots" if path.is_dir() else path.with_suffix(""))
+    return plot_results(result, folder, log=log, formats=formats, partial=result.label)

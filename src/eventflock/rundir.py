@@ -1,0 +1,203 @@
+"""A run folder: every path in it, making one, and finding out from it what has been done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from eventflock.errors import ResultError, UsageError
+from eventflock.files import atomic_write, remove_leftovers
+from eventflock.model import FORMAT, AnalysisRef, Plan, digest, from_json, to_json
+
+__all__ = ["RunDir", "next_free"]
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+class RunDir:
+    """The paths of one run folder. All state is in the files; this class keeps none.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan_file = path / "plan.json"
+        self.analysis = path / "analysis"
+        self.pool = path / "pool"
+        self.results = path / "results"
+        self.merged = path / "result.zip"
+        self.plots = path / "plots"
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r})"
+
+    def result(self, job: int) -> Path:
+        """Path of the result file of a job."""
+        return self.results / f"job-{job:06d}.zip"
+
+    def log(self, job: int) -> Path:
+        """Path of what a job printed, output and errors together."""
+        return self.pool / f"job-{job:06d}.log"
+
+    @classmethod
+    def create(cls, path: Path, plan: Plan, source: bytes) -> RunDir:
+        """Make a run folder with its frozen plan and analysis, whole or not at all.
+
+        Parameters
+        ----------
+        path
+            Must not exist, or be an empty folder.
+        plan
+            To be frozen.
+        source
+            Of the analysis; empty for an installed module.
+
+        Raises
+        ------
+        UsageError
+            There is something already, or it cannot be written there.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = (
+                f"'eventflock resume {path}' goes on with it"
+                if (path / "plan.json").exists()
+                else "it is not a run"
+            )
+            raise UsageError(
+                f"{path} exists already ({hint}).", remedy="Choose another place with --out."
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            made = cls(temporary)
+            for folder in (made.analysis, made.pool, made.results):
+                folder.mkdir()
+            if plan.analysis.file:
+                (made.analysis / plan.analysis.file).write_bytes(source)
+            atomic_write(made.plan_file, to_json(plan))
+            temporary.rename(path)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path)
+
+    def load_plan(self) -> tuple[Plan, str]:
+        """Read the plan.
+
+        Returns
+        -------
+        Plan
+        str
+            Its SHA-256, by which result files say where they belong.
+
+        Raises
+        ------
+        UsageError
+            This is not a run folder.
+        ResultError
+            The plan is damaged, or of a format that is not known here.
+        """
+        try:
+            data = self.plan_file.read_bytes()
+        except OSError:
+            what = (
+                "is not a run folder: it has no plan.json" if self.path.exists() else "is not there"
+            )
+            raise UsageError(
+                f"{self.path} {what}.", remedy="Name the folder that 'eventflock run' printed."
+            ) from None
+        try:
+            version = msgspec.json.decode(data, type=_Version).format
+            if version != FORMAT:
+                raise ResultError(
+                    f"{self.plan_file} has format {version}; this eventflock reads {FORMAT}.",
+                    remedy="Use the eventflock that wrote it, or a newer one.",
+                )
+            return from_json(data, Plan), digest(data)
+        except msgspec.MsgspecError as error:
+            raise ResultError(
+                f"{self.plan_file} is damaged: {error}", remedy="Start a new run."
+            ) from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from working on this run at the same time.
+
+        The lock belongs to the process: it is gone with it, however it ends.
+
+        Raises
+        ------
+        UsageError
+            Another process has it.
+        """
+        with (self.pool / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                    yield  # a file system without locks: atomic writes still hold
+                    return
+                file.seek(0)
+                raise UsageError(
+                    f"Another process works on {self.path} ({file.read().strip()}).",
+                    remedy="Wait for it, or end it; 'eventflock status' shows where it stands.",
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            remove_leftovers(self.results)
+            remove_leftovers(self.path)
+            yield
+
+    def is_busy(self) -> bool:
+        """Tell whether a process works on this run (as far as locks on this file system tell)."""
+        with contextlib.suppress(OSError), (self.pool / "lock").open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"The run folder {path} cannot be written: {error.strerror}.",
+        remedy="Make room, or choose another place with --out.",
+    )
+
+
+def next_free(analysis: AnalysisRef, parent: Path) -> Path:
+    """Give the name of a new run folder, such as `runs/jets-001`."""
+    stem = analysis.name or Path(analysis.origin).stem
+    taken = {
+        int(tail)
+        for one in parent.glob(f"{stem}-*")
+        if (tail := one.name[len(stem) + 1 :]).isdigit()
+    }
+    return parent / f"{stem}-{max(taken, default=0) + 1:03d}"

@@ -1,0 +1,52 @@
+"""Tracebacks that begin at the user's own lines."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["raised_in", "user_traceback"]
+
+_HERE = str(Path(__file__).parent)
+
+
+def _frames(tb: TracebackType | None) -> list[TracebackType]:
+    found = []
+    while tb is not None:
+        found.append(tb)
+        tb = tb.tb_next
+    return found
+
+
+def user_traceback(error: BaseException) -> str:
+    """Format a traceback without the frames of ours that lead to the user's code.
+
+    Parameters
+    ----------
+    error
+        An exception that was caught in this package.
+    """
+    frames = _frames(error.__traceback__)
+    ours = [n for n, one in enumerate(frames) if _is_ours(one)]
+    # Only the leading frames are ours by rights; a callback of ours deeper down stays.
+    first = 0
+    while first < len(frames) and first in ours:
+        first += 1
+    start = frames[first] if first < len(frames) else None
+    shown = traceback.TracebackException(type(error), error, start, compact=True)
+    return "".join(shown.format()).rstrip()
+
+
+def _is_ours(one: TracebackType) -> bool:
+    name = one.tb_frame.f_code.co_filename
+    return name.startswith((_HERE, "<frozen importlib", "<frozen runpy"))
+
+
+def raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
+    """Tell whether any frame of an exception belongs to a module of one of these packages."""
+    for one in _frames(error.__traceback__):
+        module = one.tb_frame.f_globals.get("__name__", "")
+        if module.startswith(packages):
+            return True
+    return False

@@ -1,0 +1,97 @@
+"""What is said between the client and its worker processes, as JSON, one message per line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventflock.model import AnalysisRef, Assignment, Failure, FileEntry
+
+__all__ = [
+    "Describe",
+    "Described",
+    "Done",
+    "Failed",
+    "Progress",
+    "Reply",
+    "Request",
+    "Run",
+    "Scan",
+    "Scanned",
+    "Trial",
+]
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Base of all messages: the name of the class says which it is."""
+
+
+class Describe(_Message, frozen=True):
+    """Import the analysis and say what it is; `parameters` are checked (text if `text`)."""
+
+    analysis: AnalysisRef
+    folder: str = ""
+    parameters: dict[str, Any] = {}
+    text: bool = False
+
+
+class Described(_Message, frozen=True):
+    """Name, tree and columns of the analysis, and its parameters converted to their types."""
+
+    name: str
+    tree: str
+    columns: tuple[str, ...]
+    parameters: dict[str, Any]
+
+
+class Scan(_Message, frozen=True):
+    """Look at one file."""
+
+    path: str
+    tree: str = ""
+    columns: tuple[str, ...] = ()
+
+
+class Scanned(_Message, frozen=True):
+    """What a file holds."""
+
+    entry: FileEntry
+
+
+class Trial(_Message, frozen=True):
+    """Call the analysis on no events of one file, to find what is wrong before a job starts."""
+
+    assignment: Assignment
+    folder: str = ""
+
+
+class Run(_Message, frozen=True):
+    """Do one job and write its result file."""
+
+    assignment: Assignment
+    folder: str
+    result: str
+    log: str = ""
+
+
+class Progress(_Message, frozen=True):
+    """Events of the job that were done since the last message."""
+
+    events: int
+
+
+class Done(_Message, frozen=True):
+    """The request was carried out; after `Run`, the result file is there."""
+
+    events: int = 0
+
+
+class Failed(_Message, frozen=True):
+    """The request failed, for a reason that was understood."""
+
+    failure: Failure
+
+
+Request = Describe | Scan | Trial | Run
+Reply = Described | Scanned | Done | Failed | Progress

@@ -1,0 +1,336 @@
+"""Doing one job: read its ranges chunk by chunk, call the analysis, add up, write one file.
+
+Whatever happens in Python ends in a result file: a job that failed leaves a receipt that says
+where and why. Only a process that dies leaves none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import resource
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from eventflock._version import __version__
+from eventflock.analysis import Analysis, Context
+from eventflock.errors import AnalysisError, EventflockError, InputError, nearest
+from eventflock.model import FORMAT, Assignment, Counters, Coverage, Failure, Manifest, Range
+from eventflock.reading import TreeReader
+from eventflock.results.accumulate import Accumulator, KeyPath
+from eventflock.results.format import write_result
+from eventflock.results.skim import SkimWriter
+from eventflock.tracebacks import raised_in, user_traceback
+
+__all__ = ["Runner", "failure_of", "unexpected"]
+
+Report = Callable[[int], None]
+
+
+class _ChunkError(Exception):
+    """An error with the chunk in which it came up."""
+
+    def __init__(self, error: EventflockError, path: str, start: int, stop: int) -> None:
+        super().__init__(str(error))
+        self.failure = failure_of(error, path, start, stop)
+
+
+def failure_of(error: EventflockError, path: str = "", start: int = 0, stop: int = 0) -> Failure:
+    """Give an error in the form in which it travels."""
+    return Failure(
+        kind=error.kind,
+        message=error.message,
+        remedy=error.remedy,
+        traceback=error.traceback,
+        path=path,
+        start=start,
+        stop=stop,
+    )
+
+
+class Runner:
+    """Does jobs, one after the other, in this process.
+
+    It keeps the last file open, as the next job often continues in it, and remembers which
+    objects the analysis returned last, as an object that is returned again has events twice.
+    """
+
+    def __init__(self) -> None:
+        self._reader: TreeReader | None = None
+        self._earlier: dict[KeyPath, Any] = {}
+
+    def run(
+        self, assignment: Assignment, analysis: Analysis, target: Path, report: Report
+    ) -> Manifest:
+        """Do one job and write its result file, which may say that it failed.
+
+        Parameters
+        ----------
+        assignment
+            The job.
+        analysis
+            Loaded from `assignment.analysis`.
+        target
+            Where the result file goes.
+        report
+            Called after every chunk with its number of events.
+
+        Returns
+        -------
+        Manifest
+            As written; its status is `done` or `failed`.
+        """
+        clock = _Clock()
+        with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
+            accumulator = Accumulator(Path(scratch), self._earlier)
+            tally = _Tally()
+            try:
+                for part in assignment.ranges:
+                    self._do_range(assignment, part, analysis, accumulator, tally, report)
+                values = {
+                    (assignment.dataset, *path): (
+                        value.close() if isinstance(value, SkimWriter) else value
+                    )
+                    for path, value in accumulator.values.items()
+                }
+                manifest = _manifest(assignment, "done", tally, clock, None)
+                return write_result(target, manifest, values)
+            except _ChunkError as error:
+                failure = error.failure
+            except EventflockError as error:
+                failure = failure_of(error)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, it becomes a receipt
+                failure = failure_of(unexpected(error))
+        self.close()
+        return write_result(target, _manifest(assignment, "failed", tally, clock, failure), {})
+
+    def trial(self, assignment: Assignment, analysis: Analysis) -> None:
+        """Call the analysis on no events, and raise what would stop every job as well.
+
+        An analysis may well fail on no events and be right on some, so only what cannot depend
+        on their number counts: a branch that is not there, and a result of a wrong kind.
+        """
+        entry = assignment.files[0]
+        reader = TreeReader(entry, analysis.columns)
+        try:
+            events = reader.chunk(0, 0)
+            context = _context(assignment, entry.path, entry.tree, 0, 0)
+            try:
+                returned = analysis.on_chunk(events, context, assignment.parameters)
+            except Exception as error:  # noqa: BLE001 -- the user's code may raise anything
+                missing = _missing_branch(error, events, entry.path, entry.tree)
+                if missing is not None:
+                    raise missing from None
+                return
+            if returned:  # one that returns early where there are no events is fine
+                with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
+                    Accumulator(Path(scratch)).add(returned)
+        finally:
+            reader.close()
+
+    def _do_range(
+        self,
+        assignment: Assignment,
+        part: Range,
+        analysis: Analysis,
+        accumulator: Accumulator,
+        tally: _Tally,
+        report: Report,
+    ) -> None:
+        entry = assignment.files[part.file]
+        with _located(entry.path, part.start, part.stop):
+            reader = self._open(entry, analysis)
+        done = part.start
+        for start, stop in part.chunks():
+            with _located(entry.path, start, stop):
+                events = reader.chunk(start, stop)
+                if start != done or len(events) != stop - start:
+                    raise InputError(f"{entry.path} gave {len(events):,} entries at {start:,}.")
+                context = _context(assignment, entry.path, entry.tree, start, stop)
+                returned = _call(analysis, events, context, assignment.parameters)
+                accumulator.add(returned)
+            del events, returned
+            done = stop
+            tally.chunk(reader, stop - start)
+            report(stop - start)
+        # What was done, not what was planned: the two are compared when results are merged.
+        tally.coverage.append(
+            Coverage(
+                dataset=assignment.dataset,
+                uuid=entry.uuid,
+                tree=entry.tree,
+                path=entry.path,
+                start=part.start,
+                stop=done,
+            )
+        )
+
+    def _open(self, entry: Any, analysis: Analysis) -> TreeReader:
+        if self._reader is None or self._reader.entry != entry:
+            self.close()
+            self._reader = TreeReader(entry, analysis.columns)
+        return self._reader
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+class _Tally:
+    """What a job has done so far."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.chunks = 0
+        self.bytes_read = 0
+        self.branches: set[str] = set()
+        self.coverage: list[Coverage] = []
+
+    def chunk(self, reader: TreeReader, events: int) -> None:
+        self.events += events
+        self.chunks += 1
+        bytes_read, branches = reader.done()
+        self.bytes_read += bytes_read
+        self.branches |= branches
+
+
+class _Clock:
+    """Wall and CPU time since it was made."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._wall = time.monotonic()
+        self._cpu = time.process_time()
+
+    def counters(self, tally: _Tally) -> Counters:
+        return Counters(
+            events=tally.events,
+            chunks=tally.chunks,
+            bytes_read=tally.bytes_read,
+            wall_seconds=round(time.monotonic() - self._wall, 6),
+            cpu_seconds=round(time.process_time() - self._cpu, 6),
+            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+
+
+@contextlib.contextmanager
+def _located(path: str, start: int, stop: int) -> Iterator[None]:
+    try:
+        yield
+    except EventflockError as error:
+        raise _ChunkError(error, path, start, stop) from error
+
+
+def _context(assignment: Assignment, path: str, tree: str, start: int, stop: int) -> Context:
+    return Context(
+        dataset=assignment.dataset,
+        metadata=assignment.metadata,
+        file=path,
+        tree=tree,
+        start=start,
+        stop=stop,
+    )
+
+
+def _call(analysis: Analysis, events: Any, context: Context, parameters: dict[str, Any]) -> Any:
+    """Call the user's function, and tell its own errors from those of reading the events."""
+    try:
+        return analysis.on_chunk(events, context, parameters)
+    except EventflockError:
+        raise
+    except (Exception, SystemExit) as error:
+        missing = _missing_branch(error, events, context.file, context.tree)
+        if missing is not None:
+            raise missing from None
+        if raised_in(error, ("uproot.", "fsspec.")):
+            raise InputError(
+                f"{context.file}: entries {context.start:,} to {context.stop:,} of "
+                f"{context.tree!r} cannot be read: {type(error).__name__}: {_line(error)}",
+                remedy="The file may be damaged: copy it again, or leave it out.",
+                traceback=user_traceback(error),
+            ) from error
+        raise AnalysisError(
+            f"The analysis {analysis.name!r} raised {type(error).__name__}: {_line(error)}",
+            traceback=user_traceback(error),
+        ) from error
+
+
+def unexpected(error: Exception) -> EventflockError:
+    """Give what nobody thought of as an error that can be reported."""
+    return EventflockError(
+        f"The worker failed with {type(error).__name__}: {_line(error)}",
+        remedy="Resume the run; if it stays, this is a bug of eventflock: please report it.",
+        traceback="".join(traceback.format_exception(error)).rstrip(),
+    )
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else "(no message)"
+
+
+def _missing_branch(error: BaseException, events: Any, path: str, tree: str) -> InputError | None:
+    """Recognise that the analysis asked the events for a branch that they do not have."""
+    name = _field_asked_for(error, events)
+    if name is None or name in events.fields:
+        return None
+    near = nearest(name, events.fields)
+    return InputError(
+        f"There is no branch {name!r} in the tree {tree!r} of {path}{'; ' + near if near else '.'}",
+        remedy=f"'eventflock inspect {path}' lists the branches.",
+        traceback=user_traceback(error),
+    )
+
+
+def _field_asked_for(error: BaseException, events: Any) -> str | None:
+    """Read the field's name out of awkward's message, if it speaks of a record like the events."""
+    text = str(error)
+    quoted = text.split("'")
+    if len(quoted) < 3:
+        return None
+    if f"no field '{quoted[1]}' in record with {len(events.fields)} fields" in text:
+        return quoted[1]
+    if isinstance(error, AttributeError) and "no field named" in text:
+        return quoted[1] if getattr(error, "obj", events) is events else None
+    return None
+
+
+def _manifest(
+    assignment: Assignment, status: str, tally: _Tally, clock: _Clock, error: Failure | None
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        status=status,
+        plan=assignment.plan,
+        job=assignment.job,
+        planned=sum(part.stop - part.start for part in assignment.ranges),
+        analysis=assignment.analysis,
+        parameters=assignment.parameters,
+        coverage=() if error else tuple(tally.coverage),
+        counters=clock.counters(tally),
+        branches=tuple(sorted(tally.branches)),
+        hosts=(socket.gethostname(),),
+        started=clock.started,
+        software=software(),
+        error=error,
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what made a result: of the packages that are imported, not of all installed."""
+    found = {"eventflock": __version__, "python": platform.python_version()}
+    for name in ("awkward", "boost_histogram", "hist", "numpy", "uproot", "scipy", "pyarrow"):
+        if name in sys.modules:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,87 @@
+"""Answering the requests of the client, in this process or in one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from eventflock.analysis import Analysis, check_parameters, load
+from eventflock.errors import EventflockError
+from eventflock.model import AnalysisRef
+from eventflock.reading import scan_file
+from eventflock.worker.messages import (
+    Describe,
+    Described,
+    Done,
+    Failed,
+    Progress,
+    Reply,
+    Request,
+    Run,
+    Scan,
+    Scanned,
+    Trial,
+)
+from eventflock.worker.runner import Runner, failure_of
+
+__all__ = ["Service"]
+
+Send = Callable[[Reply], None]
+
+
+class Service:
+    """Answers one request after the other; keeps the analysis and the last file open."""
+
+    def __init__(self) -> None:
+        self._runner = Runner()
+        self._loaded: dict[AnalysisRef, Analysis] = {}
+
+    def answer(self, request: Request, send: Send) -> None:
+        """Carry out one request. The last message sent is its answer, others are progress."""
+        try:
+            send(self._answer(request, send))
+        except EventflockError as error:
+            send(Failed(failure=failure_of(error)))
+
+    def _answer(self, request: Request, send: Send) -> Reply:
+        match request:
+            case Describe():
+                return self._describe(request)
+            case Scan():
+                return Scanned(entry=scan_file(request.path, request.tree, request.columns))
+            case Trial():
+                found = self._load(request.assignment.analysis, request.folder)
+                self._runner.trial(request.assignment, found)
+                return Done()
+            case Run():
+                return self._run(request, send)
+
+    def _describe(self, request: Describe) -> Described:
+        found = self._load(request.analysis, request.folder)
+        return Described(
+            name=found.name,
+            tree=found.tree,
+            columns=found.columns,
+            parameters=check_parameters(found, request.parameters, text=request.text),
+        )
+
+    def _run(self, request: Run, send: Send) -> Reply:
+        found = self._load(request.assignment.analysis, request.folder)
+        manifest = self._runner.run(
+            request.assignment,
+            found,
+            Path(request.result),
+            lambda events: send(Progress(events=events)),
+        )
+        if manifest.error is not None:
+            return Failed(failure=manifest.error)
+        return Done(events=manifest.counters.events)
+
+    def _load(self, ref: AnalysisRef, folder: str) -> Analysis:
+        if ref not in self._loaded:
+            self._loaded[ref] = load(ref, Path(folder) if folder else None)
+        return self._loaded[ref]
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        self._runner.close()
