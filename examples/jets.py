@@ -1,4 +1,4 @@
-"""The energies of all jets: one histogram, from the tutorial that this project grew out of."""
+"""The energies of all jets in one histogram."""
 
 import awkward as ak
 from hist import Hist

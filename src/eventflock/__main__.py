@@ -30,17 +30,14 @@ def main() -> NoReturn:
     try:
         from eventflock.cli import app
 
-        code = app(standalone_mode=False) or 0
+        code = app(standalone_mode=False, prog_name="eventflock") or 0
     except EventflockError as error:
         code = _report(error)
-    except KeyboardInterrupt as interrupt:
-        _say_interrupted(interrupt)
-        code = TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:  # as in 'eventflock inspect FILE | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 -- this is where all others end
         code = _other(error)
-    sys.exit(code)
+    sys.exit(TERMINATED if terminated and code == INTERRUPTED else code)
 
 
 def _report(error: EventflockError) -> int:
@@ -53,26 +50,16 @@ def _report(error: EventflockError) -> int:
     return error.exit_code
 
 
-def _say_interrupted(interrupt: KeyboardInterrupt) -> None:
-    from eventflock.run import Interrupted
-
-    if not isinstance(interrupt, Interrupted):
-        print("\nStopped before anything ran.", file=sys.stderr)
-        return
-    from eventflock.cli.commands import interrupted
-
-    interrupted(interrupt.run.path)
-
-
 def _other(error: Exception) -> int:
-    """Show click's own errors as it does itself; anything else is a bug of ours, or the disk."""
-    import click
+    """Show wrong options as typer does; anything else is the disk, or a bug of ours."""
+    import typer
 
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, click.ClickException):
+    if isinstance(error, typer.Abort):
+        print("eventflock: interrupted before anything ran.", file=sys.stderr)
+        return INTERRUPTED
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's, wherever typer has it
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         print(f"eventflock: {error.strerror}{where}.", file=sys.stderr)

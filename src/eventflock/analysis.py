@@ -404,7 +404,7 @@ def _import_errors(where: str) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's code may raise anything
         text = str(error) or type(error).__name__
         raise AnalysisError(
             f"Importing {where} raised {type(error).__name__}: {text}",

@@ -14,7 +14,7 @@ __all__ = ["ANALYSIS", "prepare"]
 EVENTS = 10_000
 EVENTS_PER_JOB = 1_000
 
-ANALYSIS = r'''"""The energies of all jets: one histogram, from the tutorial that this project grew out of."""
+ANALYSIS = r'''"""The energies of all jets in one histogram."""
 
 import awkward as ak
 from hist import Hist

@@ -11,11 +11,13 @@ __all__ = [
     "EventflockError",
     "IncompleteError",
     "InputError",
+    "InterruptedRunError",
     "PoolError",
     "ResultError",
     "UsageError",
     "error_from",
     "nearest",
+    "plural",
 ]
 
 
@@ -94,6 +96,13 @@ class IncompleteError(EventflockError):
     exit_code = 7
 
 
+class InterruptedRunError(EventflockError):
+    """The user stopped a run, which can be resumed."""
+
+    kind = "interrupted"
+    exit_code = 130
+
+
 _BY_KIND: dict[str, type[EventflockError]] = {
     cls.kind: cls
     for cls in (
@@ -134,3 +143,8 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     if not close:  # a part of a longer name is what people forget most
         close = [one for one in pool if name and name.lower() in one][:count]
     return f"did you mean {' or '.join(repr(pool[one]) for one in close)}?" if close else ""
+
+
+def plural(count: int, noun: str) -> str:
+    """Give a count with its noun: `1 job`, `2,000 jobs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from eventflock.errors import EventflockError, IncompleteError, error_from
+from eventflock.errors import EventflockError, IncompleteError, error_from, plural
 from eventflock.files import atomic_write
 from eventflock.model import Dataset, Failure, Manifest, Plan
 from eventflock.results.cover import count, describe
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """Give what has to be reported, with the cause that comes first in the plan."""
         if self.complete:
             return None
-        jobs = f"{len(self.absent):,} of {len(self.plan.jobs):,} jobs"
+        jobs = f"{len(self.absent):,} of {plural(len(self.plan.jobs), 'job')}"
         cause = self._first_cause()
         if cause is None:
             return IncompleteError(self._gaps(jobs), remedy=f"Go on: eventflock resume {self._run}")
@@ -60,10 +60,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if failure.path:
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
         remedies.append(
-            f"{jobs} have no result; the others are kept. When it is mended: "
+            f"{jobs} without a result; the others are kept. When it is mended: "
             f"eventflock resume {self._run}"
             if failure.kind != "analysis"
-            else f"{jobs} have no result. A new analysis is a new run."
+            else f"{jobs} without a result. A changed analysis is a new run."
         )
         error.remedy = "\n".join(remedies)
         return error
@@ -82,11 +82,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def _gaps(self, jobs: str) -> str:
         if self.manifest is None:
-            return f"{jobs} have no result."
+            return f"{jobs} without a result."
         missing = self.manifest.missing
         reasons = [state.reason for state in self.absent if state.reason][:3]
         return "\n".join(
-            [f"{jobs} have no result; {count(missing):,} events are missing:", describe(missing)]
+            [
+                f"{jobs} without a result; {plural(count(missing), 'event')} missing:",
+                describe(missing),
+            ]
             + [f"  {reason}" for reason in reasons]
         )
 

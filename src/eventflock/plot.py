@@ -161,7 +161,7 @@ def draw(picture: Picture, *, log: bool = False, partial: str = "") -> Figure:
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         dataset, first = next(iter(picture.hists.items()))
-        title, note = _text(picture.title), ""
+        title = _text(picture.title)
         if first.ndim == 1:
             note = _draw_1d(axes, picture, log=log)
         else:
@@ -235,7 +235,7 @@ def _bins(one: AnyHist, index: int, path: str) -> _Bins:
     log = getattr(axis, "transform", None) == kinds.transform.log
     inner = edges[np.isfinite(edges)]
     note = "" if len(inner) == len(edges) else "an outer bin reaches to infinity"
-    # It is drawn as wide as its neighbour.
+    # Such a bin is drawn as wide as its neighbour.
     width = np.diff(inner) if len(inner) > 1 else np.ones(1)
     inner = inner if len(inner) else np.zeros(1)
     edges = edges.clip(inner[0] - width[0], inner[-1] + width[-1]).clip(-_HUGE, _HUGE)
@@ -464,7 +464,7 @@ def _text(text: str, limit: int = 140) -> str:
     """Give what matplotlib can draw: sound LaTeX as it is, anything else as plain characters."""
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     dollars = text.count("$") - text.count(r"\$")
-    if dollars and dollars % 2 == 0 and len(text) < 1000 and _is_sound(text):
+    if dollars and dollars % 2 == 0 and len(text) < 300 and _is_sound(text):
         return text
     if len(text) > limit:
         text = text[: limit - 1] + "…"

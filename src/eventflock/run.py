@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ import msgspec
 from eventflock._version import __version__
 from eventflock.analysis import Analysis, freeze, locate
 from eventflock.dataset import NamedFile, assemble, expand, restrict
-from eventflock.errors import EventflockError, UsageError, error_from
+from eventflock.errors import EventflockError, InterruptedRunError, UsageError, error_from, plural
 from eventflock.model import (
     FORMAT,
     AnalysisRef,
@@ -29,6 +29,7 @@ from eventflock.observe import Observer
 from eventflock.outcome import Outcome
 from eventflock.plan import Sizing, cut
 from eventflock.pools import Pool, open_pool
+from eventflock.results.verify import job_states
 from eventflock.rundir import RunDir, next_free
 from eventflock.worker.messages import (
     Describe,
@@ -42,20 +43,12 @@ from eventflock.worker.messages import (
     Trial,
 )
 
-__all__ = ["Interrupted", "Options", "execute", "merge_run", "plot_run", "resume"]
+__all__ = ["Options", "execute", "merge_run", "plot_run", "resume"]
 
 T = TypeVar("T")
 
 GIVE_UP_AFTER = 3
 """If the first jobs all raise the same, the others will too."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was interrupted; `run` is the folder from which it can be resumed."""
-
-    def __init__(self, run: RunDir) -> None:
-        super().__init__()
-        self.run = run
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,11 +92,12 @@ def execute(
     ------
     EventflockError
         Before anything ran: something about the call or the files is wrong.
-    Interrupted
-        By the user, in the middle.
+    InterruptedRunError
+        By the user, in the middle; it says how to go on.
     """
+    ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
     with _pool(options.pool, options.workers) as pool:
-        run = make_run(analysis, files, options, pool, observer)
+        run = _make_run(ref, source, files, options, pool, observer)
         return _work(run, pool, observer)
 
 
@@ -123,32 +117,29 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
 
 @contextlib.contextmanager
 def _pool(name: str, workers: int | None) -> Iterator[Pool]:
-    """Open the pool; its workers import their packages while this process does the same."""
+    """Open the pool. While its workers import their packages, import what merging needs."""
     pool = open_pool(name, workers)
-    threading.Thread(target=_import_for_merging, daemon=True).start()
     try:
+        import eventflock.results.merge
+        import eventflock.results.payloads  # noqa: F401
+
         yield pool
     finally:
         pool.close()
 
 
-def _import_for_merging() -> None:
-    import eventflock.results.merge
-    import eventflock.results.payloads  # noqa: F401
-
-
 # --- planning ----------------------------------------------------------------------------------
 
 
-def make_run(
-    analysis: str | Path | Analysis,
+def _make_run(
+    ref: AnalysisRef,
+    source: bytes,
     files: Sequence[str],
     options: Options,
     pool: Pool,
     observer: Observer,
 ) -> RunDir:
     """Find, scan, plan, try, and freeze all of it in a new run folder."""
-    ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
     with _frozen(ref, source) as folder:
         described = _describe(pool, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name)
@@ -158,9 +149,10 @@ def make_run(
         plan = make_plan(ref, described.parameters, datasets, options)
         _try(pool, plan, folder)
     run = _create(plan, source, options.out)
+    files_used = sum(len(one.files) for one in datasets)
     observer.note(
-        f"{len(plan.jobs):,} jobs, {plan.entries:,} events in "
-        f"{sum(len(one.files) for one in datasets):,} files: {run.path}"
+        f"{plural(len(plan.jobs), 'job')}, {plural(plan.entries, 'event')} in "
+        f"{plural(files_used, 'file')}: {run.path}"
     )
     return run
 
@@ -302,7 +294,7 @@ def _work(run: RunDir, pool: Pool, observer: Observer) -> Outcome:
         try:
             failures = _do_jobs(run, plan, plan_digest, pool, observer)
         except KeyboardInterrupt:
-            raise Interrupted(run) from None
+            raise _interrupted(run, plan, plan_digest) from None
         return _merge(run, plan, plan_digest, failures)
 
 
@@ -310,8 +302,6 @@ def _do_jobs(
     run: RunDir, plan: Plan, plan_digest: str, pool: Pool, observer: Observer
 ) -> dict[int, Failure]:
     """Run the jobs that are not done; give the failures by job."""
-    from eventflock.results.verify import job_states
-
     paths = [run.result(job) for job in range(len(plan.jobs))]
     states = job_states(plan, plan_digest, paths, deep=True)
     todo = [state.job for state in states if state.status != "done"]
@@ -337,6 +327,15 @@ def _do_jobs(
                 break
     observer.end()
     return failures
+
+
+def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunError:
+    paths = (run.result(job) for job in range(len(plan.jobs)))
+    done = sum(one.status == "done" for one in job_states(plan, plan_digest, paths, deep=False))
+    return InterruptedRunError(
+        f"Interrupted: {done:,} of {plural(len(plan.jobs), 'job')} are done and kept.",
+        remedy=f"Go on: eventflock resume {shlex.quote(str(run.path))}",
+    )
 
 
 def _is_hopeless(failures: dict[int, Failure], done: int) -> bool:
@@ -374,7 +373,7 @@ class _Progress:
         failed = f", {self._failed:,} failed" if self._failed else ""
         self._observer.update(
             self._finished + sum(self._under_way.values()),
-            f"{self.done:,} of {self._jobs:,} jobs{failed}",
+            f"{self.done:,} of {plural(self._jobs, 'job')}{failed}",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,11 +21,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _number(name: str, help: str) -> Any:  # noqa: A002 -- as typer calls it
+    return typer.Option(name, metavar="N", parser=_whole, help=help)
+
+
+def _whole(text: str) -> int:
+    """Read a whole number, and name what is none."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number.") from None
+
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 Pool = Annotated[str, typer.Option("--pool", help="Where jobs run: local or inline.")]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", help="Worker processes. [default: the cores this process may use]"),
+    typer.Option(
+        "--workers",
+        metavar="N",
+        parser=_whole,
+        help="Worker processes. [default: the cores this process may use]",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -51,16 +69,25 @@ def _main(
 
 @app.command()
 def run(
-    analysis: Annotated[str, typer.Argument(help="path.py, path.py:name or package.module:name.")],
+    analysis: Annotated[
+        str,
+        typer.Argument(metavar="ANALYSIS", help="path.py, path.py:name or module:name."),
+    ],
     files: Annotated[
         list[str],
         typer.Argument(help="Paths, globs, folders, URLs, @list.txt, NAME=path, or fileset.json."),
     ],
     pool: Pool = "local",
     workers: Workers = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="Number of jobs.")] = None,
+    jobs: Annotated[int | None, _number("--jobs", help="Number of jobs.")] = None,
     events_per_job: Annotated[
-        int | None, typer.Option("--events-per-job", help="Exact number of events in each job.")
+        int | None,
+        typer.Option(
+            "--events-per-job",
+            metavar="N",
+            parser=_whole,
+            help="Exact number of events in each job.",
+        ),
     ] = None,
     entries: Annotated[
         str,
@@ -71,7 +98,10 @@ def run(
         ),
     ] = "",
     chunk: Annotated[
-        int | None, typer.Option("--chunk", help="Exact number of events in each call.")
+        int | None,
+        typer.Option(
+            "--chunk", metavar="N", parser=_whole, help="Exact number of events in each call."
+        ),
     ] = None,
     param: Annotated[
         list[str] | None,
@@ -161,7 +191,7 @@ def plot(
 
 @app.command()
 def inspect(
-    file: Annotated[str, typer.Argument(help="A ROOT file: a path or a URL.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A ROOT file: a path or a URL.")],
     as_json: AsJson = False,
 ) -> None:
     """Show the trees of a ROOT file: entries, clusters, branches with types and sizes."""

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import typer
 
 from eventflock.cli.progress import choose_observer
-from eventflock.errors import UsageError
+from eventflock.errors import UsageError, plural
 from eventflock.outcome import Outcome
 from eventflock.run import Options, execute, merge_run, plot_run
 from eventflock.run import resume as resume_run
@@ -98,8 +97,9 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     if manifest is None:
         return
     events, planned = manifest.counters.events, outcome.plan.entries
+    jobs = plural(len(outcome.plan.jobs), "job")
     if outcome.complete:
-        print(f"complete  {events:,} events, each exactly once, in {len(outcome.plan.jobs):,} jobs")
+        print(f"complete  {events:,} events, each exactly once, in {jobs}")
     else:
         print(f"PARTIAL   {events:,} of {planned:,} events")
     print(f"result    {outcome.run.merged}")
@@ -126,7 +126,7 @@ def _print_status(found: Status) -> None:
     print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
     for problem in found.problems[:5]:
         where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
-        print(f"problem   {problem.jobs:,} jobs: {problem.message}{where}")
+        print(f"problem   {plural(problem.jobs, 'job')}: {problem.message}{where}")
     print(f"result    {found.result or 'not merged yet'}{found.label and ' ' + found.label}")
     if not found.complete and not found.busy:
         print(f"go on     eventflock resume {found.run}")
@@ -167,16 +167,5 @@ def demo(out: Path, workers: int | None) -> None:
     options = Options(workers=workers, events_per_job=EVENTS_PER_JOB, out=out / "run")
     outcome = execute(str(analysis), [str(sample)], options, choose_observer(quiet=False))
     _finish(outcome, Show(as_json=False, quiet=False, plots=True, log=False))
-    print(
-        f"\nThe same by hand:\n  eventflock run {analysis} {sample} --events-per-job {EVENTS_PER_JOB}"
-    )
-
-
-def interrupted(path: Path) -> None:
-    """Say what an interruption left."""
-    found = status_of(path)
-    typer.echo(
-        f"\nStopped: {found.jobs['done']:,} of {sum(found.jobs.values()):,} jobs are done and "
-        f"kept. Go on with: eventflock resume {path}",
-        err=True,
-    )
+    by_hand = f"eventflock run {analysis} {sample} --events-per-job {EVENTS_PER_JOB}"
+    print(f"\nThe same by hand:\n  {by_hand}")

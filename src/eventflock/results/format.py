@@ -31,6 +31,9 @@ MANIFEST_MAX = 256 * 2**20
 UNPACKED_MAX = 2**30
 """A file may unpack to this many bytes, or to `UNPACKED_RATIO` times its own size if larger."""
 UNPACKED_RATIO = 20
+DELTAS = "_sum_of_deltas.npy"
+"""Beside the UHI form of a profile. That has variances instead, undefined for one entry and rounded
+for others, so that the sum of what was read would not be the sum of what was written."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
 
@@ -97,18 +100,27 @@ def _write_item(archive: _Zip, index: int, key: tuple[str, ...], value: Any) -> 
         return Item(path=key, kind="skim", name=name)
     if hasattr(value, "_to_uhi_"):
         return _write_histogram(archive, key, name, value)
+    _write_array(archive, f"{name}.npy", value)
+    return Item(path=key, kind="array", name=name)
+
+
+def _write_array(archive: _Zip, name: str, value: Any) -> None:
     import numpy as np
 
-    with archive.open(f"{name}.npy", "w") as file:
+    with archive.open(name, "w") as file:
         np.save(file, value, allow_pickle=False)
-    return Item(path=key, kind="array", name=name)
 
 
 def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any) -> Item:
     import uhi.io.zip
 
+    from eventflock.results.payloads import sum_of_deltas
+
     try:
         uhi.io.zip.write(archive, name, value)
+        deltas = sum_of_deltas(value)
+        if deltas is not None:
+            _write_array(archive, f"{name}{DELTAS}", deltas)
     except TypeError as error:
         raise AnalysisError(
             f"The histogram {key[-1]!r} carries metadata that cannot be written as JSON: {error}.",
@@ -295,7 +307,8 @@ class ResultFile:
 
         from eventflock.results.payloads import to_histogram
 
-        return to_histogram(uhi.io.zip.read(self._zip, name))
+        deltas = self._array(name + DELTAS) if name + DELTAS in self.manifest.payloads else None
+        return to_histogram(uhi.io.zip.read(self._zip, name), deltas)
 
     def _skim(self, item: Item, scratch: Path | None) -> Any:
         member = f"{item.name}.parquet"

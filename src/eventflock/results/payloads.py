@@ -12,7 +12,7 @@ from hist import Hist
 
 from eventflock.errors import ResultError
 
-__all__ = ["check_npy", "to_histogram"]
+__all__ = ["check_npy", "sum_of_deltas", "to_histogram"]
 
 
 def check_npy(data: bytes) -> Any:
@@ -90,8 +90,33 @@ _ARRAYS = {
 }
 
 
-def to_histogram(data: dict[str, Any]) -> Any:
+_DELTA_FIELDS = ("_sum_of_deltas_squared", "_sum_of_weighted_deltas_squared")
+
+
+def sum_of_deltas(histogram: Any) -> Any:
+    """Give the sums of squared deltas of a profile (Mean, WeightedMean), flow bins included.
+
+    Returns
+    -------
+    np.ndarray or None
+        None for a histogram that is no profile.
+    """
+    view = histogram.view(flow=True)
+    for field in _DELTA_FIELDS:
+        if field in (view.dtype.names or ()):
+            return np.asarray(view[field])
+    return None
+
+
+def to_histogram(data: dict[str, Any], deltas: Any = None) -> Any:
     """Make a histogram from its UHI form, after checking axes against the arrays that are there.
+
+    Parameters
+    ----------
+    data
+        As `uhi.io.zip.read` gives it.
+    deltas
+        Of a profile, see `sum_of_deltas`; without them, one entry has no spread.
 
     Returns
     -------
@@ -118,5 +143,17 @@ def to_histogram(data: dict[str, Any]) -> Any:
         if info.get("transform") and info.get("bins") != len(axis["edges"]) - 1:
             raise ResultError("A histogram's transformed axis disagrees with its edges.")
     made = Hist(bh.serialization.from_uhi(data))
-    made.__dict__.setdefault("_variance_known", True)
+    _restore_deltas(made, deltas)
     return made
+
+
+def _restore_deltas(histogram: Any, deltas: Any) -> None:
+    there = sum_of_deltas(histogram)
+    if there is None:
+        return
+    if deltas is None:
+        there[np.isnan(there)] = 0.0
+    elif deltas.shape != there.shape:
+        raise ResultError(f"A profile has deltas of shape {deltas.shape}, not {there.shape}.")
+    else:
+        there[...] = deltas

@@ -219,8 +219,17 @@ class _Clock:
             bytes_read=tally.bytes_read,
             wall_seconds=round(time.monotonic() - self._wall, 6),
             cpu_seconds=round(time.process_time() - self._cpu, 6),
-            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_memory=_peak_memory(),
         )
+
+
+def _peak_memory() -> int:
+    """Largest resident set in bytes. `ru_maxrss` would count the parent's, before exec, as well."""
+    with contextlib.suppress(OSError), Path("/proc/self/status").open() as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextlib.contextmanager

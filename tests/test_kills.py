@@ -1,0 +1,126 @@
+"""Killed at random moments, client or worker, a run ends with the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import eventflock as ef
+from eventflock.results.format import read_manifest
+from eventflock.results.result import Result
+
+ANALYSIS = """
+import awkward as ak
+import numpy as np
+import eventflock as ef
+from hist import Hist
+
+@ef.analysis
+def weighted(events):
+    energy = ak.flatten(events["jet_AntiKt10LCTopo_E"]) / 1000
+    made = Hist.new.Reg(50, 0, 500, name="E").Weight().fill(energy, weight=np.cos(energy))
+    return {"E": made, "n": len(events), "sum": float(ak.sum(energy)), "kept": events[:1]}
+"""
+KILLS = 60
+JOBS = 40
+
+
+def children(pid: int) -> list[int]:
+    """Give the processes that a process has started."""
+    with contextlib.suppress(OSError):
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def content(result: Result) -> object:
+    manifest = read_manifest(result.path)
+    sums = {name: one.sha256 for name, one in manifest.payloads.items()}
+    return sums, manifest.items, manifest.coverage, manifest.counters.events
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "eventflock", *words, "--no-plot", "--quiet"]
+    with (folder / "client.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
+@pytest.mark.timeout(600)
+def test_whatever_is_killed_resume_ends_with_the_same_bits(tmp_path: Path, sample: Path) -> None:
+    """Moments are random but from a seed; each is a kill of a client or of one of its workers."""
+    (tmp_path / "a.py").write_text(ANALYSIS)
+    size = ["--events-per-job", str(10_000 // JOBS), "--chunk", "50", "--workers", "2"]
+    undisturbed = ef.run(
+        tmp_path / "a.py", sample, events_per_job=10_000 // JOBS, chunk=50, out=tmp_path / "calm"
+    )
+    chance = random.Random(20_14)
+    kills = {"client": 0, "worker": 0}
+    rounds = 0
+    started = time.monotonic()
+    while sum(kills.values()) < KILLS:
+        run = f"run-{rounds}"
+        words = ["run", "a.py", str(sample), "--out", run, *size]
+        for _ in range(4):
+            if (tmp_path / run).exists():
+                words = ["resume", run, "--workers", "2"]
+            client = start(words, tmp_path)
+            kill_some(client, chance, kills)
+        assert finish(words, run, tmp_path) == 0, (tmp_path / "client.log").read_text()[-3000:]
+        assert content(ef.load(tmp_path / run)) == content(undisturbed)
+        rounds += 1
+    print(f"{kills} in {rounds} runs, {time.monotonic() - started:.0f} s")
+    assert min(kills.values()) >= KILLS // 5
+    assert leftovers(tmp_path) == []
+
+
+def kill_some(
+    client: subprocess.Popen[bytes], chance: random.Random, kills: dict[str, int]
+) -> None:
+    """Kill a worker now and then, and at last the client, unless it was done before."""
+    for _ in range(chance.randint(0, 2)):
+        time.sleep(chance.uniform(0.05, 0.7))
+        workers = children(client.pid)
+        if workers and client.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
+                kills["worker"] += 1
+    time.sleep(chance.uniform(0.05, 0.9))
+    workers = children(client.pid)
+    if client.poll() is None:
+        client.kill()
+        kills["client"] += 1
+    client.wait()
+    wait_until_gone(workers)
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """Without their client, workers end by themselves."""
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, "a worker outlives its client"
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process still runs; one that only waits to be collected does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    return False
+
+
+def finish(words: list[str], run: str, folder: Path) -> int:
+    if (folder / run).exists():
+        words = ["resume", run, "--workers", "2"]
+    return start(words, folder).wait()
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary files in run folders that are finished."""
+    return [str(one) for run in folder.glob("run-*") for one in run.rglob(".*")]
