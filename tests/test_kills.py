@@ -48,13 +48,15 @@ def content(result: Result) -> object:
 
 def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "eventflock", *words, "--no-plot", "--quiet"]
+    environment = {**os.environ, "TMPDIR": str(folder / "scratch")}
     with (folder / "client.log").open("ab") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
 
 
 @pytest.mark.timeout(600)
 def test_whatever_is_killed_resume_ends_with_the_same_bits(tmp_path: Path, sample: Path) -> None:
     """Moments are random but from a seed; each is a kill of a client or of one of its workers."""
+    (tmp_path / "scratch").mkdir()
     (tmp_path / "a.py").write_text(ANALYSIS)
     size = ["--events-per-job", str(10_000 // JOBS), "--chunk", "50", "--workers", "2"]
     undisturbed = ef.run(
@@ -67,7 +69,7 @@ def test_whatever_is_killed_resume_ends_with_the_same_bits(tmp_path: Path, sampl
     while sum(kills.values()) < KILLS:
         run = f"run-{rounds}"
         words = ["run", "a.py", str(sample), "--out", run, *size]
-        for _ in range(4):
+        for _ in range(3):
             if (tmp_path / run).exists():
                 words = ["resume", run, "--workers", "2"]
             client = start(words, tmp_path)
@@ -84,14 +86,14 @@ def kill_some(
     client: subprocess.Popen[bytes], chance: random.Random, kills: dict[str, int]
 ) -> None:
     """Kill a worker now and then, and at last the client, unless it was done before."""
-    for _ in range(chance.randint(0, 2)):
-        time.sleep(chance.uniform(0.05, 0.7))
+    for _ in range(chance.randint(0, 5)):
+        time.sleep(chance.uniform(0.05, 0.4))
         workers = children(client.pid)
         if workers and client.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
                 kills["worker"] += 1
-    time.sleep(chance.uniform(0.05, 0.9))
+    time.sleep(chance.uniform(0.05, 0.7))
     workers = children(client.pid)
     if client.poll() is None:
         client.kill()
@@ -122,5 +124,6 @@ def finish(words: list[str], run: str, folder: Path) -> int:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files in run folders that are finished."""
-    return [str(one) for run in folder.glob("run-*") for one in run.rglob(".*")]
+    """Temporary files in run folders that are finished, and in the folder for such files."""
+    hidden = [one for run in folder.glob("run-*") for one in run.rglob(".*")]
+    return [str(one) for one in [*hidden, *(folder / "scratch").iterdir()]]
