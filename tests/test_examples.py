@@ -1,0 +1,58 @@
+"""The examples run, and give what they should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+import eventflock as ef
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def events(sample: Path) -> ak.Array:
+    return uproot.open(sample)["TTbar_14TeV_MU80/mytree"].arrays()
+
+
+def test_regions(sample: Path, events: ak.Array, tmp_path: Path) -> None:
+    result = ef.run(EXAMPLES / "regions.py", sample, jobs=3, out=tmp_path / "run")
+    central = abs(ak.flatten(events["jet_AntiKt10LCTopo_eta"])) < 1.2
+    assert result["central", "jets"] == ak.sum(central)
+    assert result["pt_by_region"].sum(flow=True).value == 0.5 * len(central)
+    assert result["plane"].sum(flow=True) == len(central)
+
+
+def test_cutflow(sample: Path, events: ak.Array, tmp_path: Path) -> None:
+    result = ef.run(f"{EXAMPLES / 'cutflow.py'}:cutflow", sample, jobs=3, out=tmp_path / "a")
+    passed = list(result["passed"].values())
+    assert passed[0] == 10_000
+    assert passed == sorted(passed, reverse=True)
+    assert passed[-1] > 100
+    assert result["expected"].tolist() == passed
+    counts = ef.run(f"{EXAMPLES / 'cutflow.py'}:multiplicity", sample, out=tmp_path / "b")["jets"]
+    expected = np.bincount(ak.to_numpy(ak.num(events["jet_AntiKt10LCTopo_pt"])), minlength=30)
+    assert counts.tolist() == expected.tolist()
+
+
+def test_skim(sample: Path, events: ak.Array, tmp_path: Path) -> None:
+    result = ef.run(EXAMPLES / "skim.py", sample, jobs=7, out=tmp_path / "run")
+    leading = ak.fill_none(ak.firsts(events["jet_AntiKt10LCTopo_pt"]), 0.0)
+    assert result["rows"]["entry"].tolist() == np.flatnonzero(leading / 1000 > 400).tolist()
+    assert result["kept"] == len(result["rows"]) > 10
+
+
+def test_in_a_script(sample: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "in_a_script.py", sample],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "complete: True" in done.stdout
+    assert (tmp_path / "runs/masses-001/result.zip").exists()
