@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import eventflock as ef
-from eventflock.results.format import read_manifest
+from eventflock.results.reader import read_manifest
 from eventflock.results.result import Result
 
 ANALYSIS = """

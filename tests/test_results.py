@@ -22,8 +22,9 @@ from eventflock.errors import AnalysisError, ResultError
 from eventflock.model import FORMAT, AnalysisRef, Coverage, Manifest
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import coalesce, compare, count
-from eventflock.results.format import read_manifest, write_result
+from eventflock.results.format import write_result
 from eventflock.results.merge import finish_skims
+from eventflock.results.reader import read_manifest
 from eventflock.results.result import load
 
 LABEL = r"offline $E^{\mathrm{jet}}$ [GeV]"

@@ -21,7 +21,7 @@ from eventflock.errors import (
     ResultError,
     UsageError,
 )
-from eventflock.results.format import ResultFile, read_manifest
+from eventflock.results.reader import ResultFile, read_manifest
 
 HIST = """
 import awkward as ak

@@ -63,7 +63,7 @@ def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[N
     found: list[NamedFile] = []
     for name in names:
         label, rest = _split_label(str(name))
-        found.extend(_expand_one(rest, label or dataset or DEFAULT_NAME, tree, dataset))
+        found.extend(_expand_one(rest, label or dataset or DEFAULT_NAME, tree, label or dataset))
     return found
 
 
@@ -174,9 +174,8 @@ def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
         raise _bad_fileset(path, "the whole", fileset)
     if dataset and len(fileset) > 1:
         raise UsageError(
-            f"The fileset {path} has {len(fileset)} datasets, so --dataset {dataset!r} "
-            "cannot name them all.",
-            remedy="Leave --dataset out.",
+            f"The fileset {path} has {len(fileset)} datasets, so {dataset!r} cannot name them all.",
+            remedy="Leave the name out.",
         )
     found: list[NamedFile] = []
     for name, value in fileset.items():

@@ -105,7 +105,7 @@ def status_of(path: Path) -> Status:
 
 def _merged(run: RunDir) -> tuple[str | None, str]:
     from eventflock.errors import ResultError
-    from eventflock.results.format import read_manifest
+    from eventflock.results.reader import read_manifest
     from eventflock.results.result import label_of
 
     try:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from eventflock.errors import ResultError
-from eventflock.model import FORMAT, Counters, Coverage, Failure, Manifest, Plan
+from eventflock.model import FORMAT, Counters, Coverage, Failure, Item, Manifest, Plan
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import coalesce, compare
-from eventflock.results.format import ResultFile, write_result
+from eventflock.results.format import write_result
 from eventflock.results.skim import SkimWriter, tables_of
-from eventflock.results.verify import JobState, planned_coverage, why_foreign
+from eventflock.results.verify import JobState, planned_coverage, read_job
 
 __all__ = ["finish_skims", "merge"]
 
@@ -90,44 +90,28 @@ def merge(
         part.mkdir()
         accumulator = Accumulator(Path(scratch))
         for job, path in enumerate(paths):
-            state = _fold(plan, plan_digest, job, path, accumulator, part)
+            state, values = read_job(plan, plan_digest, job, path, part)
             if state.status == "done" and state.manifest is not None:
+                _fold(accumulator, values)
                 total.add(state.manifest)
             else:
                 absent.append(state)
         if not total.coverage:
             target.unlink(missing_ok=True)
             return None, absent
-        values = finish_skims(accumulator.values)
-        manifest = write_result(target, _manifest(plan, plan_digest, total, absent), values)
+        merged = finish_skims(accumulator.values)
+        manifest = write_result(target, _manifest(plan, plan_digest, total, absent), merged)
     return manifest, absent
 
 
-def _fold(
-    plan: Plan, plan_digest: str, job: int, path: Path, accumulator: Accumulator, scratch: Path
-) -> JobState:
-    """Add the result of one job, if it has one that holds up to every check."""
-    if not path.exists():
-        return JobState(job=job, status="missing")
-    try:
-        with ResultFile(path) as result:
-            manifest = result.manifest
-            reason = why_foreign(plan, plan_digest, job, manifest)
-            if reason or manifest.status != "done":
-                status = "unusable" if reason else manifest.status
-                return JobState(job=job, status=status, manifest=manifest, reason=reason)
-            result.check()
-            # All values are read before the first is added: a bad one must not leave half a job.
-            values = list(result.values(scratch))
-    except ResultError as error:
-        return JobState(job=job, status="unusable", reason=error.message)
+def _fold(accumulator: Accumulator, values: Iterable[tuple[Item, Any]]) -> None:
+    """Add the results of one job."""
     for item, value in values:
         if item.kind == "skim":
             for table in tables_of(value):
                 accumulator.skim(item.path).append_table(table)
         else:
             accumulator.add_one(item.path, value)
-    return JobState(job=job, status="done", manifest=manifest)
 
 
 def finish_skims(values: dict[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:

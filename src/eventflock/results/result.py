@@ -9,7 +9,7 @@ from typing import Any
 from eventflock.errors import ResultError, nearest
 from eventflock.model import Coverage, Manifest
 from eventflock.results.cover import count
-from eventflock.results.format import ResultFile
+from eventflock.results.reader import ResultFile
 
 __all__ = ["Result", "label_of", "load"]
 
@@ -160,7 +160,6 @@ def load(path: str | Path) -> Result:
                 f"{file} is the receipt of job {manifest.job}, which failed: "
                 f"{manifest.error.message}"
             )
-        opened.check()
         for item, value in opened.values():
             _insert(values, item.path, value)
     return Result(file, manifest, values)

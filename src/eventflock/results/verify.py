@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from eventflock.errors import ResultError
-from eventflock.model import Coverage, Manifest, Plan
+from eventflock.model import Coverage, Item, Manifest, Plan
 from eventflock.plan import coverage_of
-from eventflock.results.format import ResultFile
+from eventflock.results.reader import ResultFile
 
-__all__ = ["JobState", "job_state", "job_states", "planned_coverage"]
+__all__ = ["JobState", "job_states", "planned_coverage", "read_job"]
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +45,10 @@ def planned_coverage(plan: Plan) -> Iterator[Coverage]:
         yield from coverage_of(plan, job)
 
 
-def job_state(plan: Plan, plan_digest: str, job: int, path: Path, *, deep: bool) -> JobState:
-    """Find out from its file what became of one job.
+def read_job(
+    plan: Plan, plan_digest: str, job: int, path: Path, scratch: Path | None
+) -> tuple[JobState, list[tuple[Item, Any]]]:
+    """Find out from its file what became of one job, and read its results.
 
     Parameters
     ----------
@@ -54,25 +58,31 @@ def job_state(plan: Plan, plan_digest: str, job: int, path: Path, *, deep: bool)
         Number of the job.
     path
         Where its result file is, if there is one.
-    deep
-        Whether to check the checksums of all payloads as well.
+    scratch
+        Folder for unpacking skims; None to look at the manifest only.
+
+    Returns
+    -------
+    JobState
+        It is `done` only if the file is this job's, covers its ranges, and all was read.
+    list of (Item, value)
+        Empty unless it is done and `scratch` is given.
     """
     if not path.exists():
-        return JobState(job=job, status="missing")
+        return JobState(job=job, status="missing"), []
     try:
         with ResultFile(path) as result:
             manifest = result.manifest
-            reason = why_foreign(plan, plan_digest, job, manifest)
-            if deep and not reason:
-                result.check()
+            reason = _why_foreign(plan, plan_digest, job, manifest)
+            if reason:
+                return JobState(job=job, status="unusable", reason=f"{path}: {reason}"), []
+            values = result.values(scratch) if scratch and manifest.status == "done" else []
     except ResultError as error:
-        return JobState(job=job, status="unusable", reason=error.message)
-    if reason:
-        return JobState(job=job, status="unusable", reason=f"{path}: {reason}")
-    return JobState(job=job, status=manifest.status, manifest=manifest)
+        return JobState(job=job, status="unusable", reason=error.message), []
+    return JobState(job=job, status=manifest.status, manifest=manifest), values
 
 
-def why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> str:
+def _why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> str:
     """Say why a manifest is not that of this job of this plan; empty if it is."""
     if manifest.plan != plan_digest:
         return "it belongs to another plan"
@@ -94,6 +104,13 @@ def why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> s
 def job_states(
     plan: Plan, plan_digest: str, paths: Iterable[Path], *, deep: bool
 ) -> Iterator[JobState]:
-    """Give the state of every job, in plan order."""
-    for job, path in enumerate(paths):
-        yield job_state(plan, plan_digest, job, path, deep=deep)
+    """Give the state of every job, in plan order.
+
+    Parameters
+    ----------
+    deep
+        Whether to read all payloads as merging would, or only manifests.
+    """
+    with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
+        for job, path in enumerate(paths):
+            yield read_job(plan, plan_digest, job, path, Path(scratch) if deep else None)[0]

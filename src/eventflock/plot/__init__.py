@@ -1,0 +1,7 @@
+"""Pictures of results: one for each histogram, datasets overlaid, partial ones marked as such."""
+
+from eventflock.plot.drawing import draw
+from eventflock.plot.pictures import Picture, arrange
+from eventflock.plot.writing import FORMATS, plot_results
+
+__all__ = ["FORMATS", "Picture", "arrange", "draw", "plot_results"]

@@ -1,0 +1,220 @@
+"""Reading result files, which come from other machines: nothing in them is taken on trust.
+
+Sizes, checksums and shapes are checked before anything is allocated for them, nothing is ever
+unpickled, and what is not known is refused. Whatever is wrong ends in one `ResultError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from eventflock.errors import ResultError
+from eventflock.model import FORMAT, Item, Manifest, from_json
+from eventflock.results.format import DELTAS, MANIFEST, sha256_of
+
+__all__ = ["ResultFile", "read_manifest"]
+
+MANIFEST_MAX = 256 * 2**20
+UNPACKED_MAX = 2**30
+"""A file may unpack to this many bytes, or to `UNPACKED_RATIO` times its own size if larger."""
+UNPACKED_RATIO = 20
+_NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
+"""Errors of this machine, which say nothing about the file."""
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what a result file says of itself, without its payloads.
+
+    Raises
+    ------
+    ResultError
+        Not a result file, damaged, or of a format that is not known here.
+    """
+    with ResultFile(path) as result:
+        return result.manifest
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+class _RefusedError(ResultError):
+    """A whole sentence that names the file, to be passed on as it is."""
+
+
+class ResultFile:
+    """A result file that is open; opening it checks the manifest and the list of members.
+
+    Raises
+    ------
+    ResultError
+        In one sentence, for whatever is wrong with the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            raise ResultError(f"There is no result file {path}.", remedy="Check the path.")
+        with self._guard("not a readable ZIP"):
+            self._zip = zipfile.ZipFile(path)
+        try:
+            self.manifest = self._read_manifest()
+            self._check_members()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._zip.close()
+
+    def _damaged(self, why: str) -> ResultError:
+        return _RefusedError(
+            f"The result file {self.path} is damaged or foreign ({why}).",
+            remedy="Resume the run: jobs without a readable result are done again.",
+        )
+
+    @contextlib.contextmanager
+    def _guard(self, what: str) -> Iterator[None]:
+        """Make one error of all that zipfile, NumPy, uhi or pyarrow raise for a damaged file."""
+        try:
+            yield
+        except _RefusedError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
+                raise
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise self._damaged(f"{what}: {lines[0][:200]}") from error
+
+    def _read_manifest(self) -> Manifest:
+        if MANIFEST not in self._zip.namelist():
+            raise self._damaged("it has no manifest.json")
+        info = self._zip.getinfo(MANIFEST)
+        if info.file_size > MANIFEST_MAX:
+            raise self._damaged(f"its manifest claims {info.file_size:,} bytes")
+        with self._guard("manifest"):
+            data = self._read(info)
+            version = msgspec.json.decode(data, type=_Version).format
+            if version != FORMAT:
+                raise _RefusedError(
+                    f"The result file {self.path} has format {version}; this eventflock reads "
+                    f"format {FORMAT}.",
+                    remedy="Use the eventflock that wrote it, or a newer one.",
+                )
+            return from_json(data, Manifest)
+
+    def _check_members(self) -> None:
+        """Check that the members are those of the manifest, and of a reasonable size."""
+        infos = self._zip.infolist()
+        names = [info.filename for info in infos if info.filename != MANIFEST]
+        if sorted(names) != sorted(self.manifest.payloads) or len(infos) != len(names) + 1:
+            raise self._damaged("its members are not those that its manifest lists")
+        paths = [item.path for item in self.manifest.items]
+        if any(len(path) < 2 for path in paths) or len(set(paths)) != len(paths):
+            raise self._damaged("an item has no name, or that of another")
+        for info in infos:
+            listed = self.manifest.payloads.get(info.filename)
+            if listed is not None and listed.size != info.file_size:
+                raise self._damaged(f"{info.filename} has {info.file_size} bytes")
+        total = sum(info.file_size for info in infos)
+        if total > max(UNPACKED_MAX, UNPACKED_RATIO * self.path.stat().st_size):
+            raise self._damaged(f"it claims to unpack to {total:,} bytes")
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        """Read one member, never more than it claims."""
+        if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise self._damaged(f"{info.filename} is compressed in an unknown way")
+        with self._zip.open(info) as file:
+            data = file.read(info.file_size + 1)
+        if len(data) != info.file_size:
+            raise self._damaged(f"{info.filename} has {len(data)} bytes, not {info.file_size}")
+        return data
+
+    def values(self, scratch: Path | None = None) -> list[tuple[Item, Any]]:
+        """Read all items, after checking all payloads against their checksums.
+
+        Parameters
+        ----------
+        scratch
+            Folder into which skims are unpacked: their value is then the path of the Parquet
+            file, which has been read through once. Without it, they are read whole, as awkward
+            arrays.
+
+        Returns
+        -------
+        list of (Item, value)
+            Histograms as `hist.Hist`, arrays as `np.ndarray`, numbers, and skims.
+
+        Raises
+        ------
+        ResultError
+            The first payload that is not what the manifest says.
+        """
+        for name, payload in self.manifest.payloads.items():
+            with self._guard(name):
+                info = self._zip.getinfo(name)
+                if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                    raise self._damaged(f"{name} is compressed in an unknown way")
+                if sha256_of(self._zip, info) != payload.sha256:
+                    raise self._damaged(f"{name}: checksum differs")
+                if name.endswith(".npy"):  # before uhi loads it: its header must not lie
+                    self._array(name)
+        found = []
+        for item in self.manifest.items:
+            with self._guard(f"{item.kind} {'/'.join(item.path)}"):
+                found.append((item, self._value(item, scratch)))
+        return found
+
+    def _value(self, item: Item, scratch: Path | None) -> Any:
+        match item.kind:
+            case "int":
+                return int(item.value)
+            case "float":
+                return float(item.value)
+            case "complex":
+                return complex(item.value)
+            case "array":
+                return self._array(f"{item.name}.npy")
+            case "histogram":
+                return self._histogram(item.name)
+            case "skim":
+                return self._skim(item, scratch)
+        raise self._damaged(f"it has an item of the unknown kind {item.kind!r}")
+
+    def _array(self, name: str) -> Any:
+        from eventflock.results.payloads import check_npy
+
+        return check_npy(self._read(self._zip.getinfo(name)))
+
+    def _histogram(self, name: str) -> Any:
+        import uhi.io.zip
+
+        from eventflock.results.payloads import to_histogram
+
+        deltas = self._array(name + DELTAS) if name + DELTAS in self.manifest.payloads else None
+        return to_histogram(uhi.io.zip.read(self._zip, name), deltas)
+
+    def _skim(self, item: Item, scratch: Path | None) -> Any:
+        from eventflock.results.skim import read_skim, tables_of
+
+        member = f"{item.name}.parquet"
+        if scratch is None:
+            return read_skim(io.BytesIO(self._read(self._zip.getinfo(member))), item.path[-1])
+        target = scratch / f"{Path(item.name).name}.parquet"
+        with self._zip.open(member) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        for table in tables_of(target):
+            del table
+        return target
