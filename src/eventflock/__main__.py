@@ -51,15 +51,15 @@ def _report(error: EventflockError) -> int:
 
 
 def _other(error: Exception) -> int:
-    """Show wrong options as typer does; anything else is the disk, or a bug of ours."""
-    import typer
+    """Show wrong options as click does; anything else is the disk, or a bug of ours."""
+    import click
 
-    if isinstance(error, typer.Abort):
+    if isinstance(error, click.Abort):
         print("eventflock: interrupted before anything ran.", file=sys.stderr)
         return INTERRUPTED
-    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's, wherever typer has it
+    if isinstance(error, click.ClickException):
         error.show()
-        return int(error.exit_code)
+        return error.exit_code
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         print(f"eventflock: {error.strerror}{where}.", file=sys.stderr)
