@@ -317,6 +317,10 @@ def test_modules_and_helpers_beside_the_analysis_are_found(
     monkeypatch.chdir(tmp_path)
     assert ef.run("apackage.inside:twice", sample, out=tmp_path / "b")["n"] == 20_000
     assert ef.run("apackage.inside", sample, out=tmp_path / "c")["n"] == 20_000
+    (tmp_path / "c/results/job-000000.zip").unlink()
+    write(package / "inside.py", text + "# changed\n")
+    with pytest.raises(AnalysisError, match="changed since the run was made"):
+        ef.resume(tmp_path / "c")
 
 
 # --- what goes wrong -----------------------------------------------------------------------------

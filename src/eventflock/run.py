@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.analysis import Analysis, freeze, locate
+from eventflock.analysis import Analysis
 from eventflock.dataset import NamedFile, assemble, expand, restrict
 from eventflock.errors import EventflockError, InterruptedRunError, UsageError, error_from, plural
+from eventflock.finding import freeze, locate
 from eventflock.model import (
     FORMAT,
     AnalysisRef,
@@ -24,6 +25,7 @@ from eventflock.model import (
     Failure,
     FileEntry,
     Plan,
+    digest,
 )
 from eventflock.observe import Observer
 from eventflock.outcome import Outcome
@@ -143,6 +145,9 @@ def _make_run(
     with _frozen(ref, source) as folder:
         described = _describe(pool, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name)
+        if described.source:
+            source = described.source
+            ref = msgspec.structs.replace(ref, sha256=digest(source))
         named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
         datasets = assemble(named, _scan(pool, named, described.columns, observer))
         _note_empty(datasets, observer)

@@ -65,7 +65,7 @@ class RunDir:
         plan
             To be frozen.
         source
-            Of the analysis; empty for an installed module.
+            Of the analysis.
 
         Raises
         ------
@@ -91,8 +91,8 @@ class RunDir:
             made = cls(temporary)
             for folder in (made.analysis, made.pool, made.results):
                 folder.mkdir()
-            if plan.analysis.file:
-                (made.analysis / plan.analysis.file).write_bytes(source)
+            if source:  # of an installed module, for the record: it is imported where it is
+                (made.analysis / (plan.analysis.file or "module.py")).write_bytes(source)
             atomic_write(made.plan_file, to_json(plan))
             temporary.rename(path)
         except OSError as error:

@@ -37,12 +37,16 @@ class Describe(_Message, frozen=True):
 
 
 class Described(_Message, frozen=True):
-    """Name, tree and columns of the analysis, and its parameters converted to their types."""
+    """Name, tree and columns of the analysis, and its parameters converted to their types.
+
+    Of an installed module, `source` is the text.
+    """
 
     name: str
     tree: str
     columns: tuple[str, ...]
     parameters: dict[str, Any]
+    source: bytes = b""
 
 
 class Scan(_Message, frozen=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from eventflock.analysis import Analysis, check_parameters, load
+from eventflock.analysis import Analysis, check_parameters
 from eventflock.errors import EventflockError
+from eventflock.finding import load, module_source
 from eventflock.model import AnalysisRef
 from eventflock.reading import scan_file
 from eventflock.worker.messages import (
@@ -62,6 +63,7 @@ class Service:
             name=found.name,
             tree=found.tree,
             columns=found.columns,
+            source=b"" if request.analysis.file else module_source(request.analysis.origin),
             parameters=check_parameters(found, request.parameters, text=request.text),
         )
 
