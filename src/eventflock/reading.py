@@ -95,7 +95,9 @@ def _explain(path: str, error: Exception) -> InputError:
         )
     if isinstance(error, ImportError):
         return InputError(
-            f"{path} cannot be opened: {text}", remedy="Install the package that reads such URLs."
+            f"{path} cannot be opened: {text}.",
+            remedy="Install what reads such URLs: pip install 'eventflock[http]' for https://, "
+            "'eventflock[xrootd]' for root://.",
         )
     return InputError(
         f"{path} cannot be opened: {type(error).__name__}: {text}",

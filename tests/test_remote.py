@@ -1,0 +1,71 @@
+"""Files behind a URL: read by ranges, through what fsspec has for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eventflock as ef
+from eventflock.errors import InputError
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """A file server that answers requests for ranges, and counts the bytes it sends."""
+
+    sent = 0
+
+    def do_GET(self) -> None:
+        data = Path(self.translate_path(self.path)).read_bytes()
+        start, stop = 0, len(data)
+        asked = self.headers.get("Range", "")
+        if asked:
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start, stop = int(first), min(int(last) + 1 if last else stop, stop)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        self.wfile.write(data[start:stop])
+        type(self).sent += stop - start
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(sample: Path) -> Iterator[str]:
+    def handler(*args: Any) -> Ranges:
+        return Ranges(*args, directory=str(sample.parent))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        thread.join()
+
+
+def test_only_what_is_touched_comes_over_the_network(
+    server: str, sample: Path, jets: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("aiohttp")
+    local = ef.run(jets, sample, jobs=4, out=tmp_path / "local")
+    Ranges.sent = 0
+    remote = ef.run(jets, f"{server}/sample.root", jobs=4, workers=2, out=tmp_path / "remote")
+    assert remote["E"] == local["E"]
+    assert remote.coverage[0].uuid == local.coverage[0].uuid
+    assert 0 < Ranges.sent < sample.stat().st_size
+
+
+def test_a_file_that_is_not_there_is_named(server: str, jets: Path) -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(InputError, match=r"nothing\.root cannot be opened"):
+        ef.run(jets, f"{server}/nothing.root", pool="inline")
