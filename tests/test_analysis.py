@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 import eventflock as ef
-from eventflock.analysis import Analysis, check_parameters
+from eventflock.analysis import Analysis, check_parameters, restore_parameters
 from eventflock.errors import AnalysisError, UsageError
 from eventflock.finding import freeze, load, locate
 
@@ -41,6 +43,8 @@ def one(  # type: ignore[no-untyped-def]
     [
         ("scale", "1", 1.0),
         ("scale", "1e3", 1000.0),
+        ("scale", "-inf", -math.inf),
+        ("edges", '[1, "inf"]', [1.0, math.inf]),
         ("count", "12", 12),
         ("flag", "true", True),
         ("flag", "0", False),
@@ -56,7 +60,8 @@ def one(  # type: ignore[no-untyped-def]
     ],
 )
 def test_parameters_are_read_as_their_types(name: str, text: str, value: Any) -> None:
-    assert check_parameters(one, {name: text}, text=True) == {name: value}
+    stored = check_parameters(one, {name: text}, text=True)
+    assert restore_parameters(one, json.loads(json.dumps(stored))) == {name: value}
 
 
 @pytest.mark.parametrize(

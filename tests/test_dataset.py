@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflock.dataset import NO_UUID, NamedFile, assemble, expand, restrict
+from eventflock.dataset import NamedFile, assemble, expand, restrict
 from eventflock.errors import InputError, UsageError
-from eventflock.model import Dataset, FileEntry
+from eventflock.model import NO_UUID, Dataset, FileEntry
 from eventflock.pools.cores import usable_cores
 
 

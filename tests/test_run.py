@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +326,10 @@ def test_modules_and_helpers_beside_the_analysis_are_found(
     write(package / "inside.py", text + "# changed\n")
     with pytest.raises(AnalysisError, match="changed since the run was made"):
         ef.resume(tmp_path / "c")
+    (tmp_path / "helper_beside.py").write_text("FACTOR = 3\n")
+    (tmp_path / "a/results/job-000000.zip").unlink()
+    with pytest.raises(AnalysisError, match=r"helper_beside\.py, which the analysis imports"):
+        ef.resume(tmp_path / "a")
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
@@ -591,3 +600,146 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path, count_x: Path) -> 
         with pytest.raises(UsageError, match="Another process works"):
             ef.resume(tmp_path / "run")
     assert not run.is_busy()
+
+
+# --- what was wrong once -------------------------------------------------------------------------
+
+
+def test_one_histogram_under_two_names_is_added_once_to_each(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "two.py",
+        "from hist import Hist\n@ef.analysis\ndef two(events):\n"
+        "    h = Hist.new.Reg(10, 0, 10).Int64().fill(events.x)\n    return {'all': h, 'selected': h}\n",
+    )
+    result = ef.run(analysis, a, chunk=2, out=tmp_path / "run", pool="inline")
+    assert (result["all"].sum(), result["selected"].sum()) == (10, 10)
+
+
+def test_files_without_uuid_are_told_apart(tmp_path: Path, count_x: Path) -> None:
+    files = []
+    for name in ("a.root", "b.root"):
+        file = tree_file(tmp_path / name)
+        uuid = uproot.open(file).file.uuid.bytes
+        data = file.read_bytes()
+        assert uuid in data
+        file.write_bytes(data.replace(uuid, bytes(16)))
+        files.append(file)
+    result = ef.run(count_x, files, out=tmp_path / "run", jobs=3)
+    assert result["n"] == 20
+    assert result.complete
+
+
+def test_parameters_arrive_with_their_types(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "typed.py",
+        "import enum\nclass Sign(enum.Enum):\n    PLUS = 'plus'\n"
+        "@ef.analysis\ndef typed(events, *, cut: float, sign: Sign, edges: tuple[float, ...] = ()):\n"
+        "    assert sign is Sign.PLUS and isinstance(edges, tuple)\n"
+        "    return {'below': float(ak.sum(events.x < cut)), 'cut': cut}\n",
+    )
+    parameters = {"cut": np.float64("inf"), "sign": "plus", "edges": np.array([1.0, 2.0])}
+    result = ef.run(analysis, a, parameters=parameters, out=tmp_path / "run")
+    assert (result["below"], result["cut"]) == (10, float("inf"))
+    with pytest.raises(UsageError, match="parameter is a object"):
+        ef.run(analysis, a, parameters={"cut": object()})
+
+
+def test_two_trees_with_one_function(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "two.root") as root:
+        root["one"], root["two"] = {"x": np.arange(3)}, {"x": np.arange(5)}
+
+    def counted(events: Any) -> dict[str, Any]:
+        return {"n": len(events)}
+
+    for tree, entries in (("one", 3), ("/two;1", 5)):
+        analysis = ef.analysis(tree=tree)(counted)
+        assert ef.run(analysis, tmp_path / "two.root", out=tmp_path / tree[-1])["n"] == entries
+    lock = threading.Lock()
+    with pytest.raises(UsageError, match="cannot be sent"):
+        ef.run(ef.analysis(lambda events: {"n": lock}), tmp_path / "two.root")
+
+
+def test_a_script_without_a_guard_does_not_run_itself(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    script = write(
+        tmp_path / "script.py",
+        "import sys\n@ef.analysis\ndef n(events):\n    return {'n': len(events)}\n"
+        "ef.run(n, sys.argv[1], pool=sys.argv[2])\n",
+    )
+    for pool in ("inline", "local"):
+        done = subprocess.run(
+            [sys.executable, script, a, pool],
+            capture_output=True, text=True, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        assert "if __name__ == '__main__'" in done.stderr
+
+
+@pytest.mark.parametrize("body", ["sys.exit(3)", "raise KeyboardInterrupt", "os._exit(7)"])
+def test_an_analysis_that_ends_the_process_is_reported(tmp_path: Path, body: str) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "ends.py", f"import os, sys\n@ef.analysis\ndef ends(events):\n    {body}\n"
+    )
+    with pytest.raises((AnalysisError, PoolError, EventflockError)) as error:
+        ef.run(analysis, a, out=tmp_path / "run")
+    assert re.search(r"SystemExit|KeyboardInterrupt|exit status 7", str(error.value))
+
+
+def test_a_worker_whose_child_lives_on_is_seen_to_be_dead(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "forks.py",
+        "import os, signal, time\n@ef.analysis\ndef forks(events, *, flag: str):\n"
+        "    if len(events) and not os.path.exists(flag):\n        open(flag, 'w').close()\n"
+        "        if os.fork():\n            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        time.sleep(5)\n        os._exit(0)\n    return {'n': len(events)}\n",
+    )
+    started = time.monotonic()
+    result = ef.run(analysis, a, out=tmp_path / "run", parameters={"flag": str(tmp_path / "flag")})
+    assert result["n"] == 10
+    assert time.monotonic() - started < 5
+
+
+def test_a_histogram_of_a_gigabyte_that_is_mostly_empty_comes_back(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "big.py",
+        "@ef.analysis\ndef big(events):\n    return {'a': np.zeros(70_000_000)}\n",
+    )
+    result = ef.run(analysis, a, out=tmp_path / "run", jobs=1)
+    assert result["a"].nbytes > 2**29
+    assert result.path.stat().st_size > 2**29
+
+
+def test_a_result_of_another_plan_is_not_this_run_s(tmp_path: Path, count_x: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    for name in ("one", "two"):
+        ef.run(count_x, a, out=tmp_path / name, jobs=len(name))
+    shutil.copy(tmp_path / "one/result.zip", tmp_path / "two/result.zip")
+    with pytest.raises(ResultError, match="another plan"):
+        ef.load(tmp_path / "two")
+
+
+def test_what_was_done_before_keeps_a_run_from_being_given_up(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(tmp_path / "failing.py", FAILING)
+    ef.run(analysis, a, events_per_job=1, out=tmp_path / "run", parameters={"limit": 99})
+    plan = tmp_path / "run/plan.json"
+    assert plan.exists()
+    for job in range(1, 10):
+        (tmp_path / f"run/results/job-{job:06d}.zip").unlink()
+    assert ef.resume(tmp_path / "run", workers=1).complete
+
+
+def test_skims_do_not_change_their_types(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "s.py",
+        "@ef.analysis\ndef s(events, context):\n"
+        "    kind = 'float32' if context.start else 'float64'\n"
+        "    return {'rows': ak.zip({'x': ak.values_astype(events.x, kind)})}\n",
+    )
+    with pytest.raises(AnalysisError, match="different columns in different chunks"):
+        ef.run(analysis, a, chunk=5, out=tmp_path / "run")

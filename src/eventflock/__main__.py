@@ -33,6 +33,9 @@ def main() -> NoReturn:
         code = app(standalone_mode=False, prog_name="eventflock") or 0
     except EventflockError as error:
         code = _report(error)
+    except KeyboardInterrupt:
+        print("eventflock: interrupted.", file=sys.stderr)
+        code = INTERRUPTED
     except BrokenPipeError:  # as in 'eventflock inspect FILE | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 -- this is where all others end
@@ -55,7 +58,7 @@ def _other(error: Exception) -> int:
     import click
 
     if isinstance(error, click.Abort):
-        print("eventflock: interrupted before anything ran.", file=sys.stderr)
+        print("eventflock: interrupted.", file=sys.stderr)
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         error.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
@@ -11,7 +12,14 @@ import msgspec
 
 from eventflock.errors import UsageError, nearest
 
-__all__ = ["Analysis", "Context", "analysis", "check_parameters"]
+__all__ = [
+    "Analysis",
+    "Context",
+    "analysis",
+    "check_parameters",
+    "restore_parameters",
+    "store_parameters",
+]
 
 Function = Callable[..., Mapping[str, Any]]
 
@@ -166,6 +174,11 @@ def check_parameters(
     text
         Whether the values are text from a command line, to be read as the type demands.
 
+    Returns
+    -------
+    dict
+        In a form that JSON can hold; `restore_parameters` makes the types again.
+
     Raises
     ------
     UsageError
@@ -185,8 +198,32 @@ def check_parameters(
                 f"The analysis {found.name!r} needs the parameter {parameter.name!r}.",
                 remedy=f"Give it as --param {parameter.name}=VALUE.",
             )
+    return store_parameters(
+        {
+            name: _convert(found, found.parameters[name], value, text)
+            for name, value in given.items()
+        }
+    )
+
+
+def store_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters in a form that JSON can hold, infinities as text."""
+    return {name: _storable(msgspec.to_builtins(value)) for name, value in values.items()}
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _storable(one) for key, one in value.items()}
+    return [_storable(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def restore_parameters(found: Analysis, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Give stored parameters the types of their annotations again."""
     return {
-        name: _convert(found, found.parameters[name], value, text) for name, value in given.items()
+        name: msgspec.convert(value, found.parameters[name].annotation, strict=False)
+        for name, value in stored.items()
     }
 
 

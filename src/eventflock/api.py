@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from eventflock.analysis import Analysis
 from eventflock.errors import UsageError
+from eventflock.finding import IMPORTING
 from eventflock.observe import Observer
 from eventflock.outcome import Outcome
 from eventflock.results.result import Result, load
@@ -54,21 +57,28 @@ def run(
         Of the class that says what went wrong. What was done is kept in the run folder; a
         partial result can be opened from there with `load`.
     """
-    if os.environ.get("EVENTFLOCK_WORKER"):
+    if os.environ.get(IMPORTING):
         raise UsageError(
-            "run() was called while a worker imported the analysis.",
+            "run() was called while the analysis was imported for another run.",
             remedy="Put the call under: if __name__ == '__main__':",
         )
     names = [files] if isinstance(files, str | Path) else list(files)
     if isinstance(options.get("out"), str):
         options["out"] = Path(options["out"])
     try:
-        chosen = Options(parameters=parameters or {}, **options)
+        plain = msgspec.to_builtins(dict(parameters or {}), enc_hook=_from_numpy)
+        chosen = Options(parameters=plain, **options)
     except TypeError as error:
         raise UsageError(f"run() cannot be called like this: {error}.") from None
     target = str(analysis) if isinstance(analysis, Path) else analysis
     outcome = execute(target, [str(one) for one in names], chosen, observer or Observer())
     return _result(outcome)
+
+
+def _from_numpy(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a parameter is a {type(value).__name__}: give numbers, text, or lists")
 
 
 def resume(

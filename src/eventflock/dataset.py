@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +18,11 @@ from typing import Any
 import msgspec
 
 from eventflock.errors import InputError, UsageError, nearest
-from eventflock.model import Dataset, FileEntry
+from eventflock.model import NO_UUID, Dataset, FileEntry
 
 __all__ = ["NamedFile", "assemble", "expand", "restrict"]
 
 DEFAULT_NAME = "events"
-NO_UUID = "00000000-0000-0000-0000-000000000000"
-"""What ROOT writes with the option `reproducible`: it identifies nothing."""
-
 _LABEL = re.compile(r"([A-Za-z0-9_.+-]+)=(.+)", re.DOTALL)
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -69,7 +67,8 @@ def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[N
 
 def _split_label(name: str) -> tuple[str, str]:
     match = _LABEL.fullmatch(name)
-    if match is None or Path(name).exists():
+    # A file or a folder may have '=' in its name, as in year=2018/*.root.
+    if match is None or Path(name).exists() or Path(name.split("/", maxsplit=1)[0]).exists():
         return "", name
     return match[1], match[2]
 
@@ -165,7 +164,7 @@ def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
     """Read a fileset as coffea writes it; paths in it are relative to the current folder."""
     try:
         fileset = msgspec.json.decode(_read(path, "fileset"))
-    except (msgspec.DecodeError, OSError, EOFError) as error:
+    except (msgspec.DecodeError, OSError, EOFError, RecursionError, zlib.error) as error:
         raise UsageError(
             f"The fileset {path} is not JSON: {error}.",
             remedy='Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.',
@@ -251,7 +250,12 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
             raise _named_twice(name.dataset, seen[key], entry)
         seen[key] = entry.path
         files.setdefault(name.dataset, []).append(entry)
-        metadata.setdefault(name.dataset, {}).update(name.metadata)
+        if metadata.setdefault(name.dataset, name.metadata) != name.metadata:
+            raise InputError(
+                f"The dataset {name.dataset!r} is named with different metadata: "
+                f"{metadata[name.dataset]} and {name.metadata}.",
+                remedy="Give the two different names.",
+            )
     if not any(entry.entries for group in files.values() for entry in group):
         first = next(iter(files.values()))[0]
         raise InputError(

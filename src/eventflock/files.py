@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_write", "remove_leftovers"]
+__all__ = ["MERGING", "atomic_path", "atomic_write", "remove_leftovers"]
 
 _MARK = ".tmp-"
+MERGING = ".merging-"
+"""How the folder begins in which results are merged."""
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +20,11 @@ from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.model import AnalysisRef, digest
 from eventflock.tracebacks import user_traceback
 
-__all__ = ["freeze", "load", "locate", "module_source"]
+__all__ = ["IMPORTING", "freeze", "helpers_of", "load", "locate"]
+
+IMPORTING = "EVENTFLOCK_IMPORTING"
+"""Set in the environment while the file of an analysis is imported."""
+_STANDARD = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
 
 
 def locate(target: str) -> tuple[AnalysisRef, bytes]:
@@ -36,7 +42,9 @@ def locate(target: str) -> tuple[AnalysisRef, bytes]:
     UsageError
         There is no such file, or the text names neither a file nor a module.
     """
-    path, _, name = target.partition(":") if ":" in target else (target, "", "")
+    path, _, name = (target, "", "") if Path(target).is_file() else target.rpartition(":")
+    if not path:
+        path, name = target, ""
     if path.endswith(".py") or Path(path).is_file():
         file = Path(path)
         if not file.is_file():
@@ -79,16 +87,23 @@ def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
     function = found.function
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
-    nested = "<locals>" in function.__qualname__
-    if module is not None and file and not nested and getattr(module, found.name, None) is not None:
-        if function.__module__ == "__main__" or "." not in function.__module__:
-            ref, source = locate(f"{file}:{found.name}")
+    names = [key for key, value in vars(module).items() if value is found] if module else []
+    if file and names:
+        in_package = "." in function.__module__ or hasattr(module, "__path__")
+        if function.__module__ == "__main__" or not in_package:
+            ref, source = locate(f"{file}:{names[0]}")
             return msgspec.structs.replace(ref, search=(*ref.search, *sys.path)), source
-        ref = AnalysisRef(name=found.name, origin=function.__module__, search=tuple(sys.path))
+        ref = AnalysisRef(name=names[0], origin=function.__module__, search=tuple(sys.path))
         return ref, b""
     import cloudpickle
 
-    data = cloudpickle.dumps(found)
+    try:
+        data = cloudpickle.dumps(found)
+    except Exception as error:
+        raise UsageError(
+            f"The analysis {found.name!r} cannot be sent to a worker: {error}.",
+            remedy="Write it into a file, or leave out what it refers to outside itself.",
+        ) from error
     return AnalysisRef(
         name=found.name,
         file=f"{found.name}.pickle",
@@ -119,21 +134,32 @@ def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
             sys.path.insert(0, place)
     if ref.file.endswith(".pickle"):
         return _load_pickle(ref, folder)
-    if ref.file:
-        return _pick(_import_file(ref, folder), ref)
-    module = _import_module(ref)
-    if ref.sha256 and digest(module_source(ref.origin)) != ref.sha256:
-        raise AnalysisError(
-            f"The module {ref.origin} ({module.__file__}) changed since the run was made.",
-            remedy="Put back what it was to resume, or start a new run.",
-        )
-    return _pick(module, ref)
+    found = _pick(_import_file(ref, folder) if ref.file else _import_module(ref), ref)
+    for file, sha256 in ref.helpers.items():
+        if not Path(file).is_file() or digest(Path(file).read_bytes()) != sha256:
+            raise AnalysisError(
+                f"{file}, which the analysis imports, changed since the run was made.",
+                remedy="Put back what it was to resume, or start a new run.",
+            )
+    return found
 
 
-def module_source(name: str) -> bytes:
-    """Give the source of an imported module; nothing where it has none in Python."""
-    file = getattr(sys.modules[name], "__file__", None) or ""
-    return Path(file).read_bytes() if file.endswith(".py") else b""
+def helpers_of(ref: AnalysisRef) -> dict[str, str]:
+    """Find the modules that lie in the folders of an analysis, once it has been imported.
+
+    Returns
+    -------
+    dict
+        From their paths to the SHA-256 of their sources. What is installed does not count.
+    """
+    found = {}
+    folders = tuple(f"{Path(one).resolve()}/" for one in ref.search[:1])
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        ours = file.endswith(".py") and file.startswith(folders) and file != ref.origin
+        if ours and "site-packages" not in file and not file.startswith(_STANDARD):
+            found[file] = digest(Path(file).read_bytes())
+    return found
 
 
 def _load_pickle(ref: AnalysisRef, folder: Path | None) -> Analysis:
@@ -172,7 +198,7 @@ def _import_file(ref: AnalysisRef, folder: Path | None) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     module.__file__ = str(shown)
     sys.modules[name] = module
-    with _import_errors(str(shown)):
+    with _import_errors(str(shown)), _importing():
         try:
             # The user's own file, on the user's own account: this is what they asked to run.
             exec(compile(source, str(shown), "exec"), module.__dict__)  # noqa: S102
@@ -200,6 +226,19 @@ def _import_module(ref: AnalysisRef) -> ModuleType:
                     remedy="Name the analysis as path.py, path.py:name or package.module:name.",
                 ) from None
             raise
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Mark that user code is being imported, so that it does not start runs itself."""
+    before = os.environ.get(IMPORTING)
+    os.environ[IMPORTING] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(IMPORTING)
+        if before is not None:
+            os.environ[IMPORTING] = before
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 __all__ = [
+    "FORMAT",
+    "NO_UUID",
     "AnalysisRef",
     "Assignment",
     "Counters",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+"""What ROOT writes with its option `reproducible`: it identifies nothing."""
 
 FORMAT = 1
 """Version of the plan and of the result file. It grows when an old reader would be misled."""
@@ -131,6 +136,9 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
         Of the source, so that a result says which code made it.
     search
         Folders that were on the module search path because of this analysis.
+    helpers
+        The user's own modules beside it that it imports, by path, with their SHA-256: a run is
+        not continued with others.
     """
 
     name: str
@@ -138,6 +146,7 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     file: str = ""
     sha256: str = ""
     search: tuple[str, ...] = ()
+    helpers: dict[str, str] = {}
 
 
 class Plan(Frozen, frozen=True):

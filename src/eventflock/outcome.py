@@ -81,16 +81,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def _gaps(self, jobs: str) -> str:
+        reasons = [f"  {state.reason}" for state in self.absent if state.reason][:3]
         if self.manifest is None:
-            return f"{jobs} without a result."
+            return "\n".join([f"{jobs} without a result.", *reasons])
         missing = self.manifest.missing
-        reasons = [state.reason for state in self.absent if state.reason][:3]
         return "\n".join(
             [
                 f"{jobs} without a result; {plural(count(missing), 'event')} missing:",
                 describe(missing),
+                *reasons,
             ]
-            + [f"  {reason}" for reason in reasons]
         )
 
 

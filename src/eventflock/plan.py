@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import msgspec
 
@@ -106,13 +107,16 @@ def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
 
 
 def _check(sizing: Sizing) -> None:
-    for option, value in (
-        ("--jobs", sizing.jobs),
-        ("--events-per-job", sizing.events_per_job),
-        ("--chunk", sizing.chunk),
-    ):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} is {value}, expected 1 or more.", remedy="Leave it out.")
+    numbers: dict[str, Any] = {
+        "--jobs": sizing.jobs,
+        "--events-per-job": sizing.events_per_job,
+        "--chunk": sizing.chunk,
+    }
+    for option, value in numbers.items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UsageError(
+                f"{option} is {value!r}, expected a whole number from 1.", remedy="Leave it out."
+            )
     if sizing.jobs and sizing.events_per_job:
         raise UsageError(
             f"--jobs {sizing.jobs} and --events-per-job {sizing.events_per_job} exclude "

@@ -154,7 +154,8 @@ def choose_tree(path: str, root: Any, name: str) -> str:
         No tree of that name, no tree at all, or several to choose from.
     """
     if name:
-        clean = name.strip("/").split(";")[0]
+        # One spelling for each tree, so that none is counted twice under two.
+        clean = "/".join(part.split(";")[0] for part in name.split("/") if part)
         try:
             kind = root.classname_of(clean)
         except Exception:  # noqa: BLE001 -- uproot raises several kinds for what is not there

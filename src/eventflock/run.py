@@ -25,7 +25,6 @@ from eventflock.model import (
     Failure,
     FileEntry,
     Plan,
-    digest,
 )
 from eventflock.observe import Observer
 from eventflock.outcome import Outcome
@@ -144,10 +143,7 @@ def _make_run(
     """Find, scan, plan, try, and freeze all of it in a new run folder."""
     with _frozen(ref, source) as folder:
         described = _describe(pool, ref, folder, options)
-        ref = msgspec.structs.replace(ref, name=described.name)
-        if described.source:
-            source = described.source
-            ref = msgspec.structs.replace(ref, sha256=digest(source))
+        ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
         named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
         datasets = assemble(named, _scan(pool, named, described.columns, observer))
         _note_empty(datasets, observer)
@@ -204,17 +200,26 @@ def _scan(
     requests = [Scan(path=one.path, tree=one.tree, columns=columns) for one in named]
     found: dict[int, FileEntry] = {}
     wrong: dict[int, Failure] = {}
-    observer.begin("files", len(named))
-    for index, reply in pool.ask(requests):
-        if isinstance(reply, Failed):
-            wrong[index] = reply.failure
-        else:
-            found[index] = _expect(reply, Scanned).entry
-        observer.update(len(found) + len(wrong))
-    observer.end()
+    with _shown(observer, "files", len(named)):
+        for index, reply in pool.ask(requests):
+            if isinstance(reply, Failed):
+                wrong[index] = reply.failure
+            else:
+                found[index] = _expect(reply, Scanned).entry
+            observer.update(len(found) + len(wrong))
     if wrong:
         raise _wrong_files([wrong[index] for index in sorted(wrong)], len(named))
     return [found[index] for index in range(len(named))]
+
+
+@contextlib.contextmanager
+def _shown(observer: Observer, what: str, total: int, done: int = 0) -> Iterator[None]:
+    """Tell the observer that a task is over, however it ends: it may have hidden a cursor."""
+    observer.begin(what, total, done)
+    try:
+        yield
+    finally:
+        observer.end()
 
 
 def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
@@ -298,9 +303,9 @@ def _work(run: RunDir, pool: Pool, observer: Observer) -> Outcome:
     with run.lock():
         try:
             failures = _do_jobs(run, plan, plan_digest, pool, observer)
+            return _merge(run, plan, plan_digest, failures)
         except KeyboardInterrupt:
             raise _interrupted(run, plan, plan_digest) from None
-        return _merge(run, plan, plan_digest, failures)
 
 
 def _do_jobs(
@@ -310,28 +315,30 @@ def _do_jobs(
     paths = [run.result(job) for job in range(len(plan.jobs))]
     states = job_states(plan, plan_digest, paths, deep=True)
     todo = [state.job for state in states if state.status != "done"]
-    total = plan.entries
-    progress = _Progress(observer, total, total - sum(plan.jobs[job].entries for job in todo), todo)
+    earlier = plan.entries - sum(plan.jobs[job].entries for job in todo)
+    progress = _Progress(observer, earlier, len(todo))
     failures: dict[int, Failure] = {}
-    requests = (
-        Run(
-            assignment=assignment_of(plan, plan_digest, job),
-            folder=str(run.analysis.resolve()),
-            result=str(run.result(job).resolve()),
-            log=str(run.log(job).resolve()),
-        )
-        for job in todo
-    )
-    answers = pool.ask(requests, progress.on_progress)
-    with contextlib.closing(answers):  # type: ignore[type-var]
+    requests = (_request(run, plan, plan_digest, job) for job in todo)
+    with (
+        _shown(observer, "events", plan.entries, earlier),
+        contextlib.closing(pool.ask(requests, progress.on_progress)) as answers,
+    ):
         for index, reply in answers:
             if isinstance(reply, Failed):
                 failures[todo[index]] = reply.failure
             progress.finished(index, plan.jobs[todo[index]].entries, isinstance(reply, Failed))
-            if _is_hopeless(failures, progress.done):
+            if _is_hopeless(failures, len(plan.jobs) - len(todo) + progress.done):
                 break
-    observer.end()
     return failures
+
+
+def _request(run: RunDir, plan: Plan, plan_digest: str, job: int) -> Run:
+    return Run(
+        assignment=assignment_of(plan, plan_digest, job),
+        folder=str(run.analysis.resolve()),
+        result=str(run.result(job).resolve()),
+        log=str(run.log(job).resolve()),
+    )
 
 
 def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunError:
@@ -344,7 +351,7 @@ def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunErr
 
 
 def _is_hopeless(failures: dict[int, Failure], done: int) -> bool:
-    """Tell whether going on is a waste: the first jobs all ended in the same error."""
+    """Tell whether going on is a waste: no job was ever done, and all end in the same error."""
     same = {(one.kind, one.message) for one in failures.values()}
     return done == 0 and len(failures) >= GIVE_UP_AFTER and len(same) == 1
 
@@ -352,14 +359,13 @@ def _is_hopeless(failures: dict[int, Failure], done: int) -> bool:
 class _Progress:
     """Adds up the events of finished jobs and of those under way."""
 
-    def __init__(self, observer: Observer, total: int, earlier: int, todo: list[int]) -> None:
+    def __init__(self, observer: Observer, earlier: int, jobs: int) -> None:
         self._observer = observer
         self._finished = earlier
         self._under_way: dict[int, int] = {}
-        self._jobs = len(todo)
+        self._jobs = jobs
         self.done = 0
         self._failed = 0
-        observer.begin("events", total, earlier)
 
     def on_progress(self, index: int, events: int) -> None:
         self._under_way[index] = events

@@ -9,13 +9,15 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
 from eventflock.errors import ResultError, UsageError
-from eventflock.files import atomic_write, remove_leftovers
+from eventflock.files import MERGING, atomic_write, remove_leftovers
 from eventflock.model import FORMAT, AnalysisRef, Plan, digest, from_json, to_json
 
 __all__ = ["RunDir", "next_free"]
@@ -91,8 +93,10 @@ class RunDir:
             made = cls(temporary)
             for folder in (made.analysis, made.pool, made.results):
                 folder.mkdir()
-            if source:  # of an installed module, for the record: it is imported where it is
-                (made.analysis / (plan.analysis.file or "module.py")).write_bytes(source)
+            if plan.analysis.file:
+                (made.analysis / plan.analysis.file).write_bytes(source)
+            for number, file in enumerate(plan.analysis.helpers):  # for the record
+                shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
             atomic_write(made.plan_file, to_json(plan))
             temporary.rename(path)
         except OSError as error:
@@ -150,24 +154,27 @@ class RunDir:
         UsageError
             Another process has it.
         """
+        for folder in (self.pool, self.results):
+            folder.mkdir(exist_ok=True)
         with (self.pool / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                    yield  # a file system without locks: atomic writes still hold
-                    return
+            if not _take(file):
                 file.seek(0)
                 raise UsageError(
                     f"Another process works on {self.path} ({file.read().strip()}).",
                     remedy="Wait for it, or end it; 'eventflock status' shows where it stands.",
-                ) from None
+                )
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
-            remove_leftovers(self.results)
-            remove_leftovers(self.path)
+            self._remove_leftovers()
             yield
+
+    def _remove_leftovers(self) -> None:
+        """Remove what processes that were killed have left."""
+        for folder in (self.results, self.path):
+            remove_leftovers(folder)
+        for folder in self.path.glob(f"{MERGING}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def is_busy(self) -> bool:
         """Tell whether a process works on this run (as far as locks on this file system tell)."""
@@ -177,6 +184,20 @@ class RunDir:
             except OSError:
                 return True
         return False
+
+
+def _take(file: IO[str]) -> bool:
+    """Take the lock. Who only asks whether there is one holds it for a moment: try a few times."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                return True  # a file system without locks: atomic writes still hold
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def _umask() -> int:

@@ -87,7 +87,7 @@ def status_of(path: Path) -> Status:
         elif state.reason:
             key = ("result", state.reason)
             problems.setdefault(key, Problem(kind="result", message=state.reason)).jobs += 1
-    merged, label = _merged(run)
+    merged, label = _merged(run, plan_digest)
     return Status(
         run=str(path),
         analysis=plan.analysis.origin or plan.analysis.name,
@@ -103,12 +103,13 @@ def status_of(path: Path) -> Status:
     )
 
 
-def _merged(run: RunDir) -> tuple[str | None, str]:
+def _merged(run: RunDir, plan_digest: str) -> tuple[str | None, str]:
     from eventflock.errors import ResultError
     from eventflock.results.reader import read_manifest
     from eventflock.results.result import label_of
 
     try:
-        return str(run.merged), label_of(read_manifest(run.merged))
+        manifest = read_manifest(run.merged)
     except ResultError:
         return None, ""
+    return (str(run.merged), label_of(manifest)) if manifest.plan == plan_digest else (None, "")

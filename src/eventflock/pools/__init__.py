@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Protocol
 
 from eventflock.errors import UsageError, nearest
 from eventflock.worker.messages import Reply, Request
@@ -25,7 +25,7 @@ class Pool(Protocol):
 
     def ask(
         self, requests: Iterable[Request], on_progress: OnProgress | None = None
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests, in any order; each answer comes with the number of its request.
 
         Closing the iterator early gives up what is under way.
@@ -57,7 +57,10 @@ def open_pool(name: str, workers: int | None = None) -> Pool:
             f"There is no pool {name!r}; {nearest(name, NAMES)}".rstrip("; "),
             remedy=f"Choose one of {', '.join(NAMES)} with --pool.",
         )
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers is {workers}, expected 1 or more.", remedy="Leave it out.")
+    asked: Any = workers
+    if asked is not None and (not isinstance(asked, int) or asked < 1):
+        raise UsageError(
+            f"--workers is {workers!r}, expected a whole number from 1.", remedy="Leave it out."
+        )
     opened: Pool = importlib.import_module(_MODULES[name]).open_pool(workers)
     return opened

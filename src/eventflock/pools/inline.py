@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from eventflock.errors import PoolError
 from eventflock.pools import OnProgress
@@ -22,7 +22,7 @@ class InlinePool:
 
     def ask(
         self, requests: Iterable[Request], on_progress: OnProgress | None = None
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests in their order."""
         for index, request in enumerate(requests):
             yield index, self._answer(index, request, on_progress)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -50,6 +50,7 @@ class _Worker:
     def __init__(self, scratch: Path, number: int) -> None:
         requests_out, self.requests = os.pipe()
         self.replies, replies_in = os.pipe()
+        os.set_blocking(self.replies, False)
         self.printed = scratch / f"worker-{number}.log"
         command = ["-u", "-P", "-m", "eventflock.worker", str(requests_out), str(replies_in)]
         with self.printed.open("wb") as printed:
@@ -64,6 +65,8 @@ class _Worker:
             )
         os.close(requests_out)
         os.close(replies_in)
+        # The end of the pipe would not do: a process that the analysis forks keeps it open.
+        self.gone = os.pidfd_open(self.process.pid)
         self.task: _Task | None = None
         self._buffer = b""
 
@@ -77,20 +80,22 @@ class _Worker:
         except BrokenPipeError:
             pass
 
-    def read(self) -> list[Reply] | None:
-        """Give the messages that have come in; None if the process is gone."""
-        data = os.read(self.replies, 1 << 16)
-        if not data:
-            return None
+    def read(self) -> list[Reply]:
+        """Give the messages that have come in."""
+        try:
+            data = os.read(self.replies, 1 << 20)
+        except BlockingIOError:
+            return []
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [_decode(line) for line in lines]
 
     def end(self) -> int:
         """Kill the process if it still runs, and give its exit status."""
-        self.process.kill()
+        if self.process.poll() is None:
+            self.process.kill()
         status = self.process.wait()
-        os.close(self.requests)
-        os.close(self.replies)
+        for end in (self.requests, self.replies, self.gone):
+            os.close(end)
         return status
 
     def last_words(self) -> str:
@@ -106,7 +111,7 @@ class _Worker:
 
 def _environment() -> dict[str, str]:
     """One thread per worker, unless the user says otherwise: there is a worker per core."""
-    return {**dict.fromkeys(_THREADS, "1"), **os.environ, "EVENTFLOCK_WORKER": "1"}
+    return {**dict.fromkeys(_THREADS, "1"), **os.environ}
 
 
 class LocalPool:
@@ -131,17 +136,19 @@ class LocalPool:
         worker = _Worker(self._scratch, self._started)
         self._started += 1
         self._crew.append(worker)
-        self._selector.register(worker.replies, selectors.EVENT_READ, worker)
+        for end in (worker.replies, worker.gone):
+            self._selector.register(end, selectors.EVENT_READ, worker)
         return worker
 
     def _end(self, worker: _Worker) -> int:
-        self._selector.unregister(worker.replies)
+        for end in (worker.replies, worker.gone):
+            self._selector.unregister(end)
         self._crew.remove(worker)
         return worker.end()
 
     def ask(
         self, requests: Iterable[Request], on_progress: OnProgress | None = None
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests, in the order in which workers finish them."""
         fresh = (_Task(index, request) for index, request in enumerate(requests))
         again: deque[_Task] = deque()
@@ -150,8 +157,8 @@ class LocalPool:
                 self._hand_out(fresh, again)
                 if not any(worker.task for worker in self._crew):
                     return
-                for key, _ in self._selector.select():
-                    yield from self._listen(key.data, again, on_progress)
+                for worker in {key.data for key, _ in self._selector.select()}:
+                    yield from self._listen(worker, again, on_progress)
         finally:
             for worker in [one for one in self._crew if one.task]:
                 self._end(worker)
@@ -172,19 +179,10 @@ class LocalPool:
 
     def _listen(
         self, worker: _Worker, again: deque[_Task], on_progress: OnProgress | None
-    ) -> Iterator[tuple[int, Reply]]:
-        task, replies = worker.task, worker.read()
-        if replies is None:
-            status = self._end(worker)
-            if task is not None:
-                task.attempts += 1
-                if task.attempts < ATTEMPTS:
-                    task.events = 0
-                    again.append(task)
-                else:
-                    yield task.index, Failed(failure=_death(status, worker.last_words()))
-            return
-        for reply in replies:
+    ) -> Generator[tuple[int, Reply], None, None]:
+        is_gone = worker.process.poll() is not None  # before reading: its last words count
+        task = worker.task
+        for reply in worker.read():
             if task is None:
                 continue
             if isinstance(reply, Progress):
@@ -194,6 +192,22 @@ class LocalPool:
             else:
                 worker.task = None
                 yield task.index, reply
+        if is_gone:
+            yield from self._bury(worker, again)
+
+    def _bury(
+        self, worker: _Worker, again: deque[_Task]
+    ) -> Generator[tuple[int, Reply], None, None]:
+        """Let a worker go that has died; its request is asked again, a few times."""
+        task, status = worker.task, self._end(worker)
+        if task is None:
+            return
+        task.attempts += 1
+        if task.attempts < ATTEMPTS:
+            task.events = 0
+            again.append(task)
+        else:
+            yield task.index, Failed(failure=_death(status, worker.last_words()))
 
     def close(self) -> None:
         """End all workers."""

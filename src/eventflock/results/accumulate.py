@@ -141,7 +141,7 @@ def _first(path: KeyPath, value: Any) -> Any:
                 "exchange format.",
                 remedy="Use Int64, Double, Weight, Mean or WeightedMean.",
             )
-        return value
+        return value.copy()  # the sum is ours: the user's object may stand under two names
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "iufc":
             raise AnalysisError(

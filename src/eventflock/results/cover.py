@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from eventflock.model import Coverage
+from eventflock.model import NO_UUID, Coverage
 
 __all__ = ["Comparison", "coalesce", "compare", "count", "describe"]
 
@@ -27,7 +27,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def _key(one: Coverage) -> Key:
-    return (one.dataset, one.uuid, one.tree)
+    return (one.dataset, one.uuid if one.uuid != NO_UUID else one.path, one.tree)
 
 
 def coalesce(parts: Iterable[Coverage]) -> Iterator[Coverage]:

@@ -27,22 +27,27 @@ MANIFEST = "manifest.json"
 DELTAS = "_sum_of_deltas.npy"
 """Beside the UHI form of a profile. That has variances instead, undefined for one entry and rounded
 for others, so that the sum of what was read would not be the sum of what was written."""
+PACKED_MAX = 2**29
+"""Results of more bytes are not compressed: mostly empty ones would shrink so much that a reader
+could not tell them from an attack."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class _Zip(zipfile.ZipFile):
     """A ZIP whose bytes do not depend on when it was written."""
 
+    packed = True
+    """Whether members are compressed."""
+
     def open(self, name: Any, mode: Any = "r", *args: Any, **kwargs: Any) -> IO[bytes]:
         if mode == "w" and isinstance(name, str):
-            name = _info(name)
+            name = _info(name, packed=self.packed)
         return super().open(name, mode, *args, **kwargs)
 
 
-def _info(name: str) -> zipfile.ZipInfo:
+def _info(name: str, *, packed: bool = True) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
-    # A Parquet file is compressed already.
-    packed = not name.endswith(".parquet")
+    packed = packed and not name.endswith(".parquet")  # which is compressed already
     info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     return info
@@ -71,14 +76,25 @@ def write_result(path: Path, manifest: Manifest, values: Mapping[tuple[str, ...]
         A histogram carries metadata that cannot be written as JSON.
     """
     with atomic_path(path) as temporary, _Zip(temporary, "w", compresslevel=1) as archive:
-        items = tuple(
-            _write_item(archive, index, key, value)
-            for index, (key, value) in enumerate(values.items())
-        )
+        archive.packed = sum(map(_size, values.values())) < PACKED_MAX
+        # Members are named and written by sorted key, whatever order the analysis made them in;
+        # the items keep that order, which is what people expect of a cut flow.
+        written = {
+            key: _write_item(archive, index, key, values[key])
+            for index, key in enumerate(sorted(values))
+        }
+        items = tuple(written[key] for key in values)
         payloads = {info.filename: _payload(archive, info) for info in archive.infolist()}
         manifest = msgspec.structs.replace(manifest, items=items, payloads=payloads)
         archive.writestr(_info(MANIFEST), to_json(manifest), compresslevel=1)
     return manifest
+
+
+def _size(value: Any) -> int:
+    """Bytes that a histogram or an array takes; anything else counts for nothing."""
+    if hasattr(value, "_to_uhi_"):
+        value = value.view(flow=True)
+    return int(getattr(value, "nbytes", 0))
 
 
 def _write_item(archive: _Zip, index: int, key: tuple[str, ...], value: Any) -> Item:

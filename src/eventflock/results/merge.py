@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eventflock.errors import ResultError
+from eventflock.files import MERGING
 from eventflock.model import FORMAT, Counters, Coverage, Failure, Item, Manifest, Plan
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import coalesce, compare
@@ -72,7 +73,7 @@ def merge(
     Returns
     -------
     Manifest or None
-        Of the merged file; None if no job has a result, then there is no file.
+        Of the merged file; None if no job has a result, then nothing is written.
     list of JobState
         The jobs that are not in it, and why.
 
@@ -85,7 +86,7 @@ def merge(
     """
     total = _Sum()
     absent: list[JobState] = []
-    with tempfile.TemporaryDirectory(prefix=".merge-", dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=MERGING, dir=target.parent) as scratch:
         part = Path(scratch) / "part"
         part.mkdir()
         accumulator = Accumulator(Path(scratch))
@@ -97,7 +98,6 @@ def merge(
             else:
                 absent.append(state)
         if not total.coverage:
-            target.unlink(missing_ok=True)
             return None, absent
         merged = finish_skims(accumulator.values)
         manifest = write_result(target, _manifest(plan, plan_digest, total, absent), merged)

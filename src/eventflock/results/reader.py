@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import msgspec
 
-from eventflock.errors import ResultError
+from eventflock.errors import EventflockError, ResultError
 from eventflock.model import FORMAT, Item, Manifest, from_json
 from eventflock.results.format import DELTAS, MANIFEST, sha256_of
 
@@ -90,7 +90,11 @@ class ResultFile:
         """Make one error of all that zipfile, NumPy, uhi or pyarrow raise for a damaged file."""
         try:
             yield
-        except _RefusedError:
+        except ResultError as error:
+            if isinstance(error, _RefusedError):
+                raise
+            raise self._damaged(f"{what}: {error.message}") from error
+        except EventflockError:  # this machine lacks something
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eventflock.errors import ResultError, nearest
-from eventflock.model import Coverage, Manifest
+from eventflock.model import Coverage, Manifest, digest
 from eventflock.results.cover import count
 from eventflock.results.reader import ResultFile
 
@@ -155,6 +155,12 @@ def load(path: str | Path) -> Result:
     values: dict[str, dict[str, Any]] = {}
     with ResultFile(file) as opened:
         manifest = opened.manifest
+        plan = Path(path) / "plan.json"
+        if plan.exists() and manifest.plan != digest(plan.read_bytes()):
+            raise ResultError(
+                f"{file} is the result of another plan than {plan}.",
+                remedy=f"Merge again: eventflock merge {path}",
+            )
         if manifest.error is not None and manifest.status == "failed":
             raise ResultError(
                 f"{file} is the receipt of job {manifest.job}, which failed: "

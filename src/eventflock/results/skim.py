@@ -54,7 +54,7 @@ class SkimWriter:
             table = ak.to_arrow_table(array, extensionarray=False)
         except Exception as error:
             raise AnalysisError(
-                f"The skim {self.name!r} of type {array.type} cannot be written: {error}",
+                f"The skim {self.name} of type {array.type} cannot be written: {error}",
                 remedy="Keep columns of numbers, strings, lists and records of these.",
             ) from error
         self.append_table(table.replace_schema_metadata(None))
@@ -67,22 +67,27 @@ class SkimWriter:
         if self._writer is None:
             self._open(table.schema)
         elif table.schema != self._writer.schema:
-            table = self._cast(table)
+            table = self._fit(table)
         self._writer.write_table(table)
 
     def _open(self, schema: Any) -> None:
         parquet = _pyarrow(self.name)
         self._writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
 
-    def _cast(self, table: Any) -> Any:
-        try:
-            return table.cast(self._writer.schema)
-        except Exception:  # noqa: BLE001 -- pyarrow raises several kinds here
-            raise AnalysisError(
-                f"The skim {self.name!r} has different columns in different chunks: "
-                f"{_columns(self._writer.schema)} and {_columns(table.schema)}.",
-                remedy="Return the same columns with the same types for every chunk.",
-            ) from None
+    def _fit(self, table: Any) -> Any:
+        """Give the table the writer's schema. Only whether values may be missing may differ."""
+        wanted = self._writer.schema
+        if _kinds(table.schema) == _kinds(wanted):
+            try:
+                return table.cast(wanted)
+            except ValueError:  # values are missing that were never missing before
+                pass
+        raise AnalysisError(
+            f"The skim {self.name} has different columns in different chunks: "
+            f"{_columns(wanted)} and {_columns(table.schema)}.",
+            remedy="Return the same columns with the same types for every chunk, for example "
+            "with ak.values_astype.",
+        )
 
     def close(self) -> Path:
         """Finish the file and give its path."""
@@ -92,8 +97,13 @@ class SkimWriter:
         return self.file
 
 
+def _kinds(schema: Any) -> list[tuple[str, str]]:
+    return [(one.name, str(one.type).replace(" not null", "")) for one in schema]
+
+
 def _columns(schema: Any) -> str:
-    return "(" + ", ".join(f"{one.name}: {one.type}" for one in schema) + ")"
+    words = (f"{one.name}: {one.type}{'' if one.nullable else ' not null'}" for one in schema)
+    return f"({', '.join(words)})"
 
 
 def _pyarrow(name: str) -> Any:
@@ -101,7 +111,7 @@ def _pyarrow(name: str) -> Any:
         import pyarrow.parquet
     except ImportError:
         raise AnalysisError(
-            f"The result {name!r} is a skim (an awkward array), and pyarrow is not installed.",
+            f"The result {name} is a skim (an awkward array), and pyarrow is not installed.",
             remedy="Install it: pip install 'eventflock[skims]'. To add numbers up instead of "
             "keeping rows, return a NumPy array.",
         ) from None

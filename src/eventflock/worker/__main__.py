@@ -45,7 +45,7 @@ def main(requests: int, replies: int, scratch: str) -> None:
                 _print_to(Path(request.log))
             try:
                 service.answer(request, lambda reply: _send(out, reply))
-            except Exception as error:  # noqa: BLE001 -- the client has to know, whatever it is
+            except BaseException as error:  # noqa: BLE001 -- the client has to know, whatever it is
                 _send(out, Failed(failure=_bug(error)))
             sys.stdout.flush()
             sys.stderr.flush()
@@ -82,7 +82,7 @@ def _send(out: BinaryIO, reply: Reply) -> None:
     out.flush()
 
 
-def _bug(error: Exception) -> Failure:
+def _bug(error: BaseException) -> Failure:
     from eventflock.worker.runner import failure_of, unexpected
 
     return failure_of(unexpected(error))

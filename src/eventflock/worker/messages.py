@@ -37,16 +37,13 @@ class Describe(_Message, frozen=True):
 
 
 class Described(_Message, frozen=True):
-    """Name, tree and columns of the analysis, and its parameters converted to their types.
-
-    Of an installed module, `source` is the text.
-    """
+    """Name, tree and columns of the analysis, its parameters, and its helper modules."""
 
     name: str
     tree: str
     columns: tuple[str, ...]
     parameters: dict[str, Any]
-    source: bytes = b""
+    helpers: dict[str, str] = {}
 
 
 class Scan(_Message, frozen=True):

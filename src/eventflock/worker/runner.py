@@ -14,14 +14,16 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from eventflock._version import __version__
-from eventflock.analysis import Analysis, Context
+from eventflock.analysis import Analysis, Context, restore_parameters, store_parameters
 from eventflock.errors import AnalysisError, EventflockError, InputError, nearest
 from eventflock.model import FORMAT, Assignment, Counters, Coverage, Failure, Manifest, Range
 from eventflock.reading import TreeReader
@@ -68,7 +70,11 @@ class Runner:
         self._earlier: dict[KeyPath, Any] = {}
 
     def run(
-        self, assignment: Assignment, analysis: Analysis, target: Path, report: Report
+        self,
+        assignment: Assignment,
+        load: Callable[[], Analysis],
+        target: Path,
+        report: Report,
     ) -> Manifest:
         """Do one job and write its result file, which may say that it failed.
 
@@ -76,8 +82,8 @@ class Runner:
         ----------
         assignment
             The job.
-        analysis
-            Loaded from `assignment.analysis`.
+        load
+            Gives the analysis; if it raises, that is in the receipt as well.
         target
             Where the result file goes.
         report
@@ -93,6 +99,8 @@ class Runner:
             accumulator = Accumulator(Path(scratch), self._earlier)
             tally = _Tally()
             try:
+                analysis = load()
+                assignment = _with_parameters(assignment, analysis)
                 for part in assignment.ranges:
                     self._do_range(assignment, part, analysis, accumulator, tally, report)
                 values = {
@@ -118,6 +126,7 @@ class Runner:
         An analysis may well fail on no events and be right on some, so only what cannot depend
         on their number counts: a branch that is not there, and a result of a wrong kind.
         """
+        assignment = _with_parameters(assignment, analysis)
         entry = assignment.files[0]
         reader = TreeReader(entry, analysis.columns)
         try:
@@ -125,12 +134,13 @@ class Runner:
             context = _context(assignment, entry.path, entry.tree, 0, 0)
             try:
                 returned = analysis.on_chunk(events, context, assignment.parameters)
-            except Exception as error:  # noqa: BLE001 -- the user's code may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's code may
                 missing = _missing_branch(error, events, entry.path, entry.tree)
                 if missing is not None:
                     raise missing from None
                 return
-            if returned:  # one that returns early where there are no events is fine
+            early = isinstance(returned, Mapping) and not returned
+            if returned is not None and not early:  # to return early for no events is fine
                 with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                     Accumulator(Path(scratch)).add(returned)
         finally:
@@ -184,6 +194,12 @@ class Runner:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _with_parameters(assignment: Assignment, analysis: Analysis) -> Assignment:
+    """Give parameters the types that the analysis wants, which JSON may not have."""
+    parameters = restore_parameters(analysis, assignment.parameters)
+    return msgspec.structs.replace(assignment, parameters=parameters)
 
 
 class _Tally:
@@ -274,7 +290,7 @@ def _call(analysis: Analysis, events: Any, context: Context, parameters: dict[st
         ) from error
 
 
-def unexpected(error: Exception) -> EventflockError:
+def unexpected(error: BaseException) -> EventflockError:
     """Give what nobody thought of as an error that can be reported."""
     return EventflockError(
         f"The worker failed with {type(error).__name__}: {_line(error)}",
@@ -324,7 +340,7 @@ def _manifest(
         job=assignment.job,
         planned=sum(part.stop - part.start for part in assignment.ranges),
         analysis=assignment.analysis,
-        parameters=assignment.parameters,
+        parameters=store_parameters(assignment.parameters),
         coverage=() if error else tuple(tally.coverage),
         counters=clock.counters(tally),
         branches=tuple(sorted(tally.branches)),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from eventflock.analysis import Analysis, check_parameters
 from eventflock.errors import EventflockError
-from eventflock.finding import load, module_source
-from eventflock.model import AnalysisRef
+from eventflock.finding import helpers_of, load
+from eventflock.model import AnalysisRef, to_json
 from eventflock.reading import scan_file
 from eventflock.worker.messages import (
     Describe,
@@ -35,7 +35,7 @@ class Service:
 
     def __init__(self) -> None:
         self._runner = Runner()
-        self._loaded: dict[AnalysisRef, Analysis] = {}
+        self._loaded: dict[bytes, Analysis] = {}
 
     def answer(self, request: Request, send: Send) -> None:
         """Carry out one request. The last message sent is its answer, others are progress."""
@@ -63,15 +63,14 @@ class Service:
             name=found.name,
             tree=found.tree,
             columns=found.columns,
-            source=b"" if request.analysis.file else module_source(request.analysis.origin),
+            helpers=helpers_of(request.analysis),
             parameters=check_parameters(found, request.parameters, text=request.text),
         )
 
     def _run(self, request: Run, send: Send) -> Reply:
-        found = self._load(request.assignment.analysis, request.folder)
         manifest = self._runner.run(
             request.assignment,
-            found,
+            lambda: self._load(request.assignment.analysis, request.folder),
             Path(request.result),
             lambda events: send(Progress(events=events)),
         )
@@ -80,9 +79,10 @@ class Service:
         return Done(events=manifest.counters.events)
 
     def _load(self, ref: AnalysisRef, folder: str) -> Analysis:
-        if ref not in self._loaded:
-            self._loaded[ref] = load(ref, Path(folder) if folder else None)
-        return self._loaded[ref]
+        key = to_json(ref)
+        if key not in self._loaded:
+            self._loaded[key] = load(ref, Path(folder) if folder else None)
+        return self._loaded[key]
 
     def close(self) -> None:
         """Let go of what is open."""
