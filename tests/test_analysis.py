@@ -139,3 +139,9 @@ def test_an_undecorated_function_can_be_named(tmp_path: Path) -> None:
     file = tmp_path / "plain.py"
     file.write_text("def f(events):\n    return {'v': 1}\n")
     assert load(locate(f"{file}:f")[0])([]) == {"v": 1}
+
+
+def test_a_parameter_that_is_not_keyword_only_is_explained() -> None:
+    with pytest.raises(UsageError, match="default value") as error:
+        ef.analysis(lambda events, scale=1.0: {})
+    assert "scale=..." in error.value.remedy

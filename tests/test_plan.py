@@ -99,7 +99,8 @@ def test_jobs_are_as_many_as_asked_for(given_datasets: tuple[Dataset, ...], coun
     if len(given_datasets) == 1:
         assert len(jobs) == min(count, sizes[0])
     else:
-        assert filled <= len(jobs) <= max(count, filled)
+        assert len(jobs) <= max(count, filled)
+        assert len(jobs) >= min(count, filled)
 
 
 @given(files(), st.integers(1, 100), st.none() | st.integers(1, 40))

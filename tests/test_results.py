@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.model import FORMAT, AnalysisRef, Coverage, Manifest
-from eventflock.results.accumulate import Accumulator
+from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.format import write_result
-from eventflock.results.merge import finish_skims
 from eventflock.results.reader import read_manifest
 from eventflock.results.result import load
 
@@ -130,7 +129,7 @@ def test_skims_round_trip(tmp_path: Path) -> None:
     accumulator = Accumulator(tmp_path)
     accumulator.add({"kept": rows[:0], "plain": ak.Array([[1], [2, 3]])})
     accumulator.add({"kept": rows, "plain": ak.Array([[]])[:0]})
-    values = {("d", *path): value for path, value in finish_skims(accumulator.values).items()}
+    values = {("d", *path): value for path, value in accumulator.finish().items()}
     write_result(tmp_path / "r.zip", manifest(), values)
     back = load(tmp_path / "r.zip")
     assert back["kept"].tolist() == rows.tolist()
@@ -162,7 +161,7 @@ def test_files_of_format_1_stay_readable() -> None:
     assert result["nested", "n"] == 12345678901234567890
     assert result["array"].tolist() == [1.5, 2.5]
     assert result["kept"].tolist() == [{"pt": 1.5}]
-    assert result.complete
+    assert result.label == "JOB 0 ONLY: 10 events"
     assert result.coverage[0].stop == 10
 
 
@@ -262,7 +261,7 @@ def test_what_cannot_be_added_is_refused_in_words(
 
 
 def test_an_object_kept_from_an_earlier_job_is_refused(tmp_path: Path) -> None:
-    earlier: dict[Any, Any] = {}
+    earlier = Earlier()
     kept = Hist.new.Reg(2, 0, 1).Int64()
     Accumulator(tmp_path, earlier).add({"x": kept})
     with pytest.raises(AnalysisError, match="same object"):
@@ -394,7 +393,7 @@ def test_manifests_that_make_no_sense_are_refused(good: Path, fields: dict[str, 
 def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", bytes(300 * 2**20))
+        archive.writestr("manifest.json", bytes(600 * 2**20))
     assert path.stat().st_size < 2**20
     assert "claims" in refused(path)
 
@@ -455,3 +454,21 @@ def test_profiles_are_added_as_if_they_had_never_been_written(tmp_path: Path) ->
         back = load(write(tmp_path / "r.zip", {"h": made}))["h"]
         assert (back + back).view(flow=True).tolist() == (made + made).view(flow=True).tolist()
         assert not np.isnan((back + back).view(flow=True)["value"]).any()
+
+
+def test_two_kept_histograms_in_turn_are_refused_as_well(tmp_path: Path) -> None:
+    accumulator = Accumulator(tmp_path)
+    kept = [Hist.new.Reg(2, 0, 1).Int64(), Hist.new.Reg(2, 0, 1).Int64()]
+    accumulator.add({"x": kept[0]})
+    accumulator.add({"x": kept[1]})
+    with pytest.raises(AnalysisError, match="same object"):
+        accumulator.add({"x": kept[0]})
+
+
+def test_metadata_does_not_replace_methods() -> None:
+    from eventflock.results.payloads import to_histogram
+
+    data = Hist.new.Reg(3, 0, 1).Int64()._to_uhi_()
+    data["metadata"] = {"view": 4}
+    with pytest.raises(ResultError, match="methods"):
+        to_histogram(data)

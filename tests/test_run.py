@@ -715,8 +715,8 @@ def test_a_histogram_of_a_gigabyte_that_is_mostly_empty_comes_back(tmp_path: Pat
 
 def test_a_result_of_another_plan_is_not_this_run_s(tmp_path: Path, count_x: Path) -> None:
     a = tree_file(tmp_path / "a.root")
-    for name in ("one", "two"):
-        ef.run(count_x, a, out=tmp_path / name, jobs=len(name))
+    for name, jobs in (("one", 1), ("two", 2)):
+        ef.run(count_x, a, out=tmp_path / name, jobs=jobs)
     shutil.copy(tmp_path / "one/result.zip", tmp_path / "two/result.zip")
     with pytest.raises(ResultError, match="another plan"):
         ef.load(tmp_path / "two")

@@ -17,7 +17,7 @@ ALLOWED = {
     "errors": set(),
     "model": set(),
     "files": set(),
-    "observe": set(),
+    "observe": {"errors"},
     "tracebacks": set(),
     "analysis": {"errors"},
     "finding": {"analysis", "errors", "model", "tracebacks"},
@@ -28,7 +28,7 @@ ALLOWED = {
     "sample": {"errors", "files"},
     "plot": {"errors", "files", "plot"},
     "inspecting": {"errors", "model", "reading"},
-    "results": {"errors", "files", "model", "plan", "results"},
+    "results": {"errors", "files", "model", "results"},
     "worker": {
         "_version",
         "analysis",

@@ -19,14 +19,20 @@ TERMINATED = 143
 def main() -> NoReturn:
     """Run the command line and exit."""
     code = 0
-    terminated = False
+    stopped = terminated = False
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         nonlocal terminated
         terminated = True
         raise KeyboardInterrupt
 
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
     signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         from eventflock.cli import app
 
@@ -34,23 +40,32 @@ def main() -> NoReturn:
     except EventflockError as error:
         code = _report(error)
     except KeyboardInterrupt:
-        print("eventflock: interrupted.", file=sys.stderr)
-        code = INTERRUPTED
+        code = _interrupted()
     except BrokenPipeError:  # as in 'eventflock inspect FILE | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 -- this is where all others end
-        code = _other(error)
+        # An interrupt during an import comes out as whatever the module makes of it.
+        code = _interrupted() if stopped or terminated else _other(error)
     sys.exit(TERMINATED if terminated and code == INTERRUPTED else code)
+
+
+def _interrupted() -> int:
+    print("eventflock: interrupted.", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _report(error: EventflockError) -> int:
     if error.traceback:
-        print(error.traceback, file=sys.stderr)
-        print(file=sys.stderr)
-    print(f"eventflock: {error.message}", file=sys.stderr)
+        print(f"{_printable(error.traceback)}\n", file=sys.stderr)
+    print(f"eventflock: {_printable(error.message)}", file=sys.stderr)
     if error.remedy:
-        print(error.remedy, file=sys.stderr)
+        print(_printable(error.remedy), file=sys.stderr)
     return error.exit_code
+
+
+def _printable(text: str) -> str:
+    """Keep what came from a file from driving the terminal."""
+    return "".join(one if one.isprintable() or one in "\n\t" else "?" for one in text)
 
 
 def _other(error: Exception) -> int:
@@ -58,8 +73,7 @@ def _other(error: Exception) -> int:
     import click
 
     if isinstance(error, click.Abort):
-        print("eventflock: interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code

@@ -150,6 +150,12 @@ def _signature(function: Function, name: str) -> tuple[bool, dict[str, Parameter
                 required=one.default is one.empty,
             )
         elif one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}:
+            if one.default is not one.empty:
+                raise UsageError(
+                    f"The analysis {name!r} has the positional argument {one.name!r} with a "
+                    "default value; parameters are keyword-only.",
+                    remedy=f"Put a '*' before it: def {name}(events, *, {one.name}=...).",
+                )
             positional.append(one.name)
     if len(positional) not in {1, 2}:
         raise UsageError(
@@ -230,8 +236,9 @@ def restore_parameters(found: Analysis, stored: Mapping[str, Any]) -> dict[str, 
 def _convert(found: Analysis, parameter: Parameter, value: Any, text: bool) -> Any:
     kind = parameter.annotation
     if not text:
+        infinite = isinstance(value, str) and value in {"inf", "-inf", "nan"}
         try:
-            return msgspec.convert(value, kind)
+            return msgspec.convert(value, kind, strict=not infinite)
         except msgspec.ValidationError as error:
             raise _wrong_type(found, parameter, value, error) from None
     if kind is Any:  # no annotation: a number, a list or a flag where it reads as one

@@ -66,7 +66,7 @@ def run(
     if isinstance(options.get("out"), str):
         options["out"] = Path(options["out"])
     try:
-        plain = msgspec.to_builtins(dict(parameters or {}), enc_hook=_from_numpy)
+        plain = {name: _plain(value) for name, value in (parameters or {}).items()}
         chosen = Options(parameters=plain, **options)
     except TypeError as error:
         raise UsageError(f"run() cannot be called like this: {error}.") from None
@@ -75,10 +75,21 @@ def run(
     return _result(outcome)
 
 
-def _from_numpy(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Give NumPy's numbers and arrays as Python's, and refuse what is no plain value."""
+    if isinstance(value, float):
+        return float(value)
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"a parameter is a {type(value).__name__}: give numbers, text, or lists")
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(one) for one in value]
+    try:
+        return msgspec.to_builtins(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"a parameter is a {kind}: give numbers, text, or lists") from None
 
 
 def resume(

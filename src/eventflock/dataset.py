@@ -28,12 +28,13 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file as the user named it: its dataset, path or URL, and tree if that was said."""
+    """One file as the user named it: path or URL, and what was said of it."""
 
     dataset: str
     path: str
     tree: str = ""
     metadata: dict[str, Any] = {}
+    entries: int | None = None
 
 
 def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[NamedFile]:
@@ -188,7 +189,9 @@ def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
         for file, says in files.items() if isinstance(files, dict) else [(f, "") for f in files]:
             inner = _tree_in_fileset(path, file, says)
             found.extend(
-                msgspec.structs.replace(one, metadata=metadata)
+                msgspec.structs.replace(
+                    one, metadata=metadata, entries=_entries_in_fileset(path, file, says)
+                )
                 for one in _expand_one(file, dataset or name, inner or tree, "")
             )
     return found
@@ -199,13 +202,22 @@ def _tree_in_fileset(path: Path, file: Any, says: Any) -> str:
     inner = says.get("object_path") if isinstance(says, dict) else says
     if not isinstance(file, str) or not (inner is None or isinstance(inner, str)):
         raise _bad_fileset(path, repr(file), says)
-    steps = says.get("steps") if isinstance(says, dict) else None
-    if steps and not _covers(steps, says.get("num_entries")):
+    return inner or ""
+
+
+def _entries_in_fileset(path: Path, file: str, says: Any) -> int | None:
+    """Give the number of entries that coffea found in a file, if it says; to be checked later."""
+    if not isinstance(says, dict):
+        return None
+    steps, entries = says.get("steps"), says.get("num_entries")
+    if steps and not _covers(steps, entries):
         raise UsageError(
-            f"The fileset {path} asks for a part of {file} only (steps {steps[:3]}...).",
+            f"The fileset {path} asks for a part of {file} only (steps {str(steps)[:60]}).",
             remedy="Remove 'steps' and choose entries with --range.",
         )
-    return inner or ""
+    if entries is None and steps:
+        entries = max(int(stop) for _, stop in steps)
+    return None if entries is None else int(entries)
 
 
 def _covers(steps: Any, entries: Any) -> bool:
@@ -245,6 +257,11 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
     metadata: dict[str, dict[str, Any]] = {}
     seen: dict[tuple[str, str, str], str] = {}
     for name, entry in zip(named, entries, strict=True):
+        if name.entries is not None and name.entries != entry.entries:
+            raise InputError(
+                f"{entry.path} has {entry.entries:,} entries, the fileset says {name.entries:,}.",
+                remedy="Make the fileset again, or choose entries with --range.",
+            )
         key = (name.dataset, entry.tree, _identity(entry))
         if key in seen:
             raise _named_twice(name.dataset, seen[key], entry)

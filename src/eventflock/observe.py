@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Observer"]
+from eventflock.errors import plural
+
+__all__ = ["JobProgress", "Observer"]
 
 
 class Observer:
@@ -25,3 +27,37 @@ class Observer:
 
     def end(self) -> None:
         """Hear that the task is over."""
+
+
+class JobProgress:
+    """Adds up the events of finished jobs and of those under way, and tells an observer."""
+
+    def __init__(self, observer: Observer, earlier: int, jobs: int) -> None:
+        self._observer = observer
+        self._finished = earlier
+        self._under_way: dict[int, int] = {}
+        self._jobs = jobs
+        self.done = 0
+        self._failed = 0
+
+    def on_progress(self, index: int, events: int) -> None:
+        """Hear how many events of a job are done so far."""
+        self._under_way[index] = events
+        self._show()
+
+    def finished(self, index: int, events: int, failed: bool) -> None:
+        """Hear that a job is over, done or failed."""
+        self._under_way.pop(index, None)
+        if failed:
+            self._failed += 1
+        else:
+            self.done += 1
+            self._finished += events
+        self._show()
+
+    def _show(self) -> None:
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        self._observer.update(
+            self._finished + sum(self._under_way.values()),
+            f"{self.done:,} of {plural(self._jobs, 'job')}{failed}",
+        )

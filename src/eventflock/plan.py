@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from eventflock.errors import UsageError
-from eventflock.model import Coverage, Dataset, Job, Plan, Range
+from eventflock.model import Assignment, Dataset, Job, Plan, Range
 
-__all__ = ["Sizing", "coverage_of", "cut"]
+__all__ = ["Sizing", "assignment_of", "cut"]
 
 CHUNK_BYTES = 128 * 2**20
 """Uncompressed bytes of all branches that a chunk should hold; what is touched is less."""
@@ -137,15 +137,14 @@ def _jobs_per_dataset(
     entries = [stop - start for start, stop in spans]
     if sizing.jobs is None:
         return [_default_jobs(line, count) for line, count in zip(lines, entries, strict=True)]
-    total = sum(entries)
-    # Largest remainders: the counts add up to what was asked for.
-    exact = [sizing.jobs * count / max(total, 1) for count in entries]
-    counts = [max(int(one), 1 if count else 0) for one, count in zip(exact, entries, strict=True)]
-    by_remainder = sorted(range(len(exact)), key=lambda n: int(exact[n]) - exact[n])
-    for n in by_remainder:
-        if sum(counts) >= sizing.jobs:
-            break
-        counts[n] += 1 if entries[n] else 0
+    counts = [1 if count else 0 for count in entries]
+    left = max(sizing.jobs - sum(counts), 0)
+    # The rest by largest remainders, so that the counts add up to what was asked for.
+    exact = [left * count / max(sum(entries), 1) for count in entries]
+    counts = [one + int(share) for one, share in zip(counts, exact, strict=True)]
+    left -= sum(int(share) for share in exact)
+    for n in sorted(range(len(exact)), key=lambda n: int(exact[n]) - exact[n])[:left]:
+        counts[n] += 1
     return [min(one, count) for one, count in zip(counts, entries, strict=True)]
 
 
@@ -210,18 +209,19 @@ def _chunk_edges(
     return tuple(edges)
 
 
-def coverage_of(plan: Plan, job: int) -> tuple[Coverage, ...]:
-    """Give what the result of a job must contain, range by range."""
+def assignment_of(plan: Plan, plan_digest: str, job: int) -> Assignment:
+    """Give one job of a plan with all that a worker needs for it, and nothing else."""
     one = plan.jobs[job]
     dataset = plan.datasets[one.dataset]
-    return tuple(
-        Coverage(
-            dataset=dataset.name,
-            uuid=dataset.files[part.file].uuid,
-            tree=dataset.files[part.file].tree,
-            path=dataset.files[part.file].path,
-            start=part.start,
-            stop=part.stop,
-        )
-        for part in one.ranges
+    return Assignment(
+        plan=plan_digest,
+        job=job,
+        dataset=dataset.name,
+        metadata=dataset.metadata,
+        files=tuple(dataset.files[part.file] for part in one.ranges),
+        ranges=tuple(
+            msgspec.structs.replace(part, file=index) for index, part in enumerate(one.ranges)
+        ),
+        analysis=plan.analysis,
+        parameters=plan.parameters,
     )

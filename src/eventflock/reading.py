@@ -161,6 +161,7 @@ def choose_tree(path: str, root: Any, name: str) -> str:
         except Exception:  # noqa: BLE001 -- uproot raises several kinds for what is not there
             kind = ""
         if _is_tree(kind):
+            _check_cycle(path, root, name, clean)
             return clean
     trees = list(find_trees(root))
     shown = ", ".join(repr(one) for one in trees[:10]) + (", ..." if len(trees) > 10 else "")
@@ -177,6 +178,17 @@ def choose_tree(path: str, root: Any, name: str) -> str:
             remedy="Choose one with --tree, or in the analysis with @analysis(tree=...).",
         )
     return trees[0]
+
+
+def _check_cycle(path: str, root: Any, name: str, clean: str) -> None:
+    """Refuse an older cycle of a tree: only the newest is read."""
+    _, semicolon, cycle = name.rpartition(";")
+    newest = str(root.key(clean).fCycle)
+    if semicolon and cycle != newest:
+        raise InputError(
+            f"{path}: the tree {name!r} is not the newest cycle, which is ;{newest}.",
+            remedy=f"Name it {clean!r}.",
+        )
 
 
 def scan_file(path: str, tree: str = "", columns: Sequence[str] = ()) -> FileEntry:

@@ -13,22 +13,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.analysis import Analysis
+from eventflock.analysis import Analysis, store_parameters
 from eventflock.dataset import NamedFile, assemble, expand, restrict
 from eventflock.errors import EventflockError, InterruptedRunError, UsageError, error_from, plural
 from eventflock.finding import freeze, locate
 from eventflock.model import (
     FORMAT,
     AnalysisRef,
-    Assignment,
     Dataset,
     Failure,
     FileEntry,
     Plan,
 )
-from eventflock.observe import Observer
+from eventflock.observe import JobProgress, Observer
 from eventflock.outcome import Outcome
-from eventflock.plan import Sizing, cut
+from eventflock.plan import Sizing, assignment_of, cut
 from eventflock.pools import Pool, open_pool
 from eventflock.results.verify import job_states
 from eventflock.rundir import RunDir, next_free
@@ -171,7 +170,10 @@ def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
 
 def _describe(pool: Pool, ref: AnalysisRef, folder: str, options: Options) -> Described:
     request = Describe(
-        analysis=ref, folder=folder, parameters=dict(options.parameters), text=options.text
+        analysis=ref,
+        folder=folder,
+        parameters=store_parameters(options.parameters),
+        text=options.text,
     )
     (described,) = _answers(pool, [request], Described)
     return described
@@ -313,10 +315,10 @@ def _do_jobs(
 ) -> dict[int, Failure]:
     """Run the jobs that are not done; give the failures by job."""
     paths = [run.result(job) for job in range(len(plan.jobs))]
-    states = job_states(plan, plan_digest, paths, deep=True)
+    states = job_states(plan, plan_digest, paths, run.path)
     todo = [state.job for state in states if state.status != "done"]
     earlier = plan.entries - sum(plan.jobs[job].entries for job in todo)
-    progress = _Progress(observer, earlier, len(todo))
+    progress = JobProgress(observer, earlier, len(todo))
     failures: dict[int, Failure] = {}
     requests = (_request(run, plan, plan_digest, job) for job in todo)
     with (
@@ -343,7 +345,7 @@ def _request(run: RunDir, plan: Plan, plan_digest: str, job: int) -> Run:
 
 def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunError:
     paths = (run.result(job) for job in range(len(plan.jobs)))
-    done = sum(one.status == "done" for one in job_states(plan, plan_digest, paths, deep=False))
+    done = sum(one.status == "done" for one in job_states(plan, plan_digest, paths))
     return InterruptedRunError(
         f"Interrupted: {done:,} of {plural(len(plan.jobs), 'job')} are done and kept.",
         remedy=f"Go on: eventflock resume {shlex.quote(str(run.path))}",
@@ -354,56 +356,6 @@ def _is_hopeless(failures: dict[int, Failure], done: int) -> bool:
     """Tell whether going on is a waste: no job was ever done, and all end in the same error."""
     same = {(one.kind, one.message) for one in failures.values()}
     return done == 0 and len(failures) >= GIVE_UP_AFTER and len(same) == 1
-
-
-class _Progress:
-    """Adds up the events of finished jobs and of those under way."""
-
-    def __init__(self, observer: Observer, earlier: int, jobs: int) -> None:
-        self._observer = observer
-        self._finished = earlier
-        self._under_way: dict[int, int] = {}
-        self._jobs = jobs
-        self.done = 0
-        self._failed = 0
-
-    def on_progress(self, index: int, events: int) -> None:
-        self._under_way[index] = events
-        self._show()
-
-    def finished(self, index: int, events: int, failed: bool) -> None:
-        self._under_way.pop(index, None)
-        if failed:
-            self._failed += 1
-        else:
-            self.done += 1
-            self._finished += events
-        self._show()
-
-    def _show(self) -> None:
-        failed = f", {self._failed:,} failed" if self._failed else ""
-        self._observer.update(
-            self._finished + sum(self._under_way.values()),
-            f"{self.done:,} of {plural(self._jobs, 'job')}{failed}",
-        )
-
-
-def assignment_of(plan: Plan, plan_digest: str, job: int) -> Assignment:
-    """Give one job of a plan with all that a worker needs for it, and nothing else."""
-    one = plan.jobs[job]
-    dataset = plan.datasets[one.dataset]
-    return Assignment(
-        plan=plan_digest,
-        job=job,
-        dataset=dataset.name,
-        metadata=dataset.metadata,
-        files=tuple(dataset.files[part.file] for part in one.ranges),
-        ranges=tuple(
-            msgspec.structs.replace(part, file=index) for index, part in enumerate(one.ranges)
-        ),
-        analysis=plan.analysis,
-        parameters=plan.parameters,
-    )
 
 
 # --- merging and plotting ----------------------------------------------------------------------

@@ -89,16 +89,15 @@ class RunDir:
         except OSError as error:
             raise _cannot_write(path, error) from None
         try:
-            temporary.chmod(0o777 & ~_umask())
-            made = cls(temporary)
-            for folder in (made.analysis, made.pool, made.results):
+            made = cls(temporary / "run")  # not the temporary folder itself, which is private
+            for folder in (made.path, made.analysis, made.pool, made.results):
                 folder.mkdir()
             if plan.analysis.file:
                 (made.analysis / plan.analysis.file).write_bytes(source)
             for number, file in enumerate(plan.analysis.helpers):  # for the record
                 shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
             atomic_write(made.plan_file, to_json(plan))
-            temporary.rename(path)
+            made.path.rename(path)
         except OSError as error:
             raise _cannot_write(path, error) from None
         finally:
@@ -198,12 +197,6 @@ def _take(file: IO[str]) -> bool:
         else:
             return True
     return False
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

@@ -67,7 +67,7 @@ def status_of(path: Path) -> Status:
     problems: dict[tuple[str, str], Problem] = {}
     events = 0
     paths = (run.result(job) for job in range(len(plan.jobs)))
-    for state in job_states(plan, plan_digest, paths, deep=False):
+    for state in job_states(plan, plan_digest, paths):
         counts[state.status] += 1
         if state.status == "done":
             events += plan.jobs[state.job].entries

@@ -104,14 +104,16 @@ class _Worker:
         named = task is not None and isinstance(task.request, Run) and task.request.log
         log = Path(task.request.log) if named else self.printed  # type: ignore[union-attr]
         try:
-            return log.read_bytes()[-2000:].decode(errors="replace").strip()
+            with log.open("rb") as file:
+                file.seek(max(log.stat().st_size - 2000, 0))
+                return file.read(2000).decode(errors="replace").strip()
         except OSError:
             return ""
 
 
 def _environment() -> dict[str, str]:
-    """One thread per worker, unless the user says otherwise: there is a worker per core."""
-    return {**dict.fromkeys(_THREADS, "1"), **os.environ}
+    """One thread per worker, as there is a worker per core, and one order of sets for all."""
+    return {**dict.fromkeys(_THREADS, "1"), "PYTHONHASHSEED": "0", **os.environ}
 
 
 class LocalPool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from eventflock.errors import AnalysisError
 from eventflock.results.skim import SkimWriter, is_skim
 
-__all__ = ["Accumulator", "KeyPath", "add", "show"]
+__all__ = ["Accumulator", "Earlier", "KeyPath", "add", "show"]
 
 KeyPath = tuple[str, ...]
 
@@ -37,6 +38,22 @@ def show(path: KeyPath) -> str:
     return repr(path[0]) if len(path) == 1 else repr(path)
 
 
+class Earlier:
+    """The objects that an analysis has returned and still keeps."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[KeyPath, int], weakref.ref[Any]] = {}
+
+    def has(self, path: KeyPath, value: Any) -> bool:
+        """Tell whether this very object was returned under this name before, and remember it."""
+        key = (path, id(value))
+        known = self._known.get(key)
+        if known is not None and known() is value:
+            return True
+        self._known[key] = weakref.ref(value, lambda _: self._known.pop(key, None))
+        return False
+
+
 class Accumulator:
     """Adds up what an analysis returns for one chunk after the other.
 
@@ -45,8 +62,8 @@ class Accumulator:
     scratch
         Folder for the rows of skims.
     earlier
-        The objects that were returned last, kept over several jobs by the process that calls the
-        analysis: an object that comes back has been filled with events that are counted already.
+        Kept over several jobs by the process that calls the analysis: an object that comes back
+        has been filled with events that are counted already.
 
     Attributes
     ----------
@@ -54,10 +71,10 @@ class Accumulator:
         The sums by key path; a skim is a `SkimWriter`.
     """
 
-    def __init__(self, scratch: Path, earlier: dict[KeyPath, Any] | None = None) -> None:
+    def __init__(self, scratch: Path, earlier: Earlier | None = None) -> None:
         self.values: dict[KeyPath, Any] = {}
         self._scratch = scratch
-        self._earlier = {} if earlier is None else earlier
+        self._earlier = Earlier() if earlier is None else earlier
 
     def add(self, returned: Any) -> None:
         """Add what the analysis returned for one chunk.
@@ -80,10 +97,9 @@ class Accumulator:
                 remedy='Return at least one result: {"name": histogram}.',
             )
         for path, value in leaves:
-            if isinstance(value, bh.Histogram | np.ndarray):
-                if self._earlier.get(path) is value:
-                    raise _same_object(path, "histogram or array")
-                self._earlier[path] = value
+            kept = isinstance(value, bh.Histogram | np.ndarray)
+            if kept and self._earlier.has(path, value):
+                raise _same_object(path, "histogram or array")
             self.add_one(path, value)
 
     def add_one(self, path: KeyPath, value: Any) -> None:
@@ -105,6 +121,13 @@ class Accumulator:
                     f"{show(path[:short])} is a result in one chunk and a mapping in another.",
                     remedy="Return the same names for every chunk.",
                 )
+
+    def finish(self) -> dict[KeyPath, Any]:
+        """Close the skims, and give the values as they are written."""
+        return {
+            path: value.close() if isinstance(value, SkimWriter) else value
+            for path, value in self.values.items()
+        }
 
     def skim(self, path: KeyPath) -> SkimWriter:
         """Give the writer of a skim, a new one at first."""
@@ -143,7 +166,7 @@ def _first(path: KeyPath, value: Any) -> Any:
             )
         return value.copy()  # the sum is ours: the user's object may stand under two names
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "iufc":
+        if type(value) is np.ma.MaskedArray or value.dtype.kind not in "iufc":
             raise AnalysisError(
                 f"The array {show(path)} has the type {value.dtype}, which cannot be added.",
                 remedy="Return an array of numbers; rows to keep go into an awkward array.",
@@ -163,7 +186,9 @@ def _number(path: KeyPath, value: Any) -> int | float | complex:
             f"({text[:60]}{'...' if len(text) > 60 else ''}), which cannot be merged.",
             remedy=_EXPECTED,
         )
-    return value
+    if isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, float) else complex(value)
 
 
 Histogram = bh.Histogram[Any]

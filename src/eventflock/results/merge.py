@@ -6,21 +6,22 @@ bit. One job's result is in memory at a time, beside the sum.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eventflock.errors import ResultError
+from eventflock.errors import AnalysisError, ResultError
 from eventflock.files import MERGING
 from eventflock.model import FORMAT, Counters, Coverage, Failure, Item, Manifest, Plan
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import coalesce, compare
 from eventflock.results.format import write_result
-from eventflock.results.skim import SkimWriter, tables_of
+from eventflock.results.skim import tables_of
 from eventflock.results.verify import JobState, planned_coverage, read_job
 
-__all__ = ["finish_skims", "merge"]
+__all__ = ["merge"]
 
 
 class _Sum:
@@ -93,15 +94,26 @@ def merge(
         for job, path in enumerate(paths):
             state, values = read_job(plan, plan_digest, job, path, part)
             if state.status == "done" and state.manifest is not None:
-                _fold(accumulator, values)
+                with _naming(job, path):
+                    _fold(accumulator, values)
                 total.add(state.manifest)
             else:
                 absent.append(state)
         if not total.coverage:
             return None, absent
-        merged = finish_skims(accumulator.values)
+        merged = accumulator.finish()
         manifest = write_result(target, _manifest(plan, plan_digest, total, absent), merged)
     return manifest, absent
+
+
+@contextlib.contextmanager
+def _naming(job: int, path: Path) -> Iterator[None]:
+    """Say whose results do not fit to those before."""
+    try:
+        yield
+    except AnalysisError as error:
+        error.message = f"The result of job {job} ({path}) does not fit: {error.message}"
+        raise
 
 
 def _fold(accumulator: Accumulator, values: Iterable[tuple[Item, Any]]) -> None:
@@ -112,14 +124,6 @@ def _fold(accumulator: Accumulator, values: Iterable[tuple[Item, Any]]) -> None:
                 accumulator.skim(item.path).append_table(table)
         else:
             accumulator.add_one(item.path, value)
-
-
-def finish_skims(values: dict[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
-    """Close the skims among accumulated values, and give the values as they are written."""
-    return {
-        path: value.close() if isinstance(value, SkimWriter) else value
-        for path, value in values.items()
-    }
 
 
 def _manifest(plan: Plan, plan_digest: str, total: _Sum, absent: Iterable[JobState]) -> Manifest:

@@ -90,6 +90,7 @@ _ARRAYS = {
 }
 
 
+_OWN_METADATA = {"name", "label"}
 _DELTA_FIELDS = ("_sum_of_deltas_squared", "_sum_of_weighted_deltas_squared")
 
 
@@ -142,6 +143,8 @@ def to_histogram(data: dict[str, Any], deltas: Any = None) -> Any:
         info = axis.get("writer_info", {}).get("boost-histogram", {})
         if info.get("transform") and info.get("bins") != len(axis["edges"]) - 1:
             raise ResultError("A histogram's transformed axis disagrees with its edges.")
+    if any(hasattr(Hist, name) and name not in _OWN_METADATA for name in checked.metadata):
+        raise ResultError("A histogram's metadata would replace its methods.")
     made = Hist(bh.serialization.from_uhi(data))
     _restore_deltas(made, deltas)
     return made

@@ -23,7 +23,9 @@ from eventflock.results.format import DELTAS, MANIFEST, sha256_of
 
 __all__ = ["ResultFile", "read_manifest"]
 
-MANIFEST_MAX = 256 * 2**20
+MANIFEST_MAX = 512 * 2**20
+JSON_MAX = 64 * 2**20
+"""Bytes of the JSON of one histogram, whose arrays are not in it."""
 UNPACKED_MAX = 2**30
 """A file may unpack to this many bytes, or to `UNPACKED_RATIO` times its own size if larger."""
 UNPACKED_RATIO = 20
@@ -54,14 +56,22 @@ class _RefusedError(ResultError):
 class ResultFile:
     """A result file that is open; opening it checks the manifest and the list of members.
 
+    Parameters
+    ----------
+    path
+        The file.
+    manifest_max
+        Bytes that its manifest may have.
+
     Raises
     ------
     ResultError
         In one sentence, for whatever is wrong with the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, manifest_max: int = MANIFEST_MAX) -> None:
         self.path = path
+        self._manifest_max = manifest_max
         if not path.exists():
             raise ResultError(f"There is no result file {path}.", remedy="Check the path.")
         with self._guard("not a readable ZIP"):
@@ -94,7 +104,7 @@ class ResultFile:
             if isinstance(error, _RefusedError):
                 raise
             raise self._damaged(f"{what}: {error.message}") from error
-        except EventflockError:  # this machine lacks something
+        except (EventflockError, MemoryError):  # this machine lacks something
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
@@ -106,7 +116,7 @@ class ResultFile:
         if MANIFEST not in self._zip.namelist():
             raise self._damaged("it has no manifest.json")
         info = self._zip.getinfo(MANIFEST)
-        if info.file_size > MANIFEST_MAX:
+        if info.file_size > self._manifest_max:
             raise self._damaged(f"its manifest claims {info.file_size:,} bytes")
         with self._guard("manifest"):
             data = self._read(info)
@@ -207,6 +217,8 @@ class ResultFile:
 
         from eventflock.results.payloads import to_histogram
 
+        if self._zip.getinfo(f"{name}.json").file_size > JSON_MAX:
+            raise self._damaged(f"{name}.json is too large")
         deltas = self._array(name + DELTAS) if name + DELTAS in self.manifest.payloads else None
         return to_histogram(uhi.io.zip.read(self._zip, name), deltas)
 

@@ -40,8 +40,8 @@ class Result(Mapping[str, Any]):
 
     @property
     def complete(self) -> bool:
-        """Whether it contains every planned entry exactly once."""
-        return self.manifest.status in {"complete", "done"}
+        """Whether it contains every planned entry of the run exactly once."""
+        return self.manifest.status == "complete"
 
     @property
     def coverage(self) -> tuple[Coverage, ...]:
@@ -102,8 +102,10 @@ class Result(Mapping[str, Any]):
 
 def label_of(manifest: Manifest) -> str:
     """Give the label of a partial result: how much of it is there; empty for a complete one."""
-    if manifest.status in {"complete", "done"}:
+    if manifest.status == "complete":
         return ""
+    if manifest.status == "done":
+        return f"JOB {manifest.job} ONLY: {count(manifest.coverage):,} events"
     events, planned = count(manifest.coverage), manifest.planned
     share = 100 * events / planned if planned else 0.0
     # Rounded down, so that 99.99 % never reads as all.

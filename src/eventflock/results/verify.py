@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 import msgspec
 
 from eventflock.errors import ResultError
+from eventflock.files import MERGING
 from eventflock.model import Coverage, Item, Manifest, Plan
-from eventflock.plan import coverage_of
 from eventflock.results.reader import ResultFile
 
 __all__ = ["JobState", "job_states", "planned_coverage", "read_job"]
+
+MANIFEST_MAX = 2**22
+RANGE_MAX = 2**14
+"""What the manifest of a job may have in bytes, and in addition for each of its ranges."""
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +42,23 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     manifest: Manifest | None = None
     reason: str = ""
+
+
+def coverage_of(plan: Plan, job: int) -> tuple[Coverage, ...]:
+    """Give what the result of a job must contain, range by range."""
+    one = plan.jobs[job]
+    dataset = plan.datasets[one.dataset]
+    return tuple(
+        Coverage(
+            dataset=dataset.name,
+            uuid=dataset.files[part.file].uuid,
+            tree=dataset.files[part.file].tree,
+            path=dataset.files[part.file].path,
+            start=part.start,
+            stop=part.stop,
+        )
+        for part in one.ranges
+    )
 
 
 def planned_coverage(plan: Plan) -> Iterator[Coverage]:
@@ -71,7 +93,7 @@ def read_job(
     if not path.exists():
         return JobState(job=job, status="missing"), []
     try:
-        with ResultFile(path) as result:
+        with ResultFile(path, MANIFEST_MAX + RANGE_MAX * len(plan.jobs[job].ranges)) as result:
             manifest = result.manifest
             reason = _why_foreign(plan, plan_digest, job, manifest)
             if reason:
@@ -94,6 +116,11 @@ def _why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> 
         return f"its status is {manifest.status!r}"
     if manifest.coverage != coverage_of(plan, job):
         return "it does not cover the ranges of its job"
+    numbers = msgspec.structs.astuple(manifest.counters)
+    if manifest.counters.events != manifest.planned or not all(
+        math.isfinite(one) and 0 <= one < 2**62 for one in numbers
+    ):
+        return "its counters make no sense"
     if any(
         item.path[:1] != (plan.datasets[plan.jobs[job].dataset].name,) for item in manifest.items
     ):
@@ -102,15 +129,18 @@ def _why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> 
 
 
 def job_states(
-    plan: Plan, plan_digest: str, paths: Iterable[Path], *, deep: bool
+    plan: Plan, plan_digest: str, paths: Iterable[Path], scratch: Path | None = None
 ) -> Iterator[JobState]:
     """Give the state of every job, in plan order.
 
     Parameters
     ----------
-    deep
-        Whether to read all payloads as merging would, or only manifests.
+    scratch
+        Folder for reading all payloads as merging would; None to look at manifests only.
     """
-    with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
-        for job, path in enumerate(paths):
-            yield read_job(plan, plan_digest, job, path, Path(scratch) if deep else None)[0]
+    for job, path in enumerate(paths):
+        if scratch is None:
+            yield read_job(plan, plan_digest, job, path, None)[0]
+            continue
+        with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
+            yield read_job(plan, plan_digest, job, path, Path(folder))[0]

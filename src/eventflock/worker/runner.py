@@ -27,9 +27,8 @@ from eventflock.analysis import Analysis, Context, restore_parameters, store_par
 from eventflock.errors import AnalysisError, EventflockError, InputError, nearest
 from eventflock.model import FORMAT, Assignment, Counters, Coverage, Failure, Manifest, Range
 from eventflock.reading import TreeReader
-from eventflock.results.accumulate import Accumulator, KeyPath
+from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
-from eventflock.results.skim import SkimWriter
 from eventflock.tracebacks import raised_in, user_traceback
 
 __all__ = ["Runner", "failure_of", "unexpected"]
@@ -49,9 +48,9 @@ def failure_of(error: EventflockError, path: str = "", start: int = 0, stop: int
     """Give an error in the form in which it travels."""
     return Failure(
         kind=error.kind,
-        message=error.message,
+        message=error.message[:4000],
         remedy=error.remedy,
-        traceback=error.traceback,
+        traceback=error.traceback[-40_000:],
         path=path,
         start=start,
         stop=stop,
@@ -67,7 +66,7 @@ class Runner:
 
     def __init__(self) -> None:
         self._reader: TreeReader | None = None
-        self._earlier: dict[KeyPath, Any] = {}
+        self._earlier = Earlier()
 
     def run(
         self,
@@ -103,12 +102,8 @@ class Runner:
                 assignment = _with_parameters(assignment, analysis)
                 for part in assignment.ranges:
                     self._do_range(assignment, part, analysis, accumulator, tally, report)
-                values = {
-                    (assignment.dataset, *path): (
-                        value.close() if isinstance(value, SkimWriter) else value
-                    )
-                    for path, value in accumulator.values.items()
-                }
+                finished = accumulator.finish().items()
+                values = {(assignment.dataset, *path): value for path, value in finished}
                 manifest = _manifest(assignment, "done", tally, clock, None)
                 return write_result(target, manifest, values)
             except _ChunkError as error:
