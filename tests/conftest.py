@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -69,3 +70,10 @@ def eventflock(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process still runs; one that only waits to be collected does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    return False

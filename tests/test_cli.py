@@ -32,6 +32,9 @@ def test_demo_says_where_everything_is(eventflock: Command, tmp_path: Path) -> N
     result = ef.load(tmp_path / "demo/run")
     assert result["E"].sum(flow=True) > 30_000
     assert eventflock("demo").returncode == 0  # again, over itself
+    (tmp_path / "demo/jets.py").write_text(ANALYSIS + "# mine\n")
+    assert eventflock("demo").returncode == 2
+    assert (tmp_path / "demo/jets.py").read_text().endswith("# mine\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").touch()
     again = eventflock("demo", "--out", "mine")
@@ -59,6 +62,8 @@ def test_run_status_merge_plot_resume(
     assert status["jobs"] == {"done": 5, "failed": 0, "unusable": 0, "missing": 0}
 
     (tmp_path / "runs/jets-001/results/job-000002.zip").unlink()
+    assert eventflock("merge", "runs/jets-001").returncode == 0  # what is complete is kept
+    (tmp_path / "runs/jets-001/result.zip").unlink()
     merged = eventflock("merge", "runs/jets-001")
     assert merged.returncode == 7
     assert "PARTIAL   8,000 of 10,000 events" in merged.stdout
@@ -110,6 +115,7 @@ def test_a_run_folder_can_be_moved(
         (["inspect", "jets.py"], 3, "not a ROOT file"),
         (["nonsense"], 2, "nonsense"),
         (["run"], 2, "Missing argument"),
+        (["run", "jets.py", ""], 2, "file name is empty"),
     ],
 )
 def test_wrong_calls_say_what_to_do(

@@ -16,6 +16,7 @@ import pytest
 import eventflock as ef
 from eventflock.results.reader import read_manifest
 from eventflock.results.result import Result
+from tests.conftest import alive
 
 ANALYSIS = """
 import awkward as ak
@@ -108,13 +109,6 @@ def wait_until_gone(pids: list[int]) -> None:
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "a worker outlives its client"
         time.sleep(0.005)
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process still runs; one that only waits to be collected does not."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    return False
 
 
 def finish(words: list[str], run: str, folder: Path) -> int:

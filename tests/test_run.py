@@ -27,6 +27,7 @@ from eventflock.errors import (
     UsageError,
 )
 from eventflock.results.reader import ResultFile, read_manifest
+from tests.conftest import alive
 
 HIST = """
 import awkward as ak
@@ -554,15 +555,15 @@ def test_a_worker_that_is_killed_once_is_replaced(tmp_path: Path) -> None:
 def test_branches_that_cannot_be_arrays_do_not_stop_the_others(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    from eventflock.reading import TreeReader, scan_file
+    from eventflock.reading import TreeReader, _readable, scan_file
 
     entry = scan_file(str(data_dir / "uproot-HZZ.root"))
     reader = TreeReader(entry)
-    reader._filter = reader._choose(())
-    assert reader._filter is None
-    assert not reader._readable("no such branch")
     assert len(reader.chunk(0, 3).fields) == 51
     reader.close()
+    with uproot.open(entry.path) as root:
+        assert _readable(root, root["events"], "NMuon")
+        assert not _readable(root, root["events"], "no such branch")
 
 
 def test_a_damaged_result_is_done_again(tmp_path: Path, count_x: Path) -> None:
@@ -743,3 +744,60 @@ def test_skims_do_not_change_their_types(tmp_path: Path) -> None:
     )
     with pytest.raises(AnalysisError, match="different columns in different chunks"):
         ef.run(analysis, a, chunk=5, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise GeneratorExit", "GeneratorExit"),
+        (
+            "class Odd(Exception):\n        def __str__(self):\n            1 / 0\n    raise Odd",
+            "Odd",
+        ),
+        ("d = {}\n    d['d'] = d\n    return d", "nested more than"),
+        ("return {'sk': ak.Array([1, 'x', [2]])}", "cannot be written"),
+    ],
+)
+def test_odd_analyses_are_not_bugs_of_ours(tmp_path: Path, body: str, words: str) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(tmp_path / "odd.py", f"@ef.analysis\ndef odd(events):\n    {body}\n")
+    with pytest.raises(AnalysisError, match=words):
+        ef.run(analysis, a, out=tmp_path / "run")
+
+
+def test_a_skim_may_be_empty_in_some_chunks_or_all(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "some.py",
+        "@ef.analysis\ndef some(events, context, *, at: int = 3):\n"
+        "    return {'sk': events.x if context.start == at else ak.Array([])}\n",
+    )
+    assert ef.run(analysis, a, jobs=3, chunk=2, out=tmp_path / "a")["sk"].tolist() == [3.0, 4.0]
+    none = ef.run(analysis, a, jobs=3, out=tmp_path / "b", parameters={"at": 99})
+    assert len(none["sk"]) == 0
+
+
+def test_a_mapping_that_is_kept_is_refused(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    analysis = write(
+        tmp_path / "kept.py",
+        "kept = {'n': 0}\n@ef.analysis\ndef f(events):\n    kept['n'] += len(events)\n    return kept\n",
+    )
+    with pytest.raises(AnalysisError, match="same object"):
+        ef.run(analysis, a, chunk=2, out=tmp_path / "run")
+
+
+def test_what_an_analysis_forks_does_not_outlive_the_run(tmp_path: Path) -> None:
+    a = tree_file(tmp_path / "a.root")
+    pid = tmp_path / "pid"
+    analysis = write(
+        tmp_path / "forks.py",
+        "import subprocess\n@ef.analysis\ndef f(events, *, pid: str):\n    if len(events):\n"
+        "        child = subprocess.Popen(['sleep', '60'])\n        open(pid, 'w').write(str(child.pid))\n"
+        "    return {'n': len(events)}\n",
+    )
+    ef.run(analysis, a, out=tmp_path / "run", parameters={"pid": str(pid)})
+    deadline = time.monotonic() + 10
+    while alive(int(pid.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,12 +42,20 @@ def main() -> NoReturn:
         code = _report(error)
     except KeyboardInterrupt:
         code = _interrupted()
-    except BrokenPipeError:  # as in 'eventflock inspect FILE | head'
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # click's answer to a closed pipe, as in 'eventflock inspect FILE | head'
+        code = 0
     except Exception as error:  # noqa: BLE001 -- this is where all others end
         # An interrupt during an import comes out as whatever the module makes of it.
         code = _interrupted() if stopped or terminated else _other(error)
-    sys.exit(TERMINATED if terminated and code == INTERRUPTED else code)
+    _leave(TERMINATED if terminated and code == INTERRUPTED else code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit at once: all is written, and threads of C++ libraries may not survive a clean end."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def _interrupted() -> int:

@@ -59,6 +59,8 @@ def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[N
     """
     if not names:
         raise UsageError("No files are named.", remedy="Name at least one ROOT file.")
+    if not all(str(name).strip() for name in names):
+        raise UsageError("A file name is empty.", remedy="Is a variable of the shell not set?")
     found: list[NamedFile] = []
     for name in names:
         label, rest = _split_label(str(name))

@@ -53,6 +53,12 @@ def prepare(folder: Path) -> tuple[Path, Path]:
         raise UsageError(
             f"{folder} exists already and is not a demo.", remedy="Choose another with --out."
         )
+    if analysis.exists() and analysis.read_text() != ANALYSIS:
+        raise UsageError(
+            f"{analysis} is not that of the demo any more.",
+            remedy=f"Run it: eventflock run {analysis} {folder / 'sample.root'}. For a new demo, "
+            "choose another folder with --out.",
+        )
     shutil.rmtree(folder / "run", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(analysis, ANALYSIS.encode())

@@ -49,6 +49,8 @@ class EventflockError(Exception):
         self.message = message
         self.remedy = remedy
         self.traceback = traceback
+        if traceback:  # shown by Python, too, where nobody catches the error
+            self.add_note(traceback)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message

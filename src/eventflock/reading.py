@@ -221,6 +221,12 @@ def scan_file(path: str, tree: str = "", columns: Sequence[str] = ()) -> FileEnt
             ) from error
         if columns:
             check_columns(path, name, _names(found), columns)
+            for column in columns:
+                if not _readable(root, found, column):
+                    raise InputError(
+                        f"The branch {column!r} of {path} cannot be read as an array.",
+                        remedy="Leave it out of columns=[...].",
+                    )
         size = _size_of(path, root)
         # Baskets kept inside the tree's own record are missing from its count of bytes.
         total = max(getattr(found, "uncompressed_bytes", 0), size)
@@ -249,6 +255,17 @@ def check_columns(path: str, tree: str, known: Sequence[str], wanted: Sequence[s
 
 def _names(tree: Any) -> list[str]:
     return [str(one) for one in tree.keys(full_paths=False)]
+
+
+def _readable(root: Any, tree: Any, name: str) -> bool:
+    """Tell whether a branch can be an awkward array; one that cannot must not stop others."""
+    if not hasattr(tree, "common_entry_offsets"):  # RNTuple knows all its types
+        return True
+    try:
+        tree[name].interpretation.awkward_form(root.file)
+    except Exception:  # noqa: BLE001 -- each kind of unknown class raises its own
+        return False
+    return True
 
 
 def same_file(entry: FileEntry, uuid: str, size: int) -> bool:
@@ -309,17 +326,8 @@ class TreeReader:
         if not hasattr(self._tree, "common_entry_offsets"):
             return None
         names = _names(self._tree)
-        readable = {name for name in names if self._readable(name)}
+        readable = {name for name in names if _readable(self._root, self._tree, name)}
         return None if len(readable) == len(set(names)) else readable.__contains__
-
-    def _readable(self, name: str) -> bool:
-        """Tell whether a branch can be an awkward array; one that cannot must not stop others."""
-        try:
-            branch = self._tree[name]
-            branch.interpretation.awkward_form(self._root.file)
-        except Exception:  # noqa: BLE001 -- each kind of unknown class raises its own
-            return False
-        return True
 
     def chunk(self, start: int, stop: int) -> Any:
         """Give entries `[start, stop)` as an awkward array that reads what is touched.

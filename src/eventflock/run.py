@@ -15,7 +15,14 @@ import msgspec
 from eventflock._version import __version__
 from eventflock.analysis import Analysis, store_parameters
 from eventflock.dataset import NamedFile, assemble, expand, restrict
-from eventflock.errors import EventflockError, InterruptedRunError, UsageError, error_from, plural
+from eventflock.errors import (
+    EventflockError,
+    InterruptedRunError,
+    ResultError,
+    UsageError,
+    error_from,
+    plural,
+)
 from eventflock.finding import freeze, locate
 from eventflock.model import (
     FORMAT,
@@ -23,12 +30,14 @@ from eventflock.model import (
     Dataset,
     Failure,
     FileEntry,
+    Manifest,
     Plan,
 )
 from eventflock.observe import JobProgress, Observer
 from eventflock.outcome import Outcome
 from eventflock.plan import Sizing, assignment_of, cut
 from eventflock.pools import Pool, open_pool
+from eventflock.results.reader import read_manifest
 from eventflock.results.verify import job_states
 from eventflock.rundir import RunDir, next_free
 from eventflock.worker.messages import (
@@ -327,9 +336,10 @@ def _do_jobs(
     ):
         for index, reply in answers:
             if isinstance(reply, Failed):
-                failures[todo[index]] = reply.failure
+                failures[todo[index]] = _placed(reply.failure, plan, todo[index])
             progress.finished(index, plan.jobs[todo[index]].entries, isinstance(reply, Failed))
-            if _is_hopeless(failures, len(plan.jobs) - len(todo) + progress.done):
+            done = len(plan.jobs) - len(todo) + progress.done
+            if done == 0 and _is_hopeless(plan, failures, todo):
                 break
     return failures
 
@@ -352,10 +362,22 @@ def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunErr
     )
 
 
-def _is_hopeless(failures: dict[int, Failure], done: int) -> bool:
-    """Tell whether going on is a waste: no job was ever done, and all end in the same error."""
+def _placed(failure: Failure, plan: Plan, job: int) -> Failure:
+    """Say where a worker died that could not say it itself: somewhere in its job."""
+    if failure.path:
+        return failure
+    one = plan.jobs[job]
+    first = one.ranges[0]
+    path = plan.datasets[one.dataset].files[first.file].path
+    return msgspec.structs.replace(failure, path=path, start=first.start, stop=first.stop)
+
+
+def _is_hopeless(plan: Plan, failures: dict[int, Failure], todo: Sequence[int]) -> bool:
+    """Tell whether going on is a waste: jobs of all datasets raise, and all the same."""
     same = {(one.kind, one.message) for one in failures.values()}
-    return done == 0 and len(failures) >= GIVE_UP_AFTER and len(same) == 1
+    if len(failures) < GIVE_UP_AFTER or len(same) != 1 or next(iter(same))[0] != "analysis":
+        return False
+    return {plan.jobs[job].dataset for job in failures} == {plan.jobs[job].dataset for job in todo}
 
 
 # --- merging and plotting ----------------------------------------------------------------------
@@ -372,7 +394,22 @@ def merge_run(path: Path) -> Outcome:
     run = RunDir(path)
     plan, plan_digest = run.load_plan()
     with run.lock():
+        kept = _complete_result(run, plan_digest)
+        if kept is not None:
+            paths = (run.result(job) for job in range(len(plan.jobs)))
+            if any(one.status != "done" for one in job_states(plan, plan_digest, paths, run.path)):
+                return Outcome(run=run, plan=plan, manifest=kept, absent=[])
         return _merge(run, plan, plan_digest, {})
+
+
+def _complete_result(run: RunDir, plan_digest: str) -> Manifest | None:
+    """Give the manifest of a merged result that is complete: what it proves stays true."""
+    try:
+        manifest = read_manifest(run.merged)
+    except ResultError:
+        return None
+    ours = manifest.plan == plan_digest and manifest.status == "complete"
+    return manifest if ours else None
 
 
 def _merge(run: RunDir, plan: Plan, plan_digest: str, failures: dict[int, Failure]) -> Outcome:

@@ -34,7 +34,10 @@ def user_traceback(error: BaseException) -> str:
     while first < len(frames) and first in ours:
         first += 1
     start = frames[first] if first < len(frames) else None
-    shown = traceback.TracebackException(type(error), error, start, compact=True)
+    try:
+        shown = traceback.TracebackException(type(error), error, start, compact=True)
+    except Exception:  # noqa: BLE001 -- an exception whose own text cannot be made
+        return f"{type(error).__name__} (its text cannot be shown)"
     return "".join(shown.format()).rstrip()
 
 

@@ -126,12 +126,12 @@ def status(path: Path, as_json: bool) -> None:
 
 @app.command()
 @_run_folder
-@_as_json
-def merge(path: Path, as_json: bool) -> None:
-    """Merge again the result files that RUN has."""
+@_show_options
+def merge(path: Path, no_plot: bool, log: bool, as_json: bool, quiet: bool) -> None:
+    """Merge again the result files that RUN has, and plot. A complete result is kept."""
     from eventflock.cli import commands
 
-    commands.merge(path, commands.Show(as_json, quiet=True, plots=False, log=False))
+    commands.merge(path, commands.Show(as_json, quiet, not no_plot, log))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,13 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
 
 def run(analysis: str, files: Sequence[str], options: Options, show: Show) -> None:
     """Run an analysis."""
-    observer = choose_observer(quiet=show.quiet or show.as_json)
+    observer = choose_observer(quiet=show.quiet or show.as_json, pool=options.pool)
     _finish(execute(analysis, files, options, observer), show)
 
 
 def resume(path: Path, options: Options, show: Show) -> None:
     """Go on with a run."""
-    observer = choose_observer(quiet=show.quiet or show.as_json)
+    observer = choose_observer(quiet=show.quiet or show.as_json, pool=options.pool)
     _finish(resume_run(path, options, observer), show)
 
 
@@ -154,7 +155,7 @@ def inspect(file: str, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    render_report(report, Console())
+    render_report(report, Console(width=None if sys.stdout.isatty() else 200))
 
 
 def demo(out: Path, workers: int | None) -> None:

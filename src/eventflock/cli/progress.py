@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any, TextIO
@@ -14,12 +15,12 @@ LINE_EVERY = 10.0
 """Seconds between two plain lines."""
 
 
-def choose_observer(*, quiet: bool, stream: TextIO | None = None) -> Observer:
-    """Give the observer that suits where the messages go."""
-    stream = stream or sys.stderr
-    if quiet:
+def choose_observer(*, quiet: bool, pool: str = "local") -> Observer:
+    """Give the observer that suits where the messages go; a debugger needs the terminal itself."""
+    if quiet or sys.stderr is None:
         return Observer()
-    return LiveObserver() if stream.isatty() else LineObserver(stream)
+    live = sys.stderr.isatty() and pool != "inline"
+    return LiveObserver() if live else LineObserver(sys.stderr)
 
 
 def _duration(seconds: float) -> str:
@@ -52,7 +53,8 @@ class LineObserver(Observer):
         self._stream = stream
 
     def _print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(OSError):  # who reads it may be gone: that stops no run
+            print(text, file=self._stream, flush=True)
 
     def note(self, text: str) -> None:
         """Print a fact."""

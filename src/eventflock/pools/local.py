@@ -7,6 +7,7 @@ A worker that dies costs the request it had: it is asked again of a new one, a f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import shutil
@@ -91,9 +92,10 @@ class _Worker:
 
     def end(self) -> int:
         """Kill the process if it still runs, and give its exit status."""
-        if self.process.poll() is None:
-            self.process.kill()
-        status = self.process.wait()
+        gone = self.process.poll() is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # with what the analysis started
+        status = self.process.wait() if not gone else self.process.returncode
         for end in (self.requests, self.replies, self.gone):
             os.close(end)
         return status
@@ -230,7 +232,7 @@ def _death(status: int, words: str) -> Failure:
         "Often the memory was full: see 'dmesg', and try --chunk with fewer events, or fewer "
         "--workers."
         if status == -signal.SIGKILL
-        else "Its last words are below; repeat the job with --pool inline to see more."
+        else "Its last words are above." * bool(words)
     )
     return Failure(
         kind="pool",

@@ -21,6 +21,7 @@ _EXPECTED = (
     "Expected histograms (hist, boost_histogram), numbers, NumPy arrays of numbers, awkward "
     "arrays (rows to keep), and mappings of these."
 )
+DEPTH_MAX = 50
 _WIDE = {"i": np.int64, "u": np.uint64, "f": np.float64, "c": np.complex128}
 _STORAGES = (
     bh.storage.Int64,
@@ -43,9 +44,17 @@ class Earlier:
 
     def __init__(self) -> None:
         self._known: dict[tuple[KeyPath, int], weakref.ref[Any]] = {}
+        self._last: Any = None
+
+    def is_last(self, mapping: Any) -> bool:
+        """Tell whether this very mapping was returned last, and remember it."""
+        same, self._last = mapping is self._last, mapping
+        return same
 
     def has(self, path: KeyPath, value: Any) -> bool:
-        """Tell whether this very object was returned under this name before, and remember it."""
+        """Tell whether this object (of a view: its memory) came under this name before."""
+        while isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray):
+            value = value.base
         key = (path, id(value))
         known = self._known.get(key)
         if known is not None and known() is value:
@@ -73,6 +82,7 @@ class Accumulator:
 
     def __init__(self, scratch: Path, earlier: Earlier | None = None) -> None:
         self.values: dict[KeyPath, Any] = {}
+        self._mappings: set[KeyPath] = set()
         self._scratch = scratch
         self._earlier = Earlier() if earlier is None else earlier
 
@@ -90,6 +100,8 @@ class Accumulator:
                 f"The analysis returned {got}, expected a mapping of results.",
                 remedy='End it with: return {"name": histogram}.',
             )
+        if self._earlier.is_last(returned):
+            raise _same_object((), "mapping that the analysis returned")
         leaves = list(_leaves(returned, ()))
         if not leaves:
             raise AnalysisError(
@@ -114,13 +126,16 @@ class Accumulator:
 
     def _check_new(self, path: KeyPath) -> None:
         """Refuse a name that is a result here and a mapping there."""
-        for other in self.values:
-            short = min(len(path), len(other))
-            if path[:short] == other[:short]:
-                raise AnalysisError(
-                    f"{show(path[:short])} is a result in one chunk and a mapping in another.",
-                    remedy="Return the same names for every chunk.",
-                )
+        above = [path[:depth] for depth in range(1, len(path))]
+        clash = (
+            path if path in self._mappings else next((p for p in above if p in self.values), None)
+        )
+        if clash is not None:
+            raise AnalysisError(
+                f"{show(clash)} is a result in one chunk and a mapping in another.",
+                remedy="Return the same names for every chunk.",
+            )
+        self._mappings.update(above)
 
     def finish(self) -> dict[KeyPath, Any]:
         """Close the skims, and give the values as they are written."""
@@ -148,6 +163,11 @@ def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath
                 f"The analysis returned a result under {key!r}, a {type(key).__name__}; "
                 "names are non-empty text.",
                 remedy=f"Use {str(key) or 'a name'!r} as its name.",
+            )
+        if len(path) > DEPTH_MAX:
+            raise AnalysisError(
+                f"The analysis returned mappings nested more than {DEPTH_MAX} deep.",
+                remedy="Check that no mapping contains itself.",
             )
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, key))
@@ -242,9 +262,9 @@ def _axes(histogram: Histogram) -> str:
 
 
 def _same_object(path: KeyPath, what: str) -> AnalysisError:
+    name = f" {show(path)}" if path else ""
     return AnalysisError(
-        f"The {what} {show(path)} is the same object in two chunks, so events would be counted "
-        "twice.",
+        f"The {what}{name} is the same object in two chunks, so events would be counted twice.",
         remedy="Make it inside the analysis function, new for every chunk.",
     )
 

@@ -52,17 +52,22 @@ class SkimWriter:
         _pyarrow(self.name)
         try:
             table = ak.to_arrow_table(array, extensionarray=False)
+            self.append_table(table.replace_schema_metadata(None))
+        except AnalysisError:
+            raise
         except Exception as error:
+            if len(array) == 0:  # an array that never had rows need not know its types
+                return
             raise AnalysisError(
                 f"The skim {self.name} of type {array.type} cannot be written: {error}",
                 remedy="Keep columns of numbers, strings, lists and records of these.",
             ) from error
-        self.append_table(table.replace_schema_metadata(None))
 
     def append_table(self, table: Any) -> None:
         """Append an Arrow table as one row group."""
         if table.num_rows == 0:  # an empty chunk may not know its types
-            self._empty = table if self._empty is None else self._empty
+            if all(str(one.type) != "null" for one in table.schema):
+                self._empty = self._empty or table.schema
             return
         if self._writer is None:
             self._open(table.schema)
@@ -92,7 +97,9 @@ class SkimWriter:
     def close(self) -> Path:
         """Finish the file and give its path."""
         if self._writer is None:
-            self._open(self._empty.schema)
+            import pyarrow as pa
+
+            self._open(self._empty or pa.schema([]))
         self._writer.close()
         return self.file
 

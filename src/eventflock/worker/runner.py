@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from eventflock.tracebacks import raised_in, user_traceback
 __all__ = ["Runner", "failure_of", "unexpected"]
 
 Report = Callable[[int], None]
+IGNORED = signal.SIG_IGN
 
 
 class _ChunkError(Exception):
@@ -129,8 +131,9 @@ class Runner:
             context = _context(assignment, entry.path, entry.tree, 0, 0)
             try:
                 returned = analysis.on_chunk(events, context, assignment.parameters)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's code may
-                missing = _missing_branch(error, events, entry.path, entry.tree)
+            except BaseException as error:  # noqa: BLE001 -- the user's code may raise anything
+                _raise_if_interrupted(error)
+                missing = _missing_branch(error, events, entry.path, entry.tree, analysis.columns)
                 if missing is not None:
                     raise missing from None
                 return
@@ -268,8 +271,9 @@ def _call(analysis: Analysis, events: Any, context: Context, parameters: dict[st
         return analysis.on_chunk(events, context, parameters)
     except EventflockError:
         raise
-    except (Exception, SystemExit) as error:
-        missing = _missing_branch(error, events, context.file, context.tree)
+    except BaseException as error:
+        _raise_if_interrupted(error)
+        missing = _missing_branch(error, events, context.file, context.tree, analysis.columns)
         if missing is not None:
             raise missing from None
         if raised_in(error, ("uproot.", "fsspec.")):
@@ -285,6 +289,12 @@ def _call(analysis: Analysis, events: Any, context: Context, parameters: dict[st
         ) from error
 
 
+def _raise_if_interrupted(error: BaseException) -> None:
+    """Pass on Ctrl-C. A worker process does not hear it, so there the analysis itself raised."""
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not IGNORED:
+        raise error
+
+
 def unexpected(error: BaseException) -> EventflockError:
     """Give what nobody thought of as an error that can be reported."""
     return EventflockError(
@@ -295,11 +305,16 @@ def unexpected(error: BaseException) -> EventflockError:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 -- the exception is the user's own, and may be broken
+        text = ""
     return text.splitlines()[0] if text else "(no message)"
 
 
-def _missing_branch(error: BaseException, events: Any, path: str, tree: str) -> InputError | None:
+def _missing_branch(
+    error: BaseException, events: Any, path: str, tree: str, columns: tuple[str, ...]
+) -> InputError | None:
     """Recognise that the analysis asked the events for a branch that they do not have."""
     name = _field_asked_for(error, events)
     if name is None or name in events.fields:
@@ -307,13 +322,16 @@ def _missing_branch(error: BaseException, events: Any, path: str, tree: str) -> 
     near = nearest(name, events.fields)
     return InputError(
         f"There is no branch {name!r} in the tree {tree!r} of {path}{'; ' + near if near else '.'}",
-        remedy=f"'eventflock inspect {path}' lists the branches.",
+        remedy=f"'eventflock inspect {path}' lists the branches, and which are readable."
+        + (" The analysis declares columns=[...]: others are hidden." if columns else ""),
         traceback=user_traceback(error),
     )
 
 
 def _field_asked_for(error: BaseException, events: Any) -> str | None:
     """Read the field's name out of awkward's message, if it speaks of a record like the events."""
+    if not isinstance(error, LookupError | AttributeError):
+        return None
     text = str(error)
     quoted = text.split("'")
     if len(quoted) < 3:
