@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from eventflock.model import Frozen
-from eventflock.reading import clusters_of, find_trees, open_file
+from eventflock.reading import clusters_of, find_trees, open_file, size_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,16 +112,9 @@ def inspect_file(path: str) -> FileReport:
         return FileReport(
             path=path,
             uuid=str(root.file.uuid),
-            size=_size(root),
+            size=size_of(path, root),
             trees=tuple(_tree(root, name, kind) for name, kind in find_trees(root).items()),
         )
-
-
-def _size(root: Any) -> int:
-    try:
-        return int(root.file.source.num_bytes)
-    except (OSError, TypeError, NotImplementedError):
-        return -1
 
 
 def _tree(root: Any, name: str, kind: str) -> TreeReport:

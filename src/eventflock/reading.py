@@ -22,6 +22,7 @@ __all__ = [
     "open_file",
     "same_file",
     "scan_file",
+    "size_of",
 ]
 
 
@@ -58,7 +59,7 @@ def open_file(path: str, *, array_cache: dict[str, Any] | None = None) -> Any:
     except Exception as error:
         raise _explain(path, error) from error
     end = root.file.fEND
-    size = _size_of(path, root)
+    size = size_of(path, root)
     if 0 <= size < end:
         root.close()
         raise InputError(
@@ -115,8 +116,8 @@ def _look_beside(path: str) -> str:
     return near[:1].upper() + near[1:] if near else "Check the path."
 
 
-def _size_of(path: str, root: Any) -> int:
-    """Size of the file in bytes; -1 where a server does not say."""
+def size_of(path: str, root: Any) -> int:
+    """Give the size of a file in bytes; -1 where a server does not say."""
     if not is_url(path):
         return Path(path).stat().st_size
     try:
@@ -227,7 +228,7 @@ def scan_file(path: str, tree: str = "", columns: Sequence[str] = ()) -> FileEnt
                         f"The branch {column!r} of {path} cannot be read as an array.",
                         remedy="Leave it out of columns=[...].",
                     )
-        size = _size_of(path, root)
+        size = size_of(path, root)
         # Baskets kept inside the tree's own record are missing from its count of bytes.
         total = max(getattr(found, "uncompressed_bytes", 0), size)
         return FileEntry(
@@ -306,7 +307,7 @@ class TreeReader:
             raise
 
     def _check_unchanged(self) -> None:
-        uuid, size = str(self._root.file.uuid), _size_of(self.entry.path, self._root)
+        uuid, size = str(self._root.file.uuid), size_of(self.entry.path, self._root)
         if same_file(self.entry, uuid, size):
             return
         what = (

@@ -323,8 +323,7 @@ def _do_jobs(
     run: RunDir, plan: Plan, plan_digest: str, pool: Pool, observer: Observer
 ) -> dict[int, Failure]:
     """Run the jobs that are not done; give the failures by job."""
-    paths = [run.result(job) for job in range(len(plan.jobs))]
-    states = job_states(plan, plan_digest, paths, run.path)
+    states = job_states(plan, plan_digest, run.result_files(plan), run.path)
     todo = [state.job for state in states if state.status != "done"]
     earlier = plan.entries - sum(plan.jobs[job].entries for job in todo)
     progress = JobProgress(observer, earlier, len(todo))
@@ -354,8 +353,8 @@ def _request(run: RunDir, plan: Plan, plan_digest: str, job: int) -> Run:
 
 
 def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunError:
-    paths = (run.result(job) for job in range(len(plan.jobs)))
-    done = sum(one.status == "done" for one in job_states(plan, plan_digest, paths))
+    states = job_states(plan, plan_digest, run.result_files(plan))
+    done = sum(one.status == "done" for one in states)
     return InterruptedRunError(
         f"Interrupted: {done:,} of {plural(len(plan.jobs), 'job')} are done and kept.",
         remedy=f"Go on: eventflock resume {shlex.quote(str(run.path))}",
@@ -396,8 +395,8 @@ def merge_run(path: Path) -> Outcome:
     with run.lock():
         kept = _complete_result(run, plan_digest)
         if kept is not None:
-            paths = (run.result(job) for job in range(len(plan.jobs)))
-            if any(one.status != "done" for one in job_states(plan, plan_digest, paths, run.path)):
+            states = job_states(plan, plan_digest, run.result_files(plan), run.path)
+            if any(one.status != "done" for one in states):
                 return Outcome(run=run, plan=plan, manifest=kept, absent=[])
         return _merge(run, plan, plan_digest, {})
 
@@ -415,8 +414,7 @@ def _complete_result(run: RunDir, plan_digest: str) -> Manifest | None:
 def _merge(run: RunDir, plan: Plan, plan_digest: str, failures: dict[int, Failure]) -> Outcome:
     from eventflock.results.merge import merge
 
-    paths = [run.result(job) for job in range(len(plan.jobs))]
-    manifest, absent = merge(plan, plan_digest, paths, run.merged)
+    manifest, absent = merge(plan, plan_digest, run.result_files(plan), run.merged)
     return Outcome(run=run, plan=plan, manifest=manifest, absent=absent, failures=failures)
 
 

@@ -52,6 +52,10 @@ class RunDir:
         """Path of the result file of a job."""
         return self.results / f"job-{job:06d}.zip"
 
+    def result_files(self, plan: Plan) -> list[Path]:
+        """Paths of the result files of all jobs, in plan order."""
+        return [self.result(job) for job in range(len(plan.jobs))]
+
     def log(self, job: int) -> Path:
         """Path of what a job printed, output and errors together."""
         return self.pool / f"job-{job:06d}.log"

@@ -66,8 +66,7 @@ def status_of(path: Path) -> Status:
     counts = dict.fromkeys(("done", "failed", "unusable", "missing"), 0)
     problems: dict[tuple[str, str], Problem] = {}
     events = 0
-    paths = (run.result(job) for job in range(len(plan.jobs)))
-    for state in job_states(plan, plan_digest, paths):
+    for state in job_states(plan, plan_digest, run.result_files(plan)):
         counts[state.status] += 1
         if state.status == "done":
             events += plan.jobs[state.job].entries

@@ -139,7 +139,7 @@ def job_states(
         Folder for reading all payloads as merging would; None to look at manifests only.
     """
     for job, path in enumerate(paths):
-        if scratch is None:
+        if scratch is None or not path.exists():
             yield read_job(plan, plan_digest, job, path, None)[0]
             continue
         with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
