@@ -501,8 +501,9 @@ def test_a_run_gives_up_when_every_job_raises_the_same(tmp_path: Path) -> None:
         tmp_path / "f.py",
         "@ef.analysis\ndef f(events):\n    if len(events):\n        1 / 0\n    return {'n': 0}\n",
     )
-    with pytest.raises(AnalysisError, match="ZeroDivisionError"):
+    with pytest.raises(AnalysisError, match="ZeroDivisionError") as error:
         ef.run(analysis, a, events_per_job=1, pool="inline", out=tmp_path / "run")
+    assert "97 jobs not tried" in str(error.value)
     assert len(list((tmp_path / "run/results").iterdir())) == 3
 
 

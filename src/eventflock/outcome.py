@@ -59,8 +59,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         remedies = [failure.remedy] if failure.remedy else []
         if failure.path:
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
-        untried = sum(one.status == "missing" for one in self.absent) - len(
-            [job for job in self.failures if not self.run.result(job).exists()]
+        untried = sum(
+            one.status == "missing" and one.job not in self.failures for one in self.absent
         )
         if untried > 0 and failure.kind == "analysis":
             remedies.append(f"{plural(untried, 'job')} not tried, as all before failed alike.")
