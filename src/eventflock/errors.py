@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 __all__ = [
     "AnalysisError",
+    "EnvError",
     "EventflockError",
     "IncompleteError",
     "InputError",
@@ -77,6 +78,13 @@ class ResultError(EventflockError):
     exit_code = 3
 
 
+class EnvError(EventflockError):
+    """The environment cannot be packed, or a node cannot run it."""
+
+    kind = "environment"
+    exit_code = 4
+
+
 class PoolError(EventflockError):
     """A worker process ended without a result, or the pool cannot be used."""
 
@@ -112,6 +120,7 @@ _BY_KIND: dict[str, type[EventflockError]] = {
         UsageError,
         InputError,
         ResultError,
+        EnvError,
         PoolError,
         AnalysisError,
         IncompleteError,

@@ -55,6 +55,8 @@ class Earlier:
         """Tell whether this object (of a view: its memory) came under this name before."""
         while isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray):
             value = value.base
+        # A boost-histogram cannot be referred to weakly, but what it wraps can.
+        value = getattr(value, "_hist", value)
         key = (path, id(value))
         known = self._known.get(key)
         if known is not None and known() is value:

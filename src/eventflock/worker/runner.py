@@ -64,9 +64,15 @@ class Runner:
 
     It keeps the last file open, as the next job often continues in it, and remembers which
     objects the analysis returned last, as an object that is returned again has events twice.
+
+    Parameters
+    ----------
+    environment
+        Digest of the packed environment that this process runs in, for the result files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: str = "") -> None:
+        self._environment = environment
         self._reader: TreeReader | None = None
         self._earlier = Earlier()
 
@@ -106,7 +112,9 @@ class Runner:
                     self._do_range(assignment, part, analysis, accumulator, tally, report)
                 finished = accumulator.finish().items()
                 values = {(assignment.dataset, *path): value for path, value in finished}
-                manifest = _manifest(assignment, "done", tally, clock, None)
+                manifest = _manifest(
+                    assignment, self._environment, "done", tally, clock, None
+                )
                 return write_result(target, manifest, values)
             except _ChunkError as error:
                 failure = error.failure
@@ -115,7 +123,8 @@ class Runner:
             except Exception as error:  # noqa: BLE001 -- whatever it is, it becomes a receipt
                 failure = failure_of(unexpected(error))
         self.close()
-        return write_result(target, _manifest(assignment, "failed", tally, clock, failure), {})
+        manifest = _manifest(assignment, self._environment, "failed", tally, clock, failure)
+        return write_result(target, manifest, {})
 
     def trial(self, assignment: Assignment, analysis: Analysis) -> None:
         """Call the analysis on no events, and raise what would stop every job as well.
@@ -344,7 +353,12 @@ def _field_asked_for(error: BaseException, events: Any) -> str | None:
 
 
 def _manifest(
-    assignment: Assignment, status: str, tally: _Tally, clock: _Clock, error: Failure | None
+    assignment: Assignment,
+    environment: str,
+    status: str,
+    tally: _Tally,
+    clock: _Clock,
+    error: Failure | None,
 ) -> Manifest:
     return Manifest(
         format=FORMAT,
@@ -360,6 +374,7 @@ def _manifest(
         hosts=(socket.gethostname(),),
         started=clock.started,
         software=software(),
+        environment=environment,
         error=error,
     )
 

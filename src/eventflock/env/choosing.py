@@ -1,0 +1,266 @@
+"""Choosing what goes in, and into which layer, from what a survey has seen."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+import eventflock
+from eventflock.env.interpreter import walk
+from eventflock.env.resolving import install_project
+from eventflock.env.scan import WORKER, Installed, Part, closure, normal
+from eventflock.env.usercode import (
+    PACKAGES,
+    analysis_part,
+    editable_part,
+    folder_part,
+    imports_of,
+)
+from eventflock.errors import EnvError
+from eventflock.model import AnalysisRef
+from eventflock.worker.survey import Survey
+
+__all__ = ["Chosen", "Wish", "choose", "own_part"]
+
+OURS = Path(eventflock.__file__).resolve().parent
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user says about the environment.
+
+    Attributes
+    ----------
+    include
+        Names of distributions, and paths (`--with`).
+    requirements
+        A requirements file, a `pylock.toml` or a `uv.lock`.
+    everything
+        The whole environment instead of what is imported.
+    python
+        `standalone` for a Python that uv manages, else empty.
+    """
+
+    include: tuple[str, ...] = ()
+    requirements: str = ""
+    everything: bool = False
+    python: str = ""
+
+    def names(self) -> tuple[str, ...]:
+        """Give the distributions that are named."""
+        return tuple(one for one in self.include if not is_path(one))
+
+    def paths(self) -> tuple[str, ...]:
+        """Give the paths that are named."""
+        return tuple(one for one in self.include if is_path(one))
+
+
+def is_path(text: str) -> bool:
+    """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
+    return "/" in text or text.startswith((".", "~")) or Path(text).is_file()
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes in.
+
+    Attributes
+    ----------
+    packages, code
+        Parts of the two layers.
+    worker
+        Normal names of the distributions that every worker needs.
+    """
+
+    packages: tuple[Part, ...]
+    code: tuple[Part, ...]
+    worker: frozenset[str]
+
+
+class _Modules:
+    """The modules that an analysis loaded, sorted by where they come from.
+
+    What every worker loads does not count: that its packages use others where they are installed,
+    as awkward does with pyarrow, is no reason to take these along.
+    """
+
+    def __init__(self, survey: Survey, reference: Survey, installed: Installed) -> None:
+        self.owned: dict[str, str] = {}
+        self.editable: dict[str, dict[str, str]] = {}
+        self.local: dict[str, str] = {}
+        python = survey.python
+        standard = (Path(python.stdlib).resolve(), Path(python.dynload).resolve())
+        sites = [Path(one).resolve() for one in python.path]
+        sites = [one for one in sites if one not in standard and one.name.endswith("-packages")]
+        folders = _editables(installed)
+        for name, file in survey.modules.items():
+            path = Path(file).resolve()
+            site = next((one for one in sites if path.is_relative_to(one)), None)
+            if path.is_relative_to(OURS) or name in reference.modules:
+                continue
+            if site is not None:
+                owner = _owner(installed, name, path.relative_to(site).as_posix())
+                if owner:
+                    self.owned.setdefault(owner, name.split(".")[0])
+                    continue
+            elif any(path.is_relative_to(one) for one in standard):
+                continue
+            owner = next((one for one, at in folders.items() if path.is_relative_to(at)), "")
+            if owner:
+                self.editable.setdefault(owner, {})[name] = file
+            else:
+                self.local[name] = file
+
+
+def _editables(installed: Installed) -> dict[str, Path]:
+    found = {}
+    for name in installed.found:
+        try:
+            folder = installed.editable(name)
+        except EnvError:  # its folder is gone; that matters if somebody needs it
+            continue
+        if folder is not None and name != "eventflock":
+            found[name] = folder.resolve()
+    return found
+
+
+def _owner(installed: Installed, module: str, file: str) -> str:
+    """Give the distribution that a module in site-packages belongs to."""
+    owners = sorted(installed.owners(module.split(".")[0]))
+    if len(owners) > 1:  # a namespace that several share
+        exact = [one for one in owners if any(str(f) == file for f in installed.found[one].files or ())]
+        owners = exact or owners
+    return owners[0] if owners else ""
+
+
+def choose(
+    ref: AnalysisRef,
+    frozen: Path | None,
+    survey: Survey,
+    reference: Survey,
+    wish: Wish,
+    scratch: Path,
+    *,
+    required: bool,
+) -> Chosen:
+    """Decide what goes in.
+
+    Parameters
+    ----------
+    ref, frozen
+        The analysis, and the frozen copy of its file.
+    survey, reference
+        What it has loaded, and what every worker loads.
+    wish
+        What the user says.
+    scratch
+        Folder for projects that have to be built.
+    required
+        Whether the environment was made from requirements: then all of it is wanted.
+
+    Raises
+    ------
+    EnvError
+        Something that is wanted is not there.
+    """
+    installed = Installed(survey.python)
+    modules = _Modules(survey, reference, installed)
+    core = dict.fromkeys(WORKER, "eventflock's worker")
+    if "backports-zstd" in installed or not survey.python.version.startswith("3.14"):
+        core["backports.zstd"] = "unpacks the archive"
+    worker = closure(installed, core)
+    roots = {**core, **_wanted(ref, frozen, installed, modules, wish)}
+    if wish.everything or required:
+        why = "--everything" if wish.everything else "required"
+        roots.update({one: why for one in installed.found if one not in worker})
+    code = [analysis_part(ref, frozen, modules.local)]
+    for number, given in enumerate(wish.paths()):
+        part, needs = _given(given, installed, scratch / f"project-{number}")
+        code += [part] if part is not None else []
+        roots.update(needs)
+    reasons = {**closure(installed, roots), **worker}
+    reasons.pop("eventflock", None)
+    packages = [own_part()]
+    for name, why in sorted(reasons.items()):
+        folder = installed.editable(name)
+        if folder is None:
+            packages.append(installed.part(name, why))
+        else:
+            loaded = modules.editable.get(name, {})
+            code.append(editable_part(installed, name, folder, loaded, why))
+    return Chosen(packages=tuple(packages), code=tuple(code), worker=frozenset(worker))
+
+
+def _wanted(
+    ref: AnalysisRef,
+    frozen: Path | None,
+    installed: Installed,
+    modules: _Modules,
+    wish: Wish,
+) -> dict[str, str]:
+    """Give the distributions that the analysis imports, and those that the user names."""
+    roots: dict[str, str] = {}
+    what = ref.file or ref.origin
+    for owner, module in modules.owned.items():
+        roots[owner] = f"{what} imports {module}"
+    for owner, loaded in modules.editable.items():
+        roots[owner] = f"{what} imports {next(iter(loaded)).split('.')[0]}"
+    sources = [frozen] if frozen is not None and frozen.suffix == ".py" else []
+    for source in [*sources, *(Path(one) for one in modules.local.values() if one.endswith(".py"))]:
+        for module in sorted(imports_of(source.read_bytes())):
+            for owner in installed.owners(module):
+                roots.setdefault(owner, f"{source.name} imports {module}")
+    for one in wish.names():
+        roots.pop(normal(one.partition("[")[0]), None)
+        roots[one] = f"--with {one}"
+    return roots
+
+
+def own_part() -> Part:
+    """Give eventflock itself, as the worker needs it."""
+    left_out = {"cli", "plot", "env"}
+    files = {
+        f"packages/eventflock/{path.relative_to(OURS).as_posix()}": path
+        for path in sorted(OURS.rglob("*.py"))
+        if path.relative_to(OURS).parts[0] not in left_out
+    }
+    return Part(
+        name="eventflock",
+        version=eventflock.__version__,
+        why="runs the job",
+        files=files,
+        modules=("eventflock",),
+    )
+
+
+def _given(
+    given: str, installed: Installed, target: Path
+) -> tuple[Part | None, dict[str, str]]:
+    """Collect a path that the user names, and what it needs of what is installed.
+
+    A project that is installed in editable mode is taken as that; any other is built first.
+    """
+    folder = Path(given).expanduser().resolve()
+    if not any((folder / one).is_file() for one in ("pyproject.toml", "setup.py")):
+        return folder_part(given), {}
+    why = f"--with {given}"
+    for name, place in _editables(installed).items():
+        if place == folder:
+            return None, {name: why}
+    install_project(folder, target, sys.executable)
+    needs = {}
+    for one in metadata.distributions(path=[str(target)]):
+        found = Installed(msgspec.structs.replace(installed.python, path=(str(target),)))
+        name = normal(one.metadata["Name"])
+        needs = {each: f"needed by {name}" for each, _ in found.requirements(name, ())}
+    files = {
+        f"{PACKAGES}/{name}": path
+        for name, path in walk(target, frozenset({".lock", "bin"}))
+        if not name.endswith(("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"))
+    }
+    tops = {name.split("/")[2].partition(".")[0] for name in files if name.endswith((".py", ".so"))}
+    part = Part(
+        name=folder.name, version="", why=why, files=files, modules=tuple(sorted(tops)), code=True
+    )
+    return part, needs

@@ -1,0 +1,106 @@
+"""The interpreter and its standard library, as they lie in the archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventflock.env.elf import read_elf
+from eventflock.errors import EnvError
+from eventflock.worker.survey import Interpreter
+
+__all__ = ["PACKAGES", "SITE", "interpreter_files", "is_junk", "program_of", "stdlib_of", "walk"]
+
+PACKAGES = "packages"
+"""Folder of the archive for installed packages."""
+SITE = '''"""Makes the interpreter of an eventflock archive whole: where its packages are, and its name."""
+
+import os
+import site
+import sys
+
+root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# The program itself is started through a loader; what children start is the wrapper that does so.
+sys.executable = sys._base_executable = os.path.join(root, "bin", "python3")
+for folder in ("code/packages", "packages"):
+    if os.path.isdir(os.path.join(root, folder)):
+        site.addsitedir(os.path.join(root, folder))
+'''
+_NOT_STDLIB = {
+    "test", "idlelib", "tkinter", "ensurepip", "turtledemo", "pydoc_data",
+    "site-packages", "dist-packages", "sitecustomize.py", "turtle.py",
+}  # fmt: skip
+_TEST_MODULES = ("_test", "_ctypes_test", "_xxtest", "xxlimited", "_xxsubinterpreters", "_tkinter")
+_JUNK_FOLDERS = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_JUNK = (".pyc", ".pyo", ".pyi", ".a", ".la", ".o", ".h", ".hpp", ".hh", ".cuh", ".pxd", ".pyx", ".map")
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a file is of no use on a node: headers, static libraries, type stubs."""
+    return name.endswith(_JUNK) or bool(_JUNK_FOLDERS & set(name.split("/")[:-1]))
+
+
+def walk(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
+    """Give all files under a folder that are of use, by relative name, in order.
+
+    Parameters
+    ----------
+    skip
+        Names at the top that are left out.
+    """
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        top = here == folder
+        folders[:] = sorted(
+            one for one in folders if one not in _JUNK_FOLDERS and not (top and one in skip)
+        )
+        for name in sorted(files):
+            path = here / name
+            if not (top and name in skip) and not is_junk(name) and path.is_file():
+                yield path.relative_to(folder).as_posix(), path
+
+
+def stdlib_of(python: Interpreter) -> str:
+    """Give the folder of the standard library in the archive, such as `lib/python3.11`."""
+    return f"{python.libdir}/{Path(python.stdlib).name}"
+
+
+def program_of(python: Interpreter) -> str:
+    """Give the name of the interpreter itself in the archive."""
+    return f"libexec/{Path(python.executable).name}"
+
+
+def interpreter_files(python: Interpreter) -> dict[str, Path]:
+    """Collect the program and the standard library without tests, Tk, IDLE and pip.
+
+    Raises
+    ------
+    EnvError
+        The interpreter is not one that can be packed.
+    """
+    program = Path(python.executable)
+    elf = read_elf(program)
+    if elf is None or not elf.machine or "ld-linux" not in elf.interpreter:
+        what = "it is a script" if elf is None else f"its loader is {elf.interpreter or 'unknown'}"
+        raise EnvError(
+            f"The interpreter {program} cannot be packed: {what}, expected a program for Linux "
+            "with glibc on x86_64 or aarch64.",
+            remedy="Run eventflock with another Python, or pack one with --python standalone.",
+        )
+    inside = stdlib_of(python)
+    files = {program_of(python): program}
+    stdlib = Path(python.stdlib)
+    for name, path in walk(stdlib, frozenset(_NOT_STDLIB)):
+        first = name.split("/")[0]
+        if not first.startswith("config-") and "/tests/" not in name and not _is_extra(name):
+            files[f"{inside}/{name}"] = path
+    dynload = Path(python.dynload)
+    if not dynload.is_relative_to(stdlib) and dynload.is_dir():
+        found = {f"{inside}/lib-dynload/{name}": path for name, path in walk(dynload)}
+        files.update((name, path) for name, path in found.items() if not _is_extra(name))
+    return files
+
+
+def _is_extra(name: str) -> bool:
+    return "lib-dynload/" in name and name.split("/")[-1].startswith(_TEST_MODULES)

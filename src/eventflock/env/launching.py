@@ -1,0 +1,75 @@
+"""What a job takes with it to a node, and the command that starts it there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eventflock import worker
+from eventflock.errors import UsageError
+from eventflock.model import FORMAT, Assignment, Failure, Manifest, to_json
+
+__all__ = ["DIED", "GLIBC_MODES", "LAUNCHER", "UNSUITABLE", "launch_command", "receipt_template"]
+
+LAUNCHER = Path(worker.__file__).with_name("launch.sh")
+UNSUITABLE = 85
+"""Exit status of the launcher on a node that cannot run the job; the receipt says why."""
+DIED = 70
+"""Exit status of the launcher if the program died without a receipt of its own."""
+GLIBC_MODES = ("auto", "never", "always")
+"""When the bundled glibc is used: where the node's is too old, or never, or always."""
+
+
+def launch_command(
+    environment: str, code: str, template: str, result: str, *words: str, glibc: str = "auto"
+) -> list[str]:
+    """Give the command that runs `python WORDS` in the packed environment.
+
+    Parameters
+    ----------
+    environment, code
+        The archives, as the node sees them.
+    template
+        The receipt to fill in if the program leaves none.
+    result
+        The file that the program is to write.
+    words
+        Arguments of Python.
+    glibc
+        One of `GLIBC_MODES`.
+
+    Raises
+    ------
+    UsageError
+        Another mode.
+    """
+    if glibc not in GLIBC_MODES:
+        raise UsageError(
+            f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
+            remedy="Leave it out: the bundled glibc is used where the node's is too old.",
+        )
+    return ["--glibc", glibc, environment, code, template, result, *words]
+
+
+def receipt_template(assignment: Assignment, environment: str) -> bytes:
+    """Write the receipt of a job that never began, with places that the launcher fills in."""
+    first = assignment.ranges[0]
+    manifest = Manifest(
+        format=FORMAT,
+        status="failed",
+        plan=assignment.plan,
+        job=assignment.job,
+        planned=sum(one.stop - one.start for one in assignment.ranges),
+        analysis=assignment.analysis,
+        parameters=assignment.parameters,
+        hosts=("@HOST@",),
+        started="@STARTED@",
+        environment=environment,
+        error=Failure(
+            kind="@KIND@",
+            message="@SAY@",
+            path=assignment.files[first.file].path,
+            start=first.start,
+            stop=first.stop,
+        ),
+    )
+    return to_json(manifest)

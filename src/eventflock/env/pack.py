@@ -1,0 +1,277 @@
+"""The story of packing: survey, choose, build two layers, prove them, remember."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from eventflock.env.cache import Cache, digest_in
+from eventflock.env.choosing import Chosen, Wish, choose
+from eventflock.env.layers import Layer, build_code, build_environment
+from eventflock.env.proving import prove_quickly
+from eventflock.env.resolving import Requirements, install, read_requirements
+from eventflock.env.scan import WORKER, Installed, closure
+from eventflock.env.surveying import Asking, first_events, survey_both
+from eventflock.errors import EnvError
+from eventflock.model import AnalysisRef, Assignment, digest, to_json
+from eventflock.worker.survey import Survey, SurveyRequest
+
+__all__ = ["Packing", "Row", "pack"]
+
+TRIAL_EVENTS = 100
+FORMAT = 1
+Note = Callable[[str], None]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the report: what goes in, and why."""
+
+    name: str
+    version: str
+    size: int
+    why: str
+    layer: str
+
+
+class Packing(msgspec.Struct, frozen=True, kw_only=True):
+    """A packed environment: two archives in the cache, and what is in them.
+
+    Attributes
+    ----------
+    python
+        Version of the interpreter.
+    environment, code
+        The layers.
+    rows
+        What is in them, and why.
+    notes
+        What could not be tried.
+    inputs, folders
+        From files to size and time, and from folders to their time: if none has changed, neither
+        would the archives.
+    """
+
+    format: int
+    python: str
+    environment: Layer
+    code: Layer
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    inputs: dict[str, tuple[int, int]] = {}
+    folders: dict[str, int] = {}
+
+    @property
+    def digest(self) -> str:
+        """Digest of the environment's archive."""
+        return digest_in(Path(self.environment.name))
+
+    def archives(self, cache: Cache) -> tuple[Path, Path]:
+        """Give the paths of the two archives."""
+        folder = cache.path / "archives"
+        return folder / self.environment.name, folder / self.code.name
+
+
+def pack(
+    ref: AnalysisRef,
+    source: bytes,
+    wish: Wish,
+    *,
+    trials: Sequence[Assignment] = (),
+    cache: Cache | None = None,
+    note: Note = lambda _: None,
+) -> Packing:
+    """Pack the environment of an analysis, or find that it was packed before.
+
+    Parameters
+    ----------
+    ref, source
+        The analysis, and its frozen source; empty for a module.
+    wish
+        What the user says about the environment.
+    trials
+        Jobs of which the first events are run, to see what the analysis loads.
+    cache
+        Where archives are kept.
+    note
+        Hears what takes a while.
+
+    Returns
+    -------
+    Packing
+        Its archives are in the cache, and have been proven on this machine.
+
+    Raises
+    ------
+    EnvError
+        Something cannot be found, packed, or does not work when it is packed.
+    AnalysisError
+        The analysis cannot be imported.
+    """
+    cache = cache or Cache()
+    trials = tuple(first_events(one, TRIAL_EVENTS) for one in trials)
+    wanted = read_requirements(ref.origin or ref.file, source, wish.requirements)
+    key = _key(ref, source, wish, wanted, trials)
+    with cache.working() as scratch, cache.lock(key):
+        known = cache.recall(key, Packing)
+        if known is not None and _is_current(known, cache):
+            return known
+        note("packing: trying what the analysis imports")
+        made = _pack(ref, source, wish, wanted, trials, cache, scratch, note)
+        cache.remember(key, made)
+        return made
+
+
+def _key(
+    ref: AnalysisRef,
+    source: bytes,
+    wish: Wish,
+    wanted: Requirements | None,
+    trials: Sequence[Assignment],
+) -> str:
+    """Identify a call: what was asked for, and the environment it was asked in."""
+    asked = [ref, digest(source), wish, wanted, trials, sys.executable, sys.version]
+    paths = [os.environ.get(one, "") for one in ("PYTHONPATH", "LD_LIBRARY_PATH")]
+    ours = sorted(Path(__file__).parent.glob("*.py"))
+    packing = [FORMAT, *(digest(one.read_bytes()) for one in ours)]
+    return digest(to_json([asked, paths, packing, str(Path.cwd())]))[:32]
+
+
+def _is_current(known: Packing, cache: Cache) -> bool:
+    """Tell whether nothing that went in has changed, and both archives are whole."""
+    try:
+        same = all(_stamp(Path(path)) == was for path, was in known.inputs.items())
+        same = same and all(Path(one).stat().st_mtime_ns == was for one, was in known.folders.items())
+    except OSError:
+        return False
+    return same and all(cache.intact(one.name) for one in (known.environment, known.code))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _pack(
+    ref: AnalysisRef,
+    source: bytes,
+    wish: Wish,
+    wanted: Requirements | None,
+    trials: Sequence[Assignment],
+    cache: Cache,
+    scratch: Path,
+    note: Note,
+) -> Packing:
+    frozen = None
+    if ref.file:
+        frozen = scratch / "analysis" / ref.file
+        frozen.parent.mkdir()
+        frozen.write_bytes(source)
+    python = sys.executable
+    if wanted is not None:
+        note(f"packing: installing {wanted.origin}")
+        python = install(wanted, wish.python, cache)
+    request = SurveyRequest(
+        analysis=ref, folder=str(frozen.parent) if frozen else "", trials=tuple(trials)
+    )
+    asking = Asking(python, scratch)
+    sample = cache.path / "sample.root"
+    survey, reference = survey_both(asking, request, sample)
+    if wanted is None and wish.python == "standalone":
+        return _pack(ref, source, wish, _pins(survey, wish), trials, cache, _below(scratch), note)
+    chosen = choose(
+        ref, frozen, survey, reference, wish, scratch, required=wanted is not None
+    )
+    note("packing: building the archives")
+    environment = build_environment(chosen, reference, asking, cache, scratch)
+    code = build_code(chosen, survey, environment, asking, cache, scratch)
+    note("packing: proving them")
+    made = Packing(
+        format=FORMAT,
+        python=survey.python.version,
+        environment=environment,
+        code=code,
+        rows=_rows(chosen, survey),
+        notes=_notes(survey, environment),
+        inputs=_inputs(chosen, scratch),
+        folders=_folders(chosen, survey, scratch),
+    )
+    prove_quickly(made.archives(cache), ref, _imports(chosen, survey, wish), environment, scratch)
+    return made
+
+
+def _below(scratch: Path) -> Path:
+    folder = scratch / "standalone"
+    folder.mkdir()
+    return folder
+
+
+def _pins(survey: Survey, wish: Wish) -> Requirements:
+    """Give the packages of the running environment as requirements, for another interpreter."""
+    installed = Installed(survey.python)
+    owners = {
+        owner
+        for name, file in survey.modules.items()
+        if "-packages/" in file
+        for owner in installed.owners(name.split(".")[0])
+    }
+    roots = dict.fromkeys([*WORKER, *owners, *wish.names()], "")
+    names = sorted(set(closure(installed, roots)) - {"eventflock"})
+    lines = [f"{one}=={installed.version(one)}" for one in names if installed.editable(one) is None]
+    return Requirements(origin="this environment", lines=tuple(lines))
+
+
+def _rows(chosen: Chosen, survey: Survey) -> tuple[Row, ...]:
+    stdlib = Row(
+        name="python", version=survey.python.version, size=0, why="the interpreter", layer="packages"
+    )
+    parts = [(one, "packages") for one in chosen.packages] + [(one, "code") for one in chosen.code]
+    return (
+        stdlib,
+        *(
+            Row(name=one.name, version=one.version, size=one.size, why=one.why, layer=layer)
+            for one, layer in parts
+        ),
+    )
+
+
+def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
+    found = [f"The {name} failed: {why}" for name, why in survey.failed.items()]
+    found += [
+        f"Left out {file}: it needs {library}, which this machine does not have."
+        for file, library in environment.left_out.items()
+    ]
+    return tuple(found)
+
+
+def _inputs(chosen: Chosen, scratch: Path) -> dict[str, tuple[int, int]]:
+    files = {path for part in (*chosen.packages, *chosen.code) for path in part.files.values()}
+    return {str(one): _stamp(one) for one in sorted(files) if not one.is_relative_to(scratch)}
+
+
+def _folders(chosen: Chosen, survey: Survey, scratch: Path) -> dict[str, int]:
+    """Give the folders in which something new would matter: of installed packages, and of code."""
+    code = {path.parent for part in chosen.code for path in part.files.values()}
+    found = code | {Path(one) for one in survey.python.path if one.endswith("-packages")}
+    return {
+        str(one): one.stat().st_mtime_ns
+        for one in sorted(found)
+        if one.is_dir() and not one.is_relative_to(scratch)
+    }
+
+
+def _imports(chosen: Chosen, survey: Survey, wish: Wish) -> dict[str, str]:
+    """Give the modules that must import: those that did here, and those that were asked for."""
+    loaded = {name.split(".")[0] for name in survey.modules}
+    found: dict[str, str] = {}
+    for part in (*chosen.packages, *chosen.code):
+        asked = part.why.startswith("--with")
+        for module in part.modules:
+            if (asked or module in loaded) and not module.startswith("_"):
+                found[module] = ""
+    if wish.names() and not found:
+        raise EnvError(f"Nothing of {', '.join(wish.names())} can be imported.")
+    return found

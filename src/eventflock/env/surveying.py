@@ -1,0 +1,193 @@
+"""Asking the interpreter that will be packed what it has loaded, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+import eventflock
+from eventflock.errors import EnvError, error_from
+from eventflock.model import AnalysisRef, Assignment, FileEntry, Range, digest, from_json, to_json
+from eventflock.worker.survey import Survey, SurveyRequest
+
+__all__ = ["Asking", "boot_modules", "first_events", "make_reference", "survey_both"]
+
+REFERENCE = b'''"""Reads, fills and returns: what every analysis does."""
+
+import awkward as ak
+import boost_histogram as bh
+
+import eventflock as ef
+
+
+@ef.analysis
+def reference(events):
+    histogram = bh.Histogram(bh.axis.Regular(10, 0, 1000))
+    histogram.fill(ak.to_numpy(ak.flatten(events["jet_AntiKt10LCTopo_E"])) / 1000)
+    return {"E": histogram, "events": len(events)}
+'''
+_SAMPLE_EVENTS = 100
+_BOOT = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import boot, json
+print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]))
+"""
+
+
+class Asking:
+    """Runs programs of ours with an interpreter that may not have eventflock installed.
+
+    Parameters
+    ----------
+    python
+        The interpreter.
+    scratch
+        Folder for temporary files.
+    """
+
+    def __init__(self, python: str, scratch: Path) -> None:
+        self.python = python
+        self.scratch = scratch
+        self._env = {**os.environ, "PYTHONHASHSEED": "0"}
+        if python != sys.executable:
+            # Only our own package, not what else is installed beside it.
+            shadow = scratch / "ours"
+            shadow.mkdir()
+            (shadow / "eventflock").symlink_to(Path(eventflock.__file__).parent)
+            self._env["PYTHONPATH"] = str(shadow)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `python WORDS` to its end."""
+        command = [self.python, "-P", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=self._env, check=False, errors="replace"
+        )
+
+    def survey(self, name: str, request: SurveyRequest) -> Survey:
+        """Carry out a survey.
+
+        Raises
+        ------
+        EnvError
+            Its process died.
+        """
+        asked, answer = self.scratch / f"{name}.request", self.scratch / f"{name}.survey"
+        asked.write_bytes(to_json(request))
+        told = self.run("-m", "eventflock.worker.survey", str(asked), str(answer))
+        if told.returncode or not answer.exists():
+            raise EnvError(
+                f"The trial of the analysis in {self.python} ended with exit status "
+                f"{told.returncode}.",
+                remedy="Its last words are above.",
+                traceback=told.stderr.strip()[-4000:],
+            )
+        return from_json(answer.read_bytes(), Survey)
+
+
+_MAKE_SAMPLE = """
+import sys
+from pathlib import Path
+from eventflock.model import to_json
+from eventflock.reading import scan_file
+from eventflock.sample import write_sample
+path = Path(sys.argv[1])
+write_sample(path, events=int(sys.argv[2]))
+path.with_suffix(".json").write_bytes(to_json(scan_file(str(path), "", ())))
+"""
+
+
+def survey_both(asking: Asking, request: SurveyRequest, sample: Path) -> tuple[Survey, Survey]:
+    """Survey the analysis, and beside it what every worker loads.
+
+    Parameters
+    ----------
+    sample
+        A small ROOT file; it is made if it is not there.
+
+    Raises
+    ------
+    EventflockError
+        What stops the analysis.
+    """
+    with ThreadPoolExecutor(2) as threads:
+        reference = threads.submit(_survey_reference, asking, sample)
+        found = threads.submit(asking.survey, "analysis", request)
+        survey = found.result()
+        if survey.error is not None:
+            raise error_from(survey.error)
+        return survey, reference.result()
+
+
+def _survey_reference(asking: Asking, sample: Path) -> Survey:
+    trial = make_reference(asking, sample, asking.scratch / "reference")
+    folder = str(asking.scratch / "reference")
+    found = asking.survey(
+        "reference", SurveyRequest(analysis=trial.analysis, folder=folder, trials=(trial,))
+    )
+    if found.error is not None:
+        raise error_from(found.error)
+    if found.failed:
+        raise EnvError(f"The worker cannot be packed: {'; '.join(found.failed.values())}")
+    return found
+
+
+def make_reference(asking: Asking, sample: Path, folder: Path) -> Assignment:
+    """Make the job that every environment must be able to do: its file, its code, its events.
+
+    Parameters
+    ----------
+    sample
+        The ROOT file; made if it is not there, by another process: what writes files is not what
+        reads them.
+    folder
+        For the analysis.
+    """
+    described = sample.with_suffix(".json")
+    if not (sample.exists() and described.exists()):
+        made = folder.with_name("sample.root")
+        told = asking.run("-c", _MAKE_SAMPLE, str(made), str(_SAMPLE_EVENTS))
+        if told.returncode:
+            raise EnvError("No sample file can be written.", traceback=told.stderr[-4000:])
+        made.replace(sample)
+        made.with_suffix(".json").replace(described)
+    folder.mkdir(exist_ok=True)
+    (folder / "reference.py").write_bytes(REFERENCE)
+    entry = from_json(described.read_bytes(), FileEntry)
+    return Assignment(
+        plan="",
+        job=0,
+        dataset="reference",
+        metadata={},
+        files=(msgspec.structs.replace(entry, path=str(sample)),),
+        ranges=(Range(0, 0, entry.entries),),
+        analysis=AnalysisRef(name="reference", file="reference.py", sha256=digest(REFERENCE)),
+        parameters={},
+    )
+
+
+def boot_modules(asking: Asking, path: Sequence[str]) -> list[str]:
+    """Find the files that are needed to unpack zstandard."""
+    here = str(Path(__file__).parent)
+    told = asking.run("-S", "-s", "-c", _BOOT, here, *path)
+    if told.returncode:
+        raise EnvError(
+            "The archive could not be unpacked on a node: the interpreter has no zstandard.",
+            remedy=f"Install it: {asking.python} -m pip install backports.zstd",
+            traceback=told.stderr.strip()[-2000:],
+        )
+    return list(json.loads(told.stdout))
+
+
+def first_events(assignment: Assignment, events: int) -> Assignment:
+    """Cut an assignment down to its first few events."""
+    first = next(one for one in assignment.ranges if one.stop > one.start)
+    part = Range(first.file, first.start, min(first.stop, first.start + events))
+    return msgspec.structs.replace(assignment, ranges=(part,))

@@ -1,0 +1,260 @@
+#!/bin/sh
+# Runs a program of a packed environment, on a node that has only a shell, tar and gzip.
+#
+#   sh launch.sh [--glibc auto|never|always] ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
+#
+# ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
+# write the file RESULT. If it does not, or cannot be started, this script writes it from TEMPLATE,
+# a receipt with places for the reason. Exit status:
+#
+#   0   the program ended well          70  it died without a word
+#   85  this node cannot run it         else: what the program said
+#
+# POSIX sh, tested with dash and busybox. No variable is exported that programs of the node, started
+# by the analysis, would trip over.
+
+set -u
+UNSUITABLE=85
+DIED=70
+root=
+child=
+glibc_mode=auto
+if [ "${1:-}" = --glibc ]; then
+    glibc_mode=$2
+    shift 2
+fi
+if [ $# -lt 5 ]; then
+    echo "usage: launch.sh [--glibc auto|never|always] ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT..." >&2
+    exit 64
+fi
+
+# A job may be started with no environment at all.
+[ -n "${PATH:-}" ] || PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+absolute() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s/%s' "$(pwd)" "$1" ;; esac; }
+environment=$(absolute "$1")
+code=$(absolute "$2")
+template=$(absolute "$3")
+result=$(absolute "$4")
+shift 4
+
+host=$(uname -n)
+started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+clock=$(date +%s)
+machine=$(uname -m)
+user=$(id -un 2>/dev/null || id -u)
+
+# --- ending -------------------------------------------------------------------------------------
+
+clean() {
+    [ -z "$root" ] || rm -rf "$root"
+    root=
+}
+trap clean EXIT
+
+receipt() { # KIND SENTENCE
+    text=$(printf '%s' "$2" | tr -c 'A-Za-z0-9 .,:;()/_+=%@-' '?')
+    printf 'eventflock: %s\n' "$text" >&2
+    sed -e "s|@KIND@|$1|" -e "s|@SAY@|$text|" -e "s|@HOST@|$host|" -e "s|@STARTED@|$started|" \
+        "$template" > "$result.part" && mv "$result.part" "$result"
+}
+
+unsuitable() {
+    receipt node "The node $host cannot run this: $1"
+    exit $UNSUITABLE
+}
+
+forward() {
+    [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
+}
+trap forward TERM INT HUP
+
+# --- the handshake ------------------------------------------------------------------------------
+
+demand() { # NAME: the rest of its line; an archive that cannot be read gives nothing
+    printf '%s\n' "$demands" | sed -n "s|^$1 ||p"
+}
+
+verify() { # FILE: compare with the digest in its name, where the node has the means
+    name=${1##*/}
+    digest=${name#*-}
+    digest=${digest%%.*}
+    if command -v sha256sum > /dev/null 2>&1 && [ ${#digest} = 32 ]; then
+        case $(sha256sum < "$1") in
+            "$digest"*) ;;
+            *) unsuitable "$name was damaged on its way here" ;;
+        esac
+    fi
+}
+
+has() {
+    for flag; do
+        case $flags in *" $flag "*) ;; *) return 1 ;; esac
+    done
+}
+
+cpu_level() { # of the x86-64 psABI; 9 where it cannot be found out
+    flags=" $(sed -n 's/^flags[^:]*: //p' /proc/cpuinfo 2>/dev/null | sed 1q) "
+    if [ "$flags" = "  " ]; then echo 9
+    elif ! has cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3; then echo 1
+    elif ! has avx avx2 bmi1 bmi2 f16c fma abm movbe xsave; then echo 2
+    elif ! has avx512f avx512bw avx512cd avx512dq avx512vl; then echo 3
+    else echo 4
+    fi
+}
+
+node_glibc() { # its version, or nothing
+    [ -x "$loader" ] || return 0
+    found=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed -n 's/^glibc //p')
+    [ -n "$found" ] || found=$(ldd --version 2>/dev/null | sed -n '1s/.* \([0-9][0-9]*\.[0-9][0-9]*\)$/\1/p')
+    [ -n "$found" ] || found=$("$loader" --version 2>/dev/null | sed -n '1s/.*version \([0-9]*\.[0-9]*\).*/\1/p')
+    printf '%s' "$found"
+}
+
+older() { # whether version $1 is older than $2; no version is older than any
+    [ -n "$1" ] || return 0
+    [ "${1%%.*}" -lt "${2%%.*}" ] && return 0
+    minor1=${1#*.}
+    minor2=${2#*.}
+    [ "${1%%.*}" -eq "${2%%.*}" ] && [ "${minor1%%.*}" -lt "${minor2%%.*}" ]
+}
+
+check_needs() { # the lines of `demands` against this node; sets glibc_needed and glibc_by
+    needs=$(demand machine)
+    [ -z "$needs" ] || [ "$needs" = "$machine" ] || unsuitable "needs $needs, it is $machine"
+    needs=$(demand level)
+    level=${needs%% *}
+    if [ "${level:-1}" -gt 1 ] && [ "$machine" = x86_64 ]; then
+        [ "$(cpu_level)" -ge "$level" ] ||
+            unsuitable "needs x86-64-v$level (${needs#* }), it is v$(cpu_level)"
+    fi
+    needs=$(demand glibc)
+    if [ -n "$needs" ] && ! older "${needs%% *}" "$glibc_needed"; then
+        glibc_needed=${needs%% *}
+        glibc_by=${needs#* }
+    fi
+    needs=$(demand unpacked)
+    kilobytes=$((kilobytes + (${needs:-0} + 1023) / 1024))
+}
+
+for file in "$environment" "$code"; do
+    [ -r "$file" ] || unsuitable "$file is not there"
+    verify "$file"
+done
+glibc_needed=0.0
+glibc_by=
+kilobytes=0
+demands=$(gzip -dc "$code" 2>/dev/null | tar -xOf - code/demands 2>/dev/null)
+check_needs
+demands=$(tar -xOf "$environment" demands 2>/dev/null)
+check_needs
+program=$(demand program)
+loader=$(demand loader)
+bundled=$(demand bundled)
+[ -n "$program" ] || unsuitable "${environment##*/} cannot be unpacked: tar and gzip are needed"
+
+version=$(node_glibc)
+libc="its own glibc $version"
+case $glibc_mode in
+    always) use_bundled=yes ;;
+    *) if older "$version" "$glibc_needed"; then use_bundled=yes; else use_bundled=no; fi ;;
+esac
+if [ $use_bundled = yes ]; then
+    [ $glibc_mode != never ] ||
+        unsuitable "needs GLIBC_$glibc_needed ($glibc_by), it has ${version:-none}, and the bundled glibc is switched off"
+    libc="the bundled glibc, as its own is ${version:-missing}"
+fi
+
+scratch=
+for folder in "${_CONDOR_SCRATCH_DIR:-}" "${TMPDIR:-}" "$(pwd)" /tmp; do
+    if [ -n "$folder" ] && [ -d "$folder" ] && [ -w "$folder" ]; then
+        scratch=$folder
+        break
+    fi
+done
+[ -n "$scratch" ] || unsuitable "no folder can be written: no scratch, no TMPDIR, not $(pwd)"
+free=$(df -Pk "$scratch" 2>/dev/null | { read -r _; read -r _ _ _ kb _; printf '%s' "${kb:-}"; })
+if [ -n "$free" ] && [ "$free" -lt "$kilobytes" ]; then
+    unsuitable "needs $((kilobytes / 1024 + 1)) MB in $scratch, $((free / 1024)) MB free"
+fi
+
+echo "started   $started"
+echo "host      $host ($(uname -s) $(uname -r) $machine), with $libc"
+echo "user      $user ($(id -u))"
+echo "directory $(pwd), unpacking in $scratch"
+
+# --- unpacking ----------------------------------------------------------------------------------
+
+root=$(mktemp -d "$scratch/eventflock-XXXXXX") || unsuitable "$scratch cannot be written"
+case $root in *:* | *\;*) unsuitable "the folder $root has a colon in its name" ;; esac
+unpack() { tar -xof - -C "$root"; }
+tar -xOf "$environment" boot.tgz | gzip -dc | unpack || unsuitable "boot.tgz cannot be unpacked in $scratch"
+
+libraries=$root/native
+if [ $use_bundled = yes ]; then
+    libraries=$root/glibc:$root/native
+    loader=$root/$bundled
+    unset LD_PRELOAD # it is for the node's glibc
+fi
+quoted() { printf '%s' "$1" | sed "s/'/'\\\\''/g"; }
+mkdir -p "$root/bin"
+# Through the loader, so that libraries are found without LD_LIBRARY_PATH, which children inherit.
+cat > "$root/bin/python3" <<EOF
+#!/bin/sh
+exec '$(quoted "$loader")' --library-path '$(quoted "$libraries")' '$(quoted "$root/$program")' "\$@"
+EOF
+chmod 755 "$root/bin/python3"
+cp "$root/bin/python3" "$root/bin/python"
+
+# Nothing of the node's or the user's own Python gets in.
+for name in $(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do
+    unset "$name"
+done
+
+tar -xOf "$environment" rest.tar.zst | "$root/bin/python3" -S -s -P "$root/libexec/boot.py" | unpack ||
+    unsuitable "rest.tar.zst cannot be unpacked in $scratch"
+gzip -dc "$code" | unpack || unsuitable "${code##*/} cannot be unpacked in $scratch"
+
+# --- running ------------------------------------------------------------------------------------
+
+mkdir -p "$root/tmp"
+TMPDIR=$root/tmp
+PATH=$root/bin:$PATH
+PYTHONNOUSERSITE=1
+PYTHONHASHSEED=0
+export TMPDIR PATH PYTHONNOUSERSITE PYTHONHASHSEED
+if [ ! -d "${HOME:-}" ] || [ ! -w "${HOME:-}" ]; then
+    HOME=$root/tmp
+    export HOME
+fi
+[ -n "${LANG:-}${LC_ALL:-}${LC_CTYPE:-}" ] || { LANG=C.UTF-8; export LANG; }
+: "${OMP_NUM_THREADS:=1}" "${OPENBLAS_NUM_THREADS:=1}" "${MKL_NUM_THREADS:=1}"
+export OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS
+if [ -z "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] && [ -f "$root/certificates.pem" ]; then
+    usual=no
+    for place in $(demand certificates); do
+        [ ! -e "$place" ] || usual=yes
+    done
+    [ $usual = yes ] || { SSL_CERT_FILE=$root/certificates.pem; export SSL_CERT_FILE; }
+fi
+echo "unpacked  $(($(date +%s) - clock)) s after the start"
+
+"$root/bin/python3" -u -P "$@" < /dev/null &
+child=$!
+while :; do
+    wait "$child"
+    status=$?
+    kill -0 "$child" 2>/dev/null || break # else a signal ended the waiting, not the program
+done
+echo "ended     $(date -u +%Y-%m-%dT%H:%M:%SZ), exit status $status"
+if [ ! -s "$result" ]; then
+    if [ "$status" -gt 128 ]; then
+        why="was killed by signal $((status - 128))"
+        [ "$status" != 137 ] || why="$why (often: out of memory)"
+    else
+        why="ended with exit status $status"
+    fi
+    receipt pool "The worker process on $host $why and left no receipt."
+    exit $DIED
+fi
+exit "$status"

@@ -1,0 +1,75 @@
+"""One job, on a node: `python -m eventflock.worker.once JOB RESULT`.
+
+JOB is a JSON file, RESULT the result file to be written. It is what `launch.sh` runs, in an
+interpreter that came with the job; the user's code is in the folder `code` beside it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from eventflock.finding import load
+from eventflock.model import AnalysisRef, Assignment, from_json
+from eventflock.worker.runner import Runner
+
+__all__ = ["CODE", "OneJob", "moved"]
+
+CODE = "code/analysis"
+"""Where an archive of the user's code has the analysis, and what lies beside it."""
+
+
+class OneJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is told about its job.
+
+    Attributes
+    ----------
+    assignment
+        The job.
+    environment
+        Digest of the environment, for the receipt.
+    """
+
+    assignment: Assignment
+    environment: str = ""
+
+
+def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
+    """Give the reference to an analysis whose code was unpacked into `folder`."""
+    base = Path(ref.search[0]) if ref.search else Path()
+    helpers = {
+        str(folder / Path(file).relative_to(base)): sha256
+        for file, sha256 in ref.helpers.items()
+        if Path(file).is_relative_to(base)
+    }
+    return msgspec.structs.replace(ref, search=(str(folder),), helpers=helpers)
+
+
+def main(job: str, result: str) -> int:
+    """Do the job.
+
+    Returns
+    -------
+    int
+        0 if it is done, 1 if the result file says why it is not.
+    """
+    faulthandler.enable()
+    told = from_json(Path(job).read_bytes(), OneJob)
+    folder = Path(sys.executable).parents[1] / CODE
+    ref = moved(told.assignment.analysis, folder)
+    runner = Runner(environment=told.environment)
+    manifest = runner.run(
+        told.assignment, lambda: load(ref, folder), Path(result), lambda _events: None
+    )
+    return 0 if manifest.error is None else 1
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

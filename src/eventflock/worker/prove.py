@@ -1,0 +1,158 @@
+"""Proving an environment from the inside: `python -m eventflock.worker.prove REQUEST RESULT`.
+
+Runs in the packed interpreter, started by the launcher as a job would be.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventflock.errors import EventflockError
+from eventflock.finding import load
+from eventflock.model import AnalysisRef, Assignment, Failure, from_json, to_json
+from eventflock.worker.once import CODE, moved
+
+__all__ = ["Imported", "Proof", "ProofRequest"]
+
+
+class ProofRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be proven.
+
+    Attributes
+    ----------
+    modules
+        To be imported; from names to the versions that they should have, empty for any.
+    analysis
+        To be loaded.
+    trials
+        Chunks to be run, each with the folder its analysis is in; empty for the user's code.
+    """
+
+    modules: dict[str, str] = {}
+    analysis: AnalysisRef | None = None
+    trials: tuple[tuple[Assignment, str], ...] = ()
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """How importing one module went."""
+
+    name: str
+    file: str = ""
+    version: str = ""
+    seconds: float = 0.0
+    error: str = ""
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found.
+
+    Attributes
+    ----------
+    root
+        The folder that the archive was unpacked into.
+    began, first_event
+        Seconds since 1970: when this program began, and when the first chunk had been run.
+    error
+        Why the analysis could not be loaded, or a chunk not be run.
+    """
+
+    root: str
+    python: str
+    libc: str
+    began: float
+    imported: tuple[Imported, ...]
+    first_event: float = 0.0
+    events: int = 0
+    error: Failure | None = None
+
+
+def prove(request: ProofRequest) -> Proof:
+    """Run chunks, load the analysis, import modules: the first as a job would, in this order."""
+    from eventflock.worker.runner import Runner, failure_of
+
+    began = time.time()
+    root = Path(sys.executable).parents[1]
+    error: Failure | None = None
+    events, first = 0, 0.0
+    try:
+        for trial, folder in request.trials:
+            place = Path(folder) if folder else root / CODE
+            ref = moved(trial.analysis, place)
+            with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
+                manifest = Runner().run(
+                    trial, lambda r=ref, p=place: load(r, p), Path(scratch) / "trial.zip", _ignore
+                )
+            error = error or manifest.error
+            events += manifest.counters.events
+            first = first or time.time()
+        if request.analysis is not None:
+            load(moved(request.analysis, root / CODE), root / CODE)
+    except EventflockError as why:
+        error = failure_of(why)
+    return Proof(
+        root=str(root),
+        python=platform.python_version(),
+        libc=" ".join(platform.libc_ver(str(_libc()))),
+        began=began,
+        imported=tuple(_import(name) for name in request.modules),
+        first_event=first,
+        events=events,
+        error=error,
+    )
+
+
+def _ignore(_events: int) -> None:
+    """Take no notice of progress."""
+
+
+def _libc() -> Path:
+    """Find the C library in this process, which may be the bundled one."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:  # no /proc
+        return Path(sys.executable)
+    found = [one.partition("/")[2] for one in lines if one.endswith("/libc.so.6")]
+    return Path(f"/{found[0]}") if found else Path(sys.executable)
+
+
+def _import(name: str) -> Imported:
+    started = time.perf_counter()
+    try:
+        module: Any = importlib.import_module(name)
+    except BaseException as error:  # noqa: BLE001 -- whatever a module does when it is imported
+        return Imported(name=name, error=f"{type(error).__name__}: {error}")
+    seconds = time.perf_counter() - started
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), "")
+    return Imported(name=name, file=str(file), version=_version(name, module), seconds=seconds)
+
+
+def _version(name: str, module: Any) -> str:
+    stated = getattr(module, "__version__", None)
+    if isinstance(stated, str):
+        return stated
+    try:
+        return metadata.version(name)
+    except (metadata.PackageNotFoundError, ValueError):
+        return ""
+
+
+def main(request: str, result: str) -> None:
+    """Carry out the request of one file and write the answer to another."""
+    found = prove(from_json(Path(request).read_bytes(), ProofRequest))
+    Path(result).write_bytes(to_json(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(0)
