@@ -31,7 +31,8 @@ _NOT_STDLIB = {
     "test", "idlelib", "tkinter", "ensurepip", "turtledemo", "pydoc_data",
     "site-packages", "dist-packages", "sitecustomize.py", "turtle.py",
 }  # fmt: skip
-_TEST_MODULES = ("_test", "_ctypes_test", "_xxtest", "xxlimited", "_xxsubinterpreters", "_tkinter")
+_EXTRA = ("_test", "_ctypes_test", "_xxtest", "xxlimited", "_xxsubinterpreters", "_tkinter", "nis.")
+"""Extension modules for tests, Tk, and NIS, which alone brings all of Kerberos along."""
 _JUNK_FOLDERS = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 _JUNK = (".pyc", ".pyo", ".pyi", ".a", ".la", ".o", ".h", ".hpp", ".hh", ".cuh", ".pxd", ".pyx", ".map")
 
@@ -103,4 +104,4 @@ def interpreter_files(python: Interpreter) -> dict[str, Path]:
 
 
 def _is_extra(name: str) -> bool:
-    return "lib-dynload/" in name and name.split("/")[-1].startswith(_TEST_MODULES)
+    return "lib-dynload/" in name and name.split("/")[-1].startswith(_EXTRA)

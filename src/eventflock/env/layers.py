@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,17 +11,20 @@ import eventflock
 from eventflock.env import boot
 from eventflock.env.archive import LEVEL, write_code, write_environment
 from eventflock.env.bytecode import compile_tree, compiled_name
-from eventflock.env.cache import Cache, sha256_file
+from eventflock.env.cache import Cache
 from eventflock.env.choosing import Chosen
+from eventflock.env.elf import read_elf
 from eventflock.env.interpreter import SITE, interpreter_files, program_of, stdlib_of
 from eventflock.env.native import (
     GLIBC,
+    NATIVE,
     Closure,
     Demands,
     Libraries,
     close_over,
     demands_of,
     elfs_of,
+    is_glibc,
 )
 from eventflock.env.surveying import Asking, boot_modules
 from eventflock.errors import EnvError
@@ -272,6 +274,7 @@ def _program_lines(python: Interpreter, demands: Demands) -> str:
 def build_code(
     chosen: Chosen,
     survey: Survey,
+    reference: Survey,
     environment: Layer,
     asking: Asking,
     cache: Cache,
@@ -295,7 +298,8 @@ def build_code(
             remedy="Install it, or set LD_LIBRARY_PATH to the folder that has it.",
         )
     added = {name: path for name, path in closure.added.items() if not name.startswith(GLIBC)}
-    added.update(_loaded_by_hand(survey, chosen, tree, {*environment.libraries, *map(_base, added)}))
+    known = {*environment.libraries, *map(_base, added)}
+    added.update(_loaded_by_hand(survey, reference, chosen, tree, known))
     tree.update(added)
     sources = {name: path for name, path in tree.items() if name.endswith(".py")}
     sources.update(_more_sources(chosen, survey, environment))
@@ -314,24 +318,24 @@ def _base(name: str) -> str:
 
 
 def _loaded_by_hand(
-    survey: Survey, chosen: Chosen, tree: Mapping[str, Path], known: Iterable[str]
+    survey: Survey,
+    reference: Survey,
+    chosen: Chosen,
+    tree: Mapping[str, Path],
+    known: Iterable[str],
 ) -> dict[str, Path]:
     """Find libraries that no file asks for, as with ctypes or plugins, but that were loaded."""
-    inside = {str(path.resolve()) for part in chosen.packages for path in part.files.values()}
-    inside |= {str(path.resolve()) for path in tree.values()}
-    inside |= {str(path.resolve()) for path in interpreter_files(survey.python).values()}
-    names = {*known}
-    contents = {sha256_file(Path(one)) for one in ()}
+    parts = [one.files for one in chosen.packages]
+    inside = {path.resolve() for files in (*parts, tree) for path in files.values()}
+    inside |= {path.resolve() for path in interpreter_files(survey.python).values()}
+    names = set(known)
     found = {}
-    for file in survey.libraries:
+    for file in sorted(set(survey.libraries) - set(reference.libraries)):
         path = Path(file)
-        name = path.name
-        if str(path.resolve()) in inside or name.startswith(("libnss_", "ld-")):
-            continue
-        elf = next(iter(elfs_of({name: path}).values()), None)
-        if elf is None or {name, elf.soname} & names:
-            continue
-        found[f"native/{elf.soname or name}"] = path
+        elf = None if path.resolve() in inside else read_elf(path)
+        name = elf.soname or path.name if elf is not None else ""
+        if name and not is_glibc(name) and name not in names and path.name not in names:
+            found[f"{NATIVE}/{name}"] = path
     return found
 
 
@@ -346,10 +350,3 @@ def _more_sources(chosen: Chosen, survey: Survey, environment: Layer) -> dict[st
         for name, path in tree.items()
         if name.endswith(".py") and str(path) in loaded and name not in compiled
     }
-
-
-def copy_archive(cache: Cache, layer: Layer, target: Path) -> Path:
-    """Copy an archive out of the cache."""
-    place = target / layer.name
-    shutil.copyfile(cache.path / "archives" / layer.name, place)
-    return place

@@ -18,17 +18,18 @@ import msgspec
 from eventflock.env.elf import Elf, read_elf
 from eventflock.errors import EnvError
 
-__all__ = ["GLIBC", "NATIVE", "Closure", "Demands", "Libraries", "close_over", "demands_of", "elfs_of"]
+__all__ = ["GLIBC", "NATIVE", "Closure", "Demands", "Libraries", "close_over", "demands_of", "elfs_of", "is_glibc"]
 
 NATIVE = "native"
 """Folder of the archive for libraries that came from the system."""
 GLIBC = "glibc"
 """Folder of the archive for the loader and the C library, used only where the node's are too old."""
 _FAMILY = re.compile(
-    r"(ld-linux[-\w]*|ld64|libc|libm|libmvec|libpthread|libdl|librt|libutil|libresolv|libanl|libnsl"
-    r"|libBrokenLocale|libnss_(files|dns|compat))\.so\.[12]"
+    r"(ld-linux[-\w]*\.so\.[12]|(libc|libm)\.so\.6|libpthread\.so\.0|(libnss_(files|dns|compat)"
+    r"|libresolv|libdl)\.so\.2|(libmvec|librt|libutil|libanl|libnsl|libBrokenLocale)\.so\.1)"
 )
 """Libraries of one glibc, which only go together. (libnsl.so.2 and libcrypt are packages apart.)"""
+_ONLY_IF_NEEDED = ("libmvec", "libanl", "libnsl", "libBrokenLocale")
 _DEFAULT = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
 _PLAIN = (".py", ".pyc", ".txt", ".json", ".pem", ".yaml", ".yml", ".csv", ".html", ".js", ".svg")
 
@@ -132,6 +133,11 @@ def _read_cache() -> dict[str, list[str]]:
     return found
 
 
+def is_glibc(name: str) -> bool:
+    """Tell whether a library is of glibc, or is looked up by it: those are the node's own."""
+    return bool(_FAMILY.fullmatch(name)) or name.startswith("libnss_")
+
+
 def elfs_of(tree: Mapping[str, Path]) -> dict[str, Elf]:
     """Read all ELF files of a tree, by their names in the archive."""
     found = {}
@@ -175,8 +181,9 @@ def close_over(
                 continue
             found, by_itself = libraries.find(needed, elf, path)
             if _FAMILY.fullmatch(needed):
+                done.add(needed)
                 if found is not None:
-                    added.update(_family(found))
+                    added.update(_family(found, needed))
                 continue
             if found is None:
                 if needed not in by_name:  # else the package loads it beforehand
@@ -192,13 +199,17 @@ def close_over(
     return Closure(added=added, missing=missing)
 
 
-def _family(member: Path) -> dict[str, Path]:
-    """Give all of the glibc that a library belongs to."""
+def _family(member: Path, needed: str) -> dict[str, Path]:
+    """Give the glibc that a library belongs to, without what hardly anything needs."""
     folder = member.resolve().parent
     named = [one for one in folder.iterdir() if _FAMILY.fullmatch(one.name)]
     if not any(one.name.startswith("ld") for one in named):
         named += [one for one in member.parent.iterdir() if _FAMILY.fullmatch(one.name)]
-    return {f"{GLIBC}/{one.name}": one for one in named}
+    return {
+        f"{GLIBC}/{one.name}": one
+        for one in named
+        if one.name == needed or not one.name.startswith(_ONLY_IF_NEEDED)
+    }
 
 
 def demands_of(elfs: Mapping[str, Elf], levels: Mapping[str, int]) -> Demands:

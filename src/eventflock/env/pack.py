@@ -187,7 +187,7 @@ def _pack(
     )
     note("packing: building the archives")
     environment = build_environment(chosen, reference, asking, cache, scratch)
-    code = build_code(chosen, survey, environment, asking, cache, scratch)
+    code = build_code(chosen, survey, reference, environment, asking, cache, scratch)
     note("packing: proving them")
     made = Packing(
         format=FORMAT,

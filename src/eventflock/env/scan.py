@@ -213,7 +213,7 @@ def _files(one: metadata.Distribution) -> Iterator[tuple[str, Path]]:
         if name.startswith(".."):
             yield from _outside(base, name, path)
         elif not is_junk(name) and not _is_test(name, kept) and path.is_file():
-            if not (".dist-info/" in name and path.name in _DROPPED):
+            if not (".dist-info/" in name and (path.name in _DROPPED or "/sboms/" in name)):
                 yield f"{PACKAGES}/{name}", path
 
 
