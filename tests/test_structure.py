@@ -18,6 +18,7 @@ ALLOWED = {
     "model": set(),
     "files": set(),
     "observe": {"errors"},
+    "options": {"model"},
     "tracebacks": set(),
     "analysis": {"errors"},
     "finding": {"analysis", "errors", "model", "tracebacks"},
@@ -40,7 +41,8 @@ ALLOWED = {
         "tracebacks",
         "worker",
     },
-    "pools": {"errors", "model", "pools", "worker"},
+    "env": {"env", "errors", "files", "model", "reading", "worker"},
+    "pools": {"env", "errors", "files", "model", "pools", "results", "worker"},
 }
 """What each part may import of the others. Parts that are not named may import all but `cli`."""
 

@@ -13,9 +13,10 @@ from eventflock.analysis import Analysis
 from eventflock.errors import UsageError
 from eventflock.finding import IMPORTING
 from eventflock.observe import Observer
+from eventflock.options import Options
 from eventflock.outcome import Outcome
 from eventflock.results.result import Result, load
-from eventflock.run import Options, execute
+from eventflock.run import execute
 from eventflock.run import resume as resume_run
 
 __all__ = ["resume", "run"]

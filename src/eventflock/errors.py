@@ -13,6 +13,7 @@ __all__ = [
     "IncompleteError",
     "InputError",
     "InterruptedRunError",
+    "NodeError",
     "PoolError",
     "ResultError",
     "UsageError",
@@ -85,6 +86,12 @@ class EnvError(EventflockError):
     exit_code = 4
 
 
+class NodeError(EnvError):
+    """A node is not fit for a job; another one may be."""
+
+    kind = "node"
+
+
 class PoolError(EventflockError):
     """A worker process ended without a result, or the pool cannot be used."""
 
@@ -121,6 +128,7 @@ _BY_KIND: dict[str, type[EventflockError]] = {
         InputError,
         ResultError,
         EnvError,
+        NodeError,
         PoolError,
         AnalysisError,
         IncompleteError,

@@ -14,6 +14,7 @@ import msgspec
 
 __all__ = [
     "FORMAT",
+    "GLIBC_MODES",
     "NO_UUID",
     "AnalysisRef",
     "Assignment",
@@ -27,6 +28,7 @@ __all__ = [
     "Manifest",
     "Plan",
     "Range",
+    "Wish",
     "digest",
     "from_json",
     "to_json",
@@ -39,6 +41,11 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 FORMAT = 1
 """Version of the plan and of the result file. It grows when an old reader would be misled."""
+
+
+GLIBC_MODES = ("auto", "never", "always")
+"""When the bundled glibc of a packed environment is used: where the node's is too old, or never,
+or always."""
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -177,6 +184,43 @@ class Assignment(Frozen, frozen=True):
     ranges: tuple[Range, ...]
     analysis: AnalysisRef
     parameters: dict[str, Any]
+
+
+class Wish(Frozen, frozen=True, omit_defaults=True):
+    """What the user says about the environment that jobs bring along.
+
+    Attributes
+    ----------
+    include
+        Names of distributions, and paths (`--with`).
+    requirements
+        A requirements file, a `pylock.toml` or a `uv.lock`; empty for the running environment.
+    everything
+        The whole environment instead of what is imported.
+    python
+        `standalone` for a Python that uv manages, else empty.
+    glibc
+        When the bundled glibc is used: `auto`, `never` or `always`.
+    """
+
+    include: tuple[str, ...] = ()
+    requirements: str = ""
+    everything: bool = False
+    python: str = ""
+    glibc: str = "auto"
+
+    def names(self) -> tuple[str, ...]:
+        """Give the distributions that are named."""
+        return tuple(one for one in self.include if not _is_path(one))
+
+    def paths(self) -> tuple[str, ...]:
+        """Give the paths that are named."""
+        return tuple(one for one in self.include if _is_path(one))
+
+
+def _is_path(text: str) -> bool:
+    """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
+    return "/" in text or text.startswith((".", "~"))
 
 
 class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):

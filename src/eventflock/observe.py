@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from eventflock.errors import plural
 
-__all__ = ["JobProgress", "Observer"]
+__all__ = ["JobProgress", "Observer", "shown"]
 
 
 class Observer:
@@ -27,6 +30,16 @@ class Observer:
 
     def end(self) -> None:
         """Hear that the task is over."""
+
+
+@contextlib.contextmanager
+def shown(observer: Observer, what: str, total: int, done: int = 0) -> Iterator[None]:
+    """Tell the observer that a task is over, however it ends: it may have hidden a cursor."""
+    observer.begin(what, total, done)
+    try:
+        yield
+    finally:
+        observer.end()
 
 
 class JobProgress:

@@ -40,6 +40,7 @@ class RunDir:
         self.path = path
         self.plan_file = path / "plan.json"
         self.analysis = path / "analysis"
+        self.environment = path / "environment.json"
         self.pool = path / "pool"
         self.results = path / "results"
         self.merged = path / "result.zip"

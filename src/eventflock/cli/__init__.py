@@ -48,6 +48,40 @@ def _show_options(command: Command) -> Command:
     return command
 
 
+def _packing_options(command: Command) -> Command:
+    """Add what says how the environment is packed."""
+    for option in (
+        click.option(
+            "--glibc",
+            default="auto",
+            metavar="auto|never|always",
+            help="When the bundled glibc is used: by default where the node's is too old.",
+        ),
+        click.option(
+            "--python",
+            default="",
+            metavar="standalone",
+            help="Pack a Python that uv manages instead of the one that runs.",
+        ),
+        click.option("--everything", is_flag=True, help="Pack all that is installed here."),
+        click.option(
+            "--requirements",
+            default="",
+            metavar="FILE",
+            help="Install and pack these: requirements.txt, pylock.toml or uv.lock.",
+        ),
+        click.option(
+            "--with",
+            "include",
+            multiple=True,
+            metavar="NAME|PATH",
+            help="Pack this as well: an installed package, or a folder or file of yours.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _run_folder = click.argument("path", metavar="RUN", type=FOLDER)
 
@@ -76,6 +110,8 @@ def app() -> None:
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
 @click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ...")
+@click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
+@_packing_options
 @_show_options
 def run(
     analysis: str,
@@ -85,6 +121,12 @@ def run(
     log: bool,
     as_json: bool,
     quiet: bool,
+    packed: bool,
+    include: tuple[str, ...],
+    requirements: str,
+    everything: bool,
+    python: str,
+    glibc: str,
     **options: Any,
 ) -> None:
     """Plan, run, merge and plot ANALYSIS over FILES.
@@ -93,9 +135,15 @@ def run(
     @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands
-    from eventflock.run import Options
+    from eventflock.options import Options
 
-    chosen = Options(parameters=commands.read_parameters(param), text=True, **options)
+    wish = commands.read_wish(include, requirements, everything, python, glibc)
+    chosen = Options(
+        parameters=commands.read_parameters(param),
+        text=True,
+        packing=commands.packing_for(options["pool"], packed, wish),
+        **options,
+    )
     commands.run(analysis, files, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
@@ -108,7 +156,7 @@ def resume(
 ) -> None:
     """Do the jobs of RUN that have no result yet, then merge and plot."""
     from eventflock.cli import commands
-    from eventflock.run import Options
+    from eventflock.options import Options
 
     show = commands.Show(as_json, quiet, not no_plot, log)
     commands.resume(path, Options(**options), show)
@@ -155,6 +203,58 @@ def inspect(file: str, as_json: bool) -> None:
     from eventflock.cli import commands
 
     commands.inspect(file, as_json)
+
+
+@app.command()
+@click.argument("analysis")
+@click.argument("files", nargs=-1)
+@_packing_options
+@click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
+@click.option("--tree", default="", help="Name of the tree, where files do not say.")
+@click.option("--out", type=FOLDER, help="A folder for copies of the two archives.")
+@_as_json
+def pack(
+    analysis: str,
+    files: tuple[str, ...],
+    param: tuple[str, ...],
+    tree: str,
+    out: Path | None,
+    as_json: bool,
+    **wish: Any,
+) -> None:
+    """Pack the environment of ANALYSIS: interpreter, packages, native libraries, your code.
+
+    With FILES, the analysis is tried on their first events, to see all that it loads.
+    """
+    from eventflock.cli import packing
+
+    packing.pack(analysis, files, packing.options(param, tree, wish), out, as_json)
+
+
+@app.command()
+@click.argument("analysis")
+@click.argument("files", nargs=-1)
+@click.option("--in", "root", type=FOLDER, metavar="ROOT", help="Check in this root file system.")
+@_packing_options
+@click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
+@click.option("--tree", default="", help="Name of the tree, where files do not say.")
+@_as_json
+def check(
+    analysis: str,
+    files: tuple[str, ...],
+    root: Path | None,
+    param: tuple[str, ...],
+    tree: str,
+    as_json: bool,
+    **wish: Any,
+) -> None:
+    """Prove the packed environment of ANALYSIS: import all of it, and run a chunk.
+
+    With FILES, the chunk is the first of theirs.
+    """
+    from eventflock.cli import packing
+
+    packing.check(analysis, files, packing.options(param, tree, wish), root, as_json)
 
 
 @app.command()

@@ -11,12 +11,27 @@ import msgspec
 
 from eventflock.cli.progress import choose_observer
 from eventflock.errors import UsageError, plural
+from eventflock.model import GLIBC_MODES, Wish
+from eventflock.options import Options
 from eventflock.outcome import Outcome
-from eventflock.run import Options, execute, merge_run, plot_run
+from eventflock.run import execute, merge_run, plot_run
 from eventflock.run import resume as resume_run
 from eventflock.status import Status, status_of
 
-__all__ = ["Show", "demo", "inspect", "merge", "plot", "read_parameters", "resume", "run", "status"]
+__all__ = [
+    "Show",
+    "demo",
+    "inspect",
+    "merge",
+    "packing_for",
+    "plot",
+    "print_json",
+    "read_parameters",
+    "read_wish",
+    "resume",
+    "run",
+    "status",
+]
 
 
 class Show(msgspec.Struct, frozen=True):
@@ -28,7 +43,8 @@ class Show(msgspec.Struct, frozen=True):
     log: bool
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print one JSON object."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
@@ -41,6 +57,44 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--param {text!r} is not NAME=VALUE.", remedy="As in --param scale=1")
         found[name.strip()] = value
     return found
+
+
+def read_wish(
+    include: Sequence[str], requirements: str, everything: bool, python: str, glibc: str
+) -> Wish:
+    """Check what is said about the packed environment."""
+    if python not in {"", "standalone"}:
+        raise UsageError(
+            f"--python is {python!r}, expected 'standalone'.",
+            remedy="Leave it out to pack the Python that runs eventflock.",
+        )
+    if glibc not in GLIBC_MODES:
+        raise UsageError(
+            f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
+            remedy="Leave it out: the bundled glibc is used where the node's is too old.",
+        )
+    return Wish(
+        include=tuple(include),
+        requirements=requirements,
+        everything=everything,
+        python=python,
+        glibc=glibc,
+    )
+
+
+def packing_for(pool: str, packed: bool, wish: Wish) -> Wish | None:
+    """Tell whether jobs bring an environment along, and which."""
+    if not packed and wish != Wish():
+        raise UsageError(
+            "--with, --requirements, --everything, --python and --glibc say what jobs bring along, "
+            "and these use what is installed here.",
+            remedy="Add --packed.",
+        )
+    if packed and pool != "local":
+        raise UsageError(
+            f"--packed goes with --pool local, not with --pool {pool}.", remedy="Leave out one."
+        )
+    return wish if packed else None
 
 
 def run(analysis: str, files: Sequence[str], options: Options, show: Show) -> None:
@@ -67,7 +121,7 @@ def _finish(outcome: Outcome, show: Show) -> None:
         plots = plot_run(outcome.run.path, log=show.log)
     error = outcome.error()
     if show.as_json:
-        _print_json(_summary(outcome, plots))
+        print_json(_summary(outcome, plots))
     elif outcome.manifest is not None:
         _print_summary(outcome, plots)
     if error is not None:
@@ -112,7 +166,7 @@ def status(path: Path, as_json: bool) -> None:
     """Say where a run stands."""
     found = status_of(path)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     _print_status(found)
 
@@ -137,7 +191,7 @@ def plot(path: Path, *, log: bool, formats: Sequence[str], out: Path | None, as_
     """Draw every histogram."""
     plots = plot_run(path, log=log, formats=[one.strip() for one in formats], out=out)
     if as_json:
-        _print_json({"plots": [str(one) for one in plots]})
+        print_json({"plots": [str(one) for one in plots]})
         return
     for one in plots:
         print(one)
@@ -151,7 +205,7 @@ def inspect(file: str, as_json: bool) -> None:
 
     report = inspect_file(file)
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     from rich.console import Console
 

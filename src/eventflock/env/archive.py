@@ -20,7 +20,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from eventflock.env.elf import MAGIC, stripped
 
@@ -34,6 +34,10 @@ _TIME = 315_532_800
 """1980, as in ZIP files: tar warns of anything near 1970."""
 
 
+class _Out(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+
+
 class Writer:
     """A tar whose bytes depend on names and contents only.
 
@@ -43,8 +47,13 @@ class Writer:
         Where it is written.
     """
 
-    def __init__(self, out: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT, bufsize=1 << 20)
+    def __init__(self, out: _Out) -> None:
+        self._tar = tarfile.open(  # noqa: SIM115 -- closed by `close`
+            fileobj=out,  # type: ignore[call-overload]
+            mode="w|",
+            format=tarfile.GNU_FORMAT,
+            bufsize=1 << 20,
+        )
         self.unpacked = 0
 
     def add(self, name: str, data: bytes, *, executable: bool = False) -> None:

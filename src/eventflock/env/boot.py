@@ -6,8 +6,9 @@ Runs before most of the archive is there, so it imports as little as it can.
 import os
 import sys
 
-packages = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "packages")
-sys.path.append(packages)
+# Without pathlib, which is not there yet.
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+sys.path.append(f"{root}/packages")
 try:
     from compression.zstd import ZstdDecompressor
 except ImportError:  # before Python 3.14

@@ -32,7 +32,9 @@ def compiled_name(name: str, tag: str) -> str:
     return f"{folder}/__pycache__/{file.removesuffix('.py')}.{tag}.pyc".lstrip("/")
 
 
-def compile_tree(sources: Mapping[str, Path], target: Path, python: str, tag: str) -> dict[str, Path]:
+def compile_tree(
+    sources: Mapping[str, Path], target: Path, python: str, tag: str
+) -> dict[str, Path]:
     """Compile sources into a folder.
 
     Parameters

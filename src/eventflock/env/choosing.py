@@ -20,46 +20,12 @@ from eventflock.env.usercode import (
     imports_of,
 )
 from eventflock.errors import EnvError
-from eventflock.model import AnalysisRef
+from eventflock.model import AnalysisRef, Wish
 from eventflock.worker.survey import Survey
 
-__all__ = ["Chosen", "Wish", "choose", "own_part"]
+__all__ = ["Chosen", "choose", "own_part"]
 
 OURS = Path(eventflock.__file__).resolve().parent
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user says about the environment.
-
-    Attributes
-    ----------
-    include
-        Names of distributions, and paths (`--with`).
-    requirements
-        A requirements file, a `pylock.toml` or a `uv.lock`.
-    everything
-        The whole environment instead of what is imported.
-    python
-        `standalone` for a Python that uv manages, else empty.
-    """
-
-    include: tuple[str, ...] = ()
-    requirements: str = ""
-    everything: bool = False
-    python: str = ""
-
-    def names(self) -> tuple[str, ...]:
-        """Give the distributions that are named."""
-        return tuple(one for one in self.include if not is_path(one))
-
-    def paths(self) -> tuple[str, ...]:
-        """Give the paths that are named."""
-        return tuple(one for one in self.include if is_path(one))
-
-
-def is_path(text: str) -> bool:
-    """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
-    return "/" in text or text.startswith((".", "~")) or Path(text).is_file()
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +93,11 @@ def _editables(installed: Installed) -> dict[str, Path]:
 
 def _owner(installed: Installed, module: str, file: str) -> str:
     """Give the distribution that a module in site-packages belongs to."""
-    owners = sorted(installed.owners(module.split(".")[0]))
+    owners = sorted(installed.owners(module.split(".", maxsplit=1)[0]))
     if len(owners) > 1:  # a namespace that several share
-        exact = [one for one in owners if any(str(f) == file for f in installed.found[one].files or ())]
+        exact = [
+            one for one in owners if any(str(f) == file for f in installed.found[one].files or ())
+        ]
         owners = exact or owners
     return owners[0] if owners else ""
 
@@ -234,9 +202,7 @@ def own_part() -> Part:
     )
 
 
-def _given(
-    given: str, installed: Installed, target: Path
-) -> tuple[Part | None, dict[str, str]]:
+def _given(given: str, installed: Installed, target: Path) -> tuple[Part | None, dict[str, str]]:
     """Collect a path that the user names, and what it needs of what is installed.
 
     A project that is installed in editable mode is taken as that; any other is built first.

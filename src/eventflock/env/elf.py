@@ -233,7 +233,7 @@ def stripped(data: bytes) -> bytes:
 def _is_absolute(segments: _Segments, value: int) -> bool:
     strings = next(one for _, tag, one in segments.dynamic() if tag == _STRTAB)
     folders = segments.text(segments.offset(strings) + value).split(":")
-    return any(not one.startswith(("$ORIGIN", "${ORIGIN}")) for one in folders if one)
+    return not all(one.startswith(("$ORIGIN", "${ORIGIN}")) for one in folders if one)
 
 
 def _has_payload(data: bytes) -> bool:
@@ -247,4 +247,4 @@ def _has_payload(data: bytes) -> bool:
         kind, _, _, offset, length = struct.unpack_from("<IQQQQ", data, start + n * size + 4)
         if kind != 8:  # SHT_NOBITS takes no room in the file
             end = max(end, offset + length)
-    return len(data) > end + 4096
+    return bool(len(data) > end + 4096)

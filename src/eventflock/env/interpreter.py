@@ -14,7 +14,7 @@ __all__ = ["PACKAGES", "SITE", "interpreter_files", "is_junk", "program_of", "st
 
 PACKAGES = "packages"
 """Folder of the archive for installed packages."""
-SITE = '''"""Makes the interpreter of an eventflock archive whole: where its packages are, and its name."""
+SITE = '''"""Makes the interpreter of an archive whole: where its packages are, and its name."""
 
 import os
 import site
@@ -33,8 +33,30 @@ _NOT_STDLIB = {
 }  # fmt: skip
 _EXTRA = ("_test", "_ctypes_test", "_xxtest", "xxlimited", "_xxsubinterpreters", "_tkinter", "nis.")
 """Extension modules for tests, Tk, and NIS, which alone brings all of Kerberos along."""
-_JUNK_FOLDERS = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-_JUNK = (".pyc", ".pyo", ".pyi", ".a", ".la", ".o", ".h", ".hpp", ".hh", ".cuh", ".pxd", ".pyx", ".map")
+_JUNK_FOLDERS = {
+    "__pycache__",
+    ".git",
+    ".hg",
+    ".svn",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+}
+_JUNK = (
+    ".pyc",
+    ".pyo",
+    ".pyi",
+    ".a",
+    ".la",
+    ".o",
+    ".h",
+    ".hpp",
+    ".hh",
+    ".cuh",
+    ".pxd",
+    ".pyx",
+    ".map",
+)
 
 
 def is_junk(name: str) -> bool:
@@ -104,4 +126,4 @@ def interpreter_files(python: Interpreter) -> dict[str, Path]:
 
 
 def _is_extra(name: str) -> bool:
-    return "lib-dynload/" in name and name.split("/")[-1].startswith(_EXTRA)
+    return "lib-dynload/" in name and name.rsplit("/", maxsplit=1)[-1].startswith(_EXTRA)

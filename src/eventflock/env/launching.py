@@ -6,17 +6,15 @@ from pathlib import Path
 
 from eventflock import worker
 from eventflock.errors import UsageError
-from eventflock.model import FORMAT, Assignment, Failure, Manifest, to_json
+from eventflock.model import FORMAT, GLIBC_MODES, Assignment, Failure, Manifest, to_json
 
-__all__ = ["DIED", "GLIBC_MODES", "LAUNCHER", "UNSUITABLE", "launch_command", "receipt_template"]
+__all__ = ["DIED", "LAUNCHER", "UNSUITABLE", "launch_command", "receipt_template"]
 
 LAUNCHER = Path(worker.__file__).with_name("launch.sh")
 UNSUITABLE = 85
 """Exit status of the launcher on a node that cannot run the job; the receipt says why."""
 DIED = 70
 """Exit status of the launcher if the program died without a receipt of its own."""
-GLIBC_MODES = ("auto", "never", "always")
-"""When the bundled glibc is used: where the node's is too old, or never, or always."""
 
 
 def launch_command(

@@ -1,4 +1,4 @@
-"""Building the two layers: packages, which change rarely, and the user's code, which always does."""
+"""Building the two layers: packages, which change rarely, and the user's code, which does often."""
 
 from __future__ import annotations
 
@@ -209,7 +209,9 @@ def _write_environment(
         unpacked=unpacked,
         demands=demands,
         left_out=closure.missing,
-        compiled=tuple(one for one in sorted(sources) if compiled_name(one, _tag(python)) in compiled),
+        compiled=tuple(
+            one for one in sorted(sources) if compiled_name(one, _tag(python)) in compiled
+        ),
         libraries=tuple(sorted(Path(one).name for one in closure.added)),
     )
 

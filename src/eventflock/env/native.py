@@ -18,12 +18,22 @@ import msgspec
 from eventflock.env.elf import Elf, read_elf
 from eventflock.errors import EnvError
 
-__all__ = ["GLIBC", "NATIVE", "Closure", "Demands", "Libraries", "close_over", "demands_of", "elfs_of", "is_glibc"]
+__all__ = [
+    "GLIBC",
+    "NATIVE",
+    "Closure",
+    "Demands",
+    "Libraries",
+    "close_over",
+    "demands_of",
+    "elfs_of",
+    "is_glibc",
+]
 
 NATIVE = "native"
 """Folder of the archive for libraries that came from the system."""
 GLIBC = "glibc"
-"""Folder of the archive for the loader and the C library, used only where the node's are too old."""
+"""Folder of the archive for the loader and the C library, used where the node's are too old."""
 _FAMILY = re.compile(
     r"(ld-linux[-\w]*\.so\.[12]|(libc|libm)\.so\.6|libpthread\.so\.0|(libnss_(files|dns|compat)"
     r"|libresolv|libdl)\.so\.2|(libmvec|librt|libutil|libanl|libnsl|libBrokenLocale)\.so\.1)"
@@ -150,7 +160,10 @@ def elfs_of(tree: Mapping[str, Path]) -> dict[str, Elf]:
 
 
 def close_over(
-    tree: Mapping[str, Path], elfs: Mapping[str, Elf], libraries: Libraries, base: Iterable[str] = ()
+    tree: Mapping[str, Path],
+    elfs: Mapping[str, Elf],
+    libraries: Libraries,
+    base: Iterable[str] = (),
 ) -> Closure:
     """Find the libraries that the ELF files of a tree need and do not find in it.
 

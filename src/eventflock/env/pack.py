@@ -10,14 +10,14 @@ from pathlib import Path
 import msgspec
 
 from eventflock.env.cache import Cache, digest_in
-from eventflock.env.choosing import Chosen, Wish, choose
+from eventflock.env.choosing import Chosen, choose
 from eventflock.env.layers import Layer, build_code, build_environment
 from eventflock.env.proving import prove_quickly
 from eventflock.env.resolving import Requirements, install, read_requirements
 from eventflock.env.scan import WORKER, Installed, closure
 from eventflock.env.surveying import Asking, first_events, survey_both
 from eventflock.errors import EnvError
-from eventflock.model import AnalysisRef, Assignment, digest, to_json
+from eventflock.model import AnalysisRef, Assignment, Wish, digest, to_json
 from eventflock.worker.survey import Survey, SurveyRequest
 
 __all__ = ["Packing", "Row", "pack"]
@@ -35,6 +35,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     why: str
     layer: str
+    modules: tuple[str, ...] = ()
 
 
 class Packing(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +43,10 @@ class Packing(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    python
-        Version of the interpreter.
+    interpreter, python
+        The interpreter that was packed, and its version.
+    analysis
+        Whose it is.
     environment, code
         The layers.
     rows
@@ -56,7 +59,9 @@ class Packing(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: int
+    interpreter: str
     python: str
+    analysis: AnalysisRef
     environment: Layer
     code: Layer
     rows: tuple[Row, ...]
@@ -144,7 +149,9 @@ def _is_current(known: Packing, cache: Cache) -> bool:
     """Tell whether nothing that went in has changed, and both archives are whole."""
     try:
         same = all(_stamp(Path(path)) == was for path, was in known.inputs.items())
-        same = same and all(Path(one).stat().st_mtime_ns == was for one, was in known.folders.items())
+        same = same and all(
+            Path(one).stat().st_mtime_ns == was for one, was in known.folders.items()
+        )
     except OSError:
         return False
     return same and all(cache.intact(one.name) for one in (known.environment, known.code))
@@ -182,16 +189,16 @@ def _pack(
     survey, reference = survey_both(asking, request, sample)
     if wanted is None and wish.python == "standalone":
         return _pack(ref, source, wish, _pins(survey, wish), trials, cache, _below(scratch), note)
-    chosen = choose(
-        ref, frozen, survey, reference, wish, scratch, required=wanted is not None
-    )
+    chosen = choose(ref, frozen, survey, reference, wish, scratch, required=wanted is not None)
     note("packing: building the archives")
     environment = build_environment(chosen, reference, asking, cache, scratch)
     code = build_code(chosen, survey, reference, environment, asking, cache, scratch)
     note("packing: proving them")
     made = Packing(
         format=FORMAT,
+        interpreter=python,
         python=survey.python.version,
+        analysis=ref,
         environment=environment,
         code=code,
         rows=_rows(chosen, survey),
@@ -226,16 +233,25 @@ def _pins(survey: Survey, wish: Wish) -> Requirements:
 
 def _rows(chosen: Chosen, survey: Survey) -> tuple[Row, ...]:
     stdlib = Row(
-        name="python", version=survey.python.version, size=0, why="the interpreter", layer="packages"
+        name="python",
+        version=survey.python.version,
+        size=0,
+        why="the interpreter",
+        layer="packages",
     )
     parts = [(one, "packages") for one in chosen.packages] + [(one, "code") for one in chosen.code]
-    return (
-        stdlib,
-        *(
-            Row(name=one.name, version=one.version, size=one.size, why=one.why, layer=layer)
-            for one, layer in parts
-        ),
-    )
+    rows = [
+        Row(
+            name=one.name,
+            version=one.version,
+            size=one.size,
+            why=one.why,
+            layer=layer,
+            modules=tuple(module for module in one.modules if not module.startswith("_")),
+        )
+        for one, layer in parts
+    ]
+    return (stdlib, *rows)
 
 
 def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:

@@ -160,5 +160,14 @@ def enter_root(root: Path) -> tuple[str, ...]:
             remedy="Make one: mmdebstrap --variant=essential trixie DIR",
         )
     if os.geteuid() == 0:
-        return ("chroot", str(root))
-    return ("unshare", "--user", "--map-root-user", "chroot", str(root))
+        return (_tool("chroot"), str(root))
+    return (_tool("unshare"), "--user", "--map-root-user", _tool("chroot"), str(root))
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin")
+    if found is None:
+        raise EnvError(
+            f"--in needs the command {name!r}.", remedy="It is in util-linux, coreutils."
+        )
+    return found

@@ -80,7 +80,9 @@ def read_requirements(name: str, source: bytes, given: str) -> Requirements | No
         raise EnvError(f"The script block of {name} is not TOML: {error}.") from None
     lock = Path(f"{name}.lock")
     if lock.is_file():
-        return Requirements(origin=str(lock), lines=_export(["--script", name]), python=_python(table))
+        return Requirements(
+            origin=str(lock), lines=_export(["--script", name]), python=_python(table)
+        )
     if table.get("tool", {}).get("uv", {}).get("sources"):
         raise EnvError(
             f"The script block of {name} has [tool.uv.sources], which only a lock resolves.",
@@ -89,7 +91,9 @@ def read_requirements(name: str, source: bytes, given: str) -> Requirements | No
     wanted = table.get("dependencies", [])
     if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
         raise EnvError(f"In the script block of {name}, 'dependencies' is not a list of strings.")
-    return Requirements(origin=f"the script block of {name}", lines=tuple(wanted), python=_python(table))
+    return Requirements(
+        origin=f"the script block of {name}", lines=tuple(wanted), python=_python(table)
+    )
 
 
 def _python(table: dict[str, Any]) -> str:
@@ -163,7 +167,9 @@ def install(wanted: Requirements, python: str, cache: Cache) -> str:
             _uv(["pip", "install", "--quiet", "--python", str(program), "-r", str(listed)])
         except EnvError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            error.message = f"The requirements of {wanted.origin} cannot be installed:\n{error.message}"
+            error.message = (
+                f"The requirements of {wanted.origin} cannot be installed:\n{error.message}"
+            )
             raise
         (folder / ".complete").touch()
     return str(program)
@@ -197,7 +203,19 @@ def install_project(folder: Path, target: Path, python: str) -> None:
         It cannot be built; with the reason that uv or pip gives.
     """
     try:
-        _uv(["pip", "install", "--quiet", "--no-deps", "--python", python, "--target", str(target), str(folder)])
+        _uv(
+            [
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--python",
+                python,
+                "--target",
+                str(target),
+                str(folder),
+            ]
+        )
     except EnvError as error:
         error.message = f"The project {folder} cannot be installed:\n{error.message}"
         raise
@@ -209,7 +227,9 @@ def _uv(words: Sequence[str]) -> str:
     told = subprocess.run([program, *words], capture_output=True, text=True, check=False)
     if told.returncode:
         reason = "\n".join(one for one in told.stderr.strip().splitlines() if one.strip())
-        raise EnvError(reason or f"uv ended with exit status {told.returncode}.", remedy=_remedy(words))
+        raise EnvError(
+            reason or f"uv ended with exit status {told.returncode}.", remedy=_remedy(words)
+        )
     return told.stdout
 
 

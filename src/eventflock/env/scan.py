@@ -212,9 +212,13 @@ def _files(one: metadata.Distribution) -> Iterator[tuple[str, Path]]:
         path = base / name
         if name.startswith(".."):
             yield from _outside(base, name, path)
-        elif not is_junk(name) and not _is_test(name, kept) and path.is_file():
-            if not (".dist-info/" in name and (path.name in _DROPPED or "/sboms/" in name)):
-                yield f"{PACKAGES}/{name}", path
+        elif not (is_junk(name) or _is_test(name, kept) or _is_dropped(name)) and path.is_file():
+            yield f"{PACKAGES}/{name}", path
+
+
+def _is_dropped(name: str) -> bool:
+    """Tell metadata that says how a package was installed here, and of what it is made."""
+    return ".dist-info/" in name and (name.rpartition("/")[2] in _DROPPED or "/sboms/" in name)
 
 
 def _unlisted(one: metadata.Distribution) -> Iterator[tuple[str, Path]]:
@@ -262,9 +266,9 @@ def _needed_tests(base: Path, names: list[str]) -> set[str]:
         if parts[0] not in tested or parts[0] in found or not name.endswith("__init__.py"):
             continue
         path = base / name
-        if not {"tests", "test"} & set(parts) and path.is_file():
-            if _USES_TESTS.search(path.read_bytes()):
-                found.add(parts[0])
+        ours = not {"tests", "test"} & set(parts) and path.is_file()
+        if ours and _USES_TESTS.search(path.read_bytes()):
+            found.add(parts[0])
     return found
 
 
@@ -288,9 +292,9 @@ def closure(installed: Installed, roots: Mapping[str, str]) -> dict[str, str]:
     seen: dict[str, set[str]] = {}
     todo: list[tuple[str, set[str], str]] = []
     for name, why in roots.items():
-        bare, _, extras = name.partition("[")
+        bare, _, asked = name.partition("[")
         installed.get(bare, why)
-        todo.append((normal(bare), {one for one in extras.strip("]").split(",") if one}, why))
+        todo.append((normal(bare), {one for one in asked.strip("]").split(",") if one}, why))
     while todo:
         name, extras, why = todo.pop(0)
         if name not in installed or (name in seen and extras <= seen[name]):

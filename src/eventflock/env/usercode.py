@@ -35,9 +35,7 @@ def imports_of(source: bytes) -> set[str]:
     return found
 
 
-def analysis_part(
-    ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str]
-) -> Part:
+def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str]) -> Part:
     """Collect the frozen analysis and the modules that are no part of a distribution.
 
     Parameters
@@ -126,7 +124,7 @@ def editable_part(
     tops = {one.split(".")[0] for one in modules} | _declared(installed, name, folder)
     files: dict[str, Path] = {}
     for top in sorted(tops):
-        files.update(_module_files(top, modules) or ())
+        files.update(_module_files(top, modules))
         for root in (folder / "src" / top, folder / top):
             if root.is_dir() and not any(one.startswith(f"{top}/") for one in files):
                 files.update({f"{top}/{inner}": path for inner, path in walk(root)})
@@ -161,7 +159,9 @@ def _declared(installed: Installed, name: str, folder: Path) -> set[str]:
     return {
         one
         for one in found
-        if any((folder / part / end).exists() for part in ("src", ".") for end in (one, f"{one}.py"))
+        if any(
+            (folder / part / end).exists() for part in ("src", ".") for end in (one, f"{one}.py")
+        )
     }
 
 

@@ -24,6 +24,7 @@ from eventflock.results.format import DELTAS, MANIFEST, sha256_of
 __all__ = ["ResultFile", "read_manifest"]
 
 MANIFEST_MAX = 512 * 2**20
+RECEIPT_MAX = 2**24
 JSON_MAX = 64 * 2**20
 """Bytes of the JSON of one histogram, whose arrays are not in it."""
 UNPACKED_MAX = 2**30
@@ -74,14 +75,25 @@ class ResultFile:
         self._manifest_max = manifest_max
         if not path.exists():
             raise ResultError(f"There is no result file {path}.", remedy="Check the path.")
-        with self._guard("not a readable ZIP"):
-            self._zip = zipfile.ZipFile(path)
+        self._zip = self._open()
         try:
             self.manifest = self._read_manifest()
             self._check_members()
         except BaseException:
             self._zip.close()
             raise
+
+    def _open(self) -> zipfile.ZipFile:
+        """Open the ZIP. A receipt that a launcher wrote is the manifest alone, as it has no zip."""
+        with self._guard("not a readable ZIP"):
+            with self.path.open("rb") as file:
+                if file.read(1) != b"{":
+                    return zipfile.ZipFile(self.path)
+                file.seek(0)
+                receipt = file.read(RECEIPT_MAX)
+            made = zipfile.ZipFile(io.BytesIO(), "w")
+            made.writestr(MANIFEST, receipt)
+            return made
 
     def __enter__(self) -> Self:
         return self

@@ -112,9 +112,7 @@ class Runner:
                     self._do_range(assignment, part, analysis, accumulator, tally, report)
                 finished = accumulator.finish().items()
                 values = {(assignment.dataset, *path): value for path, value in finished}
-                manifest = _manifest(
-                    assignment, self._environment, "done", tally, clock, None
-                )
+                manifest = _manifest(assignment, self._environment, "done", tally, clock, None)
                 return write_result(target, manifest, values)
             except _ChunkError as error:
                 failure = error.failure

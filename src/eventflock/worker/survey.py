@@ -186,7 +186,7 @@ def _levels() -> dict[str, int]:
     import numpy as np
 
     core: Any = getattr(np, "_core", None) or np.core
-    umath = core._multiarray_umath  # noqa: SLF001 -- there is no public name for it
+    umath = core._multiarray_umath
     # X86_V2 and so on since NumPy 2.4; single features before.
     needs = {"X86_V2": 2, "SSE42": 2, "X86_V3": 3, "AVX2": 3, "X86_V4": 4, "AVX512_SKX": 4}
     baseline = getattr(umath, "__cpu_baseline__", ())

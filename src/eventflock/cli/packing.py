@@ -1,0 +1,153 @@
+"""What `pack` and `check` do: call the library, and print what it says."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from eventflock.cli.commands import print_json, read_parameters, read_wish
+from eventflock.cli.progress import choose_observer
+from eventflock.env.cache import Cache
+from eventflock.env.check import Report
+from eventflock.env.pack import Packing
+from eventflock.options import Options
+from eventflock.shipping import check_analysis, pack_analysis
+
+__all__ = ["check", "options", "pack"]
+
+
+def options(param: Sequence[str], tree: str, wish: dict[str, Any]) -> Options:
+    """Read the options that both commands have."""
+    return Options(
+        parameters=read_parameters(param), text=True, tree=tree, packing=read_wish(**wish)
+    )
+
+
+def pack(
+    analysis: str, files: Sequence[str], chosen: Options, out: Path | None, as_json: bool
+) -> None:
+    """Pack an environment."""
+    observer = choose_observer(quiet=as_json)
+    packing, _ = pack_analysis(analysis, list(files), chosen, observer)
+    archives = packing.archives(Cache())
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        archives = tuple(Path(shutil.copy(one, out)) for one in archives)  # type: ignore[assignment]
+    if as_json:
+        print_json(_summary(packing, archives))
+        return
+    _print_rows(packing)
+    for note in packing.notes:
+        print(f"note      {note}")
+    _print_sizes(packing, archives)
+    if not files:
+        print("tried     imported only; with FILES, it is tried on their first events")
+
+
+def _summary(packing: Packing, archives: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "environment": str(archives[0]),
+        "code": str(archives[1]),
+        "python": packing.python,
+        "size": packing.environment.size,
+        "unpacked": packing.environment.unpacked,
+        "code_size": packing.code.size,
+        "demands": packing.environment.demands,
+        "parts": packing.rows,
+        "notes": packing.notes,
+    }
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def _print_rows(packing: Packing) -> None:
+    """Print what goes in and why, the largest first."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("package", "version"):
+        table.add_column(name)
+    table.add_column("MB", justify="right")
+    table.add_column("why")
+    for row in sorted(packing.rows, key=lambda one: (one.layer != "packages", -one.size)):
+        table.add_row(row.name, row.version, f"{row.size / 1e6:.2f}", row.why)
+    _console().print(table)
+
+
+def _print_sizes(packing: Packing, archives: Sequence[Path]) -> None:
+    layer, demands = packing.environment, packing.environment.demands
+    level = f", x86-64-v{demands.level} ({demands.level_file})" if demands.level > 1 else ""
+    print(f"packages  {archives[0]}")
+    print(f"          {layer.size / 1e6:.2f} MB, {layer.unpacked / 1e6:.0f} MB when unpacked")
+    print(f"code      {archives[1]}")
+    print(f"          {packing.code.size / 1e3:.1f} kB")
+    print(f"demands   {demands.machine}{level}")
+    print(
+        f"          glibc {demands.glibc[0]}.{demands.glibc[1]} ({demands.glibc_file}); "
+        "an older node uses the one that is packed"
+    )
+
+
+def check(
+    analysis: str, files: Sequence[str], chosen: Options, root: Path | None, as_json: bool
+) -> None:
+    """Check an environment."""
+    observer = choose_observer(quiet=as_json)
+    report = check_analysis(analysis, list(files), chosen, root, observer)
+    error = report.error()
+    if as_json:
+        print_json(_report(report))
+    else:
+        _print_report(report, bool(files))
+    if error is not None:
+        raise error
+
+
+def _report(report: Report) -> dict[str, Any]:
+    return {
+        "where": report.where,
+        "libc": report.proof.libc,
+        "python": report.proof.python,
+        "imported": report.proof.imported,
+        "broken": report.broken,
+        "elsewhere": report.elsewhere,
+        "events": report.proof.events,
+        "seconds_to_python": report.seconds_to_python,
+        "seconds_to_first_event": report.seconds_to_first_event,
+        "environment": report.packing.environment.name,
+        "size": report.packing.environment.size,
+        "unpacked": report.packing.environment.unpacked,
+        "code_size": report.packing.code.size,
+    }
+
+
+def _print_report(report: Report, real: bool) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("module", "version"):
+        table.add_column(name)
+    table.add_column("ms", justify="right")
+    table.add_column("from")
+    for one in report.proof.imported:
+        place = one.error or one.file.removeprefix(f"{report.proof.root}/")
+        table.add_row(one.name, one.version, f"{1000 * one.seconds:.0f}", place)
+    _console().print(table)
+    what = "your first chunk" if real else "a small sample"
+    layer = report.packing.environment
+    print(
+        f"where     {report.where}: Python {report.proof.python}, {report.proof.libc or 'libc ?'}"
+    )
+    print(f"chunk     {report.proof.events:,} events of {what}")
+    print(
+        f"start-up  {report.seconds_to_python:.2f} s to Python, "
+        f"{report.seconds_to_first_event:.2f} s to the end of the first chunk"
+    )
+    print(
+        f"size      {layer.size / 1e6:.2f} MB packed, {layer.unpacked / 1e6:.0f} MB unpacked, "
+        f"code {report.packing.code.size / 1e3:.1f} kB"
+    )

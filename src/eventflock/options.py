@@ -1,0 +1,48 @@
+"""What can be said about a run, on the command line or in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventflock.model import Wish
+
+__all__ = ["Options"]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said about a run beside the analysis and the files.
+
+    Attributes
+    ----------
+    pool, workers
+        Where jobs run, and in how many processes.
+    jobs, events_per_job, chunk
+        See `plan.Sizing`.
+    entries
+        `START:STOP`, in each dataset's files laid end to end.
+    parameters
+        Of the analysis; as text where `text` is set.
+    tree, dataset
+        Names for the files that do not say themselves.
+    out
+        The run folder; chosen if it is None.
+    packing
+        Ship a packed environment with each job, made as it says; None to use what is installed.
+    """
+
+    pool: str = "local"
+    workers: int | None = None
+    jobs: int | None = None
+    events_per_job: int | None = None
+    entries: str = ""
+    chunk: int | None = None
+    parameters: Mapping[str, Any] = {}
+    text: bool = False
+    tree: str = ""
+    dataset: str = ""
+    out: Path | None = None
+    packing: Wish | None = None

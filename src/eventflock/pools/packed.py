@@ -1,0 +1,148 @@
+"""The pool that does on this machine what a node will do.
+
+Each job is started by the launcher, with nearly no environment, from the two archives: it unpacks
+them, runs in the packed interpreter, leaves a result file, and is cleaned away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+
+from eventflock.env.launching import DIED, LAUNCHER, launch_command, receipt_template
+from eventflock.errors import PoolError, ResultError
+from eventflock.files import atomic_path
+from eventflock.model import Failure, to_json
+from eventflock.pools import OnProgress, supervisor
+from eventflock.results.reader import read_manifest
+from eventflock.worker.messages import Done, Failed, Reply, Request, Run
+from eventflock.worker.once import OneJob
+
+__all__ = ["PackedPool"]
+
+ATTEMPTS = 3
+_RESULT = "result.zip"
+
+
+class PackedPool:
+    """Runs jobs through the launcher; answers no other requests.
+
+    Parameters
+    ----------
+    workers
+        How many jobs at the same time.
+    archives
+        Of the environment and of the code.
+    digest
+        Of the environment, for the results.
+    glibc
+        When the bundled glibc is used.
+    """
+
+    def __init__(
+        self, workers: int, archives: tuple[Path, Path], digest: str, glibc: str = "auto"
+    ) -> None:
+        self.workers = workers
+        self._archives = [str(one.resolve()) for one in archives]
+        self._digest = digest
+        self._glibc = glibc
+        self._threads = ThreadPoolExecutor(workers)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def ask(
+        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+    ) -> Generator[tuple[int, Reply], None, None]:
+        """Run jobs, and give their answers in the order in which they end."""
+        waiting = enumerate(requests)
+        running: dict[Future[Reply], int] = {}
+        try:
+            while True:
+                for index, request in islice(waiting, self.workers - len(running)):
+                    if not isinstance(request, Run):
+                        raise PoolError(f"A packed job cannot answer {type(request).__name__}.")
+                    running[self._threads.submit(self._run, request)] = index
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for one in done:
+                    index, reply = running.pop(one), one.result()
+                    if on_progress is not None and isinstance(reply, Done):
+                        on_progress(index, reply.events)
+                    yield index, reply
+        finally:
+            self._stop()
+
+    def _run(self, request: Run) -> Reply:
+        for attempt in range(1, ATTEMPTS + 1):
+            with tempfile.TemporaryDirectory(
+                prefix="eventflock-job-", ignore_cleanup_errors=True
+            ) as name:
+                folder = Path(name)
+                status = self._launch(request, folder)
+                if status != DIED or attempt == ATTEMPTS or self._closed:
+                    return _collect(folder / _RESULT, request, status)
+        raise PoolError("A job was never tried.")
+
+    def _launch(self, request: Run, folder: Path) -> int:
+        """Lay out the job's folder as it would be on a node, and run the launcher in it."""
+        job = OneJob(assignment=request.assignment, environment=self._digest)
+        (folder / "job.json").write_bytes(to_json(job))
+        (folder / "template.json").write_bytes(receipt_template(request.assignment, self._digest))
+        shutil.copyfile(LAUNCHER, folder / "launch.sh")
+        words = ["-m", "eventflock.worker.once", "job.json", _RESULT]
+        launch = launch_command(
+            *self._archives, "template.json", _RESULT, *words, glibc=self._glibc
+        )
+        command = [sys.executable, "-S", supervisor.__file__, str(folder), "/bin/sh", "launch.sh"]
+        with Path(request.log).open("wb") as log:
+            process = subprocess.Popen(
+                [*command, *launch], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._running.add(process)
+        if self._closed:  # between the submission of this job and here
+            self._stop()
+        status = process.wait()
+        self._running.discard(process)
+        if process.stdin is not None:
+            process.stdin.close()
+        return status
+
+    def _stop(self) -> None:
+        """End the jobs under way: their supervisors hear it from their standard input."""
+        for process in list(self._running):
+            with contextlib.suppress(OSError, ValueError):
+                process.stdin.close()  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """End all jobs."""
+        self._closed = True
+        self._stop()
+        self._threads.shutdown(cancel_futures=True)
+
+
+def _collect(made: Path, request: Run, status: int) -> Reply:
+    """Bring a result file home, and read from it what to answer."""
+    target = Path(request.result)
+    try:
+        manifest = read_manifest(made)
+    except ResultError as error:
+        return Failed(
+            failure=Failure(
+                kind="pool",
+                message=f"The launcher ended with exit status {status} and no receipt.",
+                remedy=f"See {request.log}. {error.message}",
+            )
+        )
+    with atomic_path(target) as partial:
+        shutil.copyfile(made, partial)
+    if manifest.error is not None:
+        return Failed(failure=manifest.error)
+    return Done(events=manifest.counters.events)

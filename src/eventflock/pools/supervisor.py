@@ -1,0 +1,47 @@
+"""Keeps one job of the packed pool: `python -S supervisor.py FOLDER COMMAND...`.
+
+The command runs in FOLDER, in a session of its own, with the environment that HTCondor gives a job,
+which is nearly none. When the client is gone, however it ended, standard input ends: then so does
+the job, with all that it started, and the folder is removed.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+PATIENCE = 5.0
+"""Seconds for the launcher to clean up."""
+
+
+def main(folder: str, *command: str) -> int:
+    """Run the command to its end."""
+    child = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={"_CONDOR_SCRATCH_DIR": folder},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    threading.Thread(target=_watch, args=(child, folder), daemon=True).start()
+    status = child.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _watch(child: "subprocess.Popen[bytes]", folder: str) -> None:
+    while os.read(0, 1024):
+        pass
+    child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(PATIENCE)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(143)
+
+
+if __name__ == "__main__":
+    os._exit(main(*sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""The packed environment of a run: made before it begins, found again when it goes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from eventflock.env.cache import Cache, digest_in
+from eventflock.env.check import Report, check
+from eventflock.env.pack import Packing, pack
+from eventflock.errors import EnvError, ResultError, plural
+from eventflock.files import atomic_write
+from eventflock.model import Assignment, Plan, Wish, from_json, to_json
+from eventflock.observe import Observer
+from eventflock.options import Options
+from eventflock.pools import open_pool
+from eventflock.prepare import describe, prepare, trials_of
+from eventflock.rundir import RunDir
+
+__all__ = ["Shipment", "check_analysis", "pack_analysis", "pack_for", "recall_for"]
+
+
+class Shipment(msgspec.Struct, frozen=True, kw_only=True):
+    """What every job of a run brings along.
+
+    Attributes
+    ----------
+    environment, code
+        The two archives.
+    wish
+        What the user said.
+    """
+
+    environment: Path
+    code: Path
+    wish: Wish
+
+    @property
+    def archives(self) -> tuple[Path, Path]:
+        """Both archives."""
+        return self.environment, self.code
+
+    @property
+    def digest(self) -> str:
+        """Digest of the environment."""
+        return digest_in(self.environment)
+
+    @property
+    def glibc(self) -> str:
+        """When the bundled glibc is used."""
+        return self.wish.glibc
+
+    def freeze(self, run: RunDir) -> None:
+        """Write down in a run folder which environment it has, and keep the code there."""
+        shutil.copyfile(self.code, run.analysis / self.code.name)
+        kept = _Frozen(environment=self.environment.name, code=self.code.name, wish=self.wish)
+        atomic_write(run.environment, msgspec.json.format(to_json(kept)) + b"\n")
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """What `environment.json` of a run folder says."""
+
+    environment: str
+    code: str
+    wish: Wish
+
+
+def pack_for(plan: Plan, source: bytes, wish: Wish, observer: Observer) -> Shipment:
+    """Pack the environment for a plan, trying the analysis on the first events of each dataset.
+
+    Raises
+    ------
+    EnvError
+        It cannot be packed.
+    """
+    cache = Cache()
+    packing = pack(
+        plan.analysis, source, wish, trials=trials_of(plan), cache=cache, note=observer.note
+    )
+    for one in packing.notes:
+        observer.note(one)
+    observer.note(summary(packing))
+    environment, code = packing.archives(cache)
+    return Shipment(environment=environment, code=code, wish=wish)
+
+
+def summary(packing: Packing) -> str:
+    """Say in a line what was packed."""
+    packages = sum(row.layer == "packages" for row in packing.rows) - 1
+    return (
+        f"packed: Python {packing.python} and {plural(packages, 'package')} in "
+        f"{packing.environment.size / 1e6:.1f} MB, code in {packing.code.size / 1e3:.0f} kB: "
+        f"{packing.environment.name}"
+    )
+
+
+def recall_for(run: RunDir, observer: Observer) -> Shipment:
+    """Find the packed environment of a run again, or make it again.
+
+    Raises
+    ------
+    EnvError
+        It is gone from the cache, and packing gives another one today.
+    ResultError
+        The run folder is damaged.
+    """
+    try:
+        kept = from_json(run.environment.read_bytes(), _Frozen)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ResultError(
+            f"{run.environment} is damaged: {error}", remedy="Start a new run."
+        ) from None
+    cache = Cache()
+    environment, code = cache.intact(kept.environment), run.analysis / kept.code
+    if environment is None:
+        plan, _ = run.load_plan()
+        frozen = run.analysis / plan.analysis.file
+        source = frozen.read_bytes() if plan.analysis.file else b""
+        made = pack_for(plan, source, kept.wish, observer)
+        if made.environment.name != kept.environment:
+            raise EnvError(
+                f"The environment of this run, {kept.environment}, is not in the cache any more, "
+                f"and packing it again gives another one, {made.environment.name}.",
+                remedy="Start a new run, or put back the packages as they were.",
+            )
+        environment = made.environment
+    if not code.is_file():
+        raise ResultError(f"{code} is gone from the run folder.", remedy="Start a new run.")
+    return Shipment(environment=environment, code=code, wish=kept.wish)
+
+
+def pack_analysis(
+    analysis: str, files: list[str], options: Options, observer: Observer
+) -> tuple[Packing, list[Assignment]]:
+    """Pack the environment of an analysis by itself.
+
+    Parameters
+    ----------
+    files
+        Data to try it on; without any, it is only imported.
+
+    Returns
+    -------
+    Packing
+    list of Assignment
+        What it was tried on.
+    """
+    from eventflock.finding import locate
+
+    ref, source = locate(analysis)
+    pool = open_pool("local", 1)
+    try:
+        trials: list[Assignment] = []
+        if files:
+            plan = prepare(pool, ref, source, files, options, observer)
+            ref, trials = plan.analysis, trials_of(plan)
+        else:
+            ref = describe(pool, ref, source, options)
+    finally:
+        pool.close()
+    wish = options.packing or Wish()
+    return pack(ref, source, wish, trials=trials, note=observer.note), trials
+
+
+def check_analysis(
+    analysis: str, files: list[str], options: Options, root: Path | None, observer: Observer
+) -> Report:
+    """Pack the environment of an analysis, and check it here or in a root file system."""
+    packing, trials = pack_analysis(analysis, files, options, observer)
+    wish = options.packing or Wish()
+    return check(packing, trials, root=root, glibc=wish.glibc)
