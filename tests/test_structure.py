@@ -41,7 +41,7 @@ ALLOWED = {
         "tracebacks",
         "worker",
     },
-    "env": {"env", "errors", "files", "model", "reading", "worker"},
+    "env": {"env", "errors", "files", "finding", "model", "reading", "worker"},
     "pools": {"env", "errors", "files", "model", "pools", "results", "worker"},
 }
 """What each part may import of the others. Parts that are not named may import all but `cli`."""

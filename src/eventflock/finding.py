@@ -20,10 +20,12 @@ from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.model import AnalysisRef, digest
 from eventflock.tracebacks import user_traceback
 
-__all__ = ["IMPORTING", "freeze", "helpers_of", "load", "locate"]
+__all__ = ["FROZEN", "IMPORTING", "freeze", "helpers_of", "load", "locate"]
 
 IMPORTING = "EVENTFLOCK_IMPORTING"
 """Set in the environment while the file of an analysis is imported."""
+FROZEN = "eventflock_analysis_"
+"""How the modules are called that frozen copies of analysis files are imported as."""
 _STANDARD = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
 
 
@@ -188,7 +190,7 @@ def _import_file(ref: AnalysisRef, folder: Path | None) -> ModuleType:
             f"{copy} changed since the run was made.",
             remedy="Put back what it was to resume, or start a new run.",
         )
-    name = f"eventflock_analysis_{ref.sha256[:16]}"
+    name = f"{FROZEN}{ref.sha256[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     shown = Path(ref.origin) if _is_same(Path(ref.origin), source) else copy

@@ -20,6 +20,7 @@ from eventflock.env.usercode import (
     imports_of,
 )
 from eventflock.errors import EnvError
+from eventflock.finding import FROZEN
 from eventflock.model import AnalysisRef, Wish
 from eventflock.worker.survey import Survey
 
@@ -62,20 +63,18 @@ class _Modules:
         folders = _editables(installed)
         for name, file in survey.modules.items():
             path = Path(file).resolve()
+            if path.is_relative_to(OURS) or name.startswith(FROZEN):  # the analysis itself
+                continue
             site = next((one for one in sites if path.is_relative_to(one)), None)
-            if path.is_relative_to(OURS) or name in reference.modules:
-                continue
-            if site is not None:
-                owner = _owner(installed, name, path.relative_to(site).as_posix())
-                if owner:
-                    self.owned.setdefault(owner, name.split(".")[0])
-                    continue
-            elif any(path.is_relative_to(one) for one in standard):
-                continue
-            owner = next((one for one, at in folders.items() if path.is_relative_to(at)), "")
-            if owner:
-                self.editable.setdefault(owner, {})[name] = file
-            else:
+            inside = path.relative_to(site).as_posix() if site is not None else ""
+            editable = next((one for one, at in folders.items() if path.is_relative_to(at)), "")
+            owner = _owner(installed, inside) if inside else ""
+            if editable and not inside:
+                self.editable.setdefault(editable, {})[name] = file
+                owner = editable
+            if owner and name not in reference.modules:
+                self.owned.setdefault(owner, inside.split("/")[0] or name.split(".")[0])
+            elif not owner and (inside or not any(path.is_relative_to(one) for one in standard)):
                 self.local[name] = file
 
 
@@ -91,14 +90,12 @@ def _editables(installed: Installed) -> dict[str, Path]:
     return found
 
 
-def _owner(installed: Installed, module: str, file: str) -> str:
-    """Give the distribution that a module in site-packages belongs to."""
-    owners = sorted(installed.owners(module.split(".", maxsplit=1)[0]))
+def _owner(installed: Installed, file: str) -> str:
+    """Give the distribution that a file in site-packages belongs to."""
+    owners = sorted(installed.owners(file.split("/", maxsplit=1)[0].split(".", maxsplit=1)[0]))
     if len(owners) > 1:  # a namespace that several share
-        exact = [
-            one for one in owners if any(str(f) == file for f in installed.found[one].files or ())
-        ]
-        owners = exact or owners
+        listed = {one: installed.found[one].files or () for one in owners}
+        owners = [one for one, files in listed.items() if file in map(str, files)] or owners
     return owners[0] if owners else ""
 
 
@@ -135,10 +132,10 @@ def choose(
     installed = Installed(survey.python)
     modules = _Modules(survey, reference, installed)
     core = dict.fromkeys(WORKER, "eventflock's worker")
-    if "backports-zstd" in installed or not survey.python.version.startswith("3.14"):
+    if int(survey.python.version.split(".")[1]) < 14:  # from then on, Python has it
         core["backports.zstd"] = "unpacks the archive"
     worker = closure(installed, core)
-    roots = {**core, **_wanted(ref, frozen, installed, modules, wish)}
+    roots = {**core, **_wanted(frozen, installed, modules, wish)}
     if wish.everything or required:
         why = "--everything" if wish.everything else "required"
         roots.update({one: why for one in installed.found if one not in worker})
@@ -147,7 +144,12 @@ def choose(
         part, needs = _given(given, installed, scratch / f"project-{number}")
         code += [part] if part is not None else []
         roots.update(needs)
-    reasons = {**closure(installed, roots), **worker}
+    loaded = {
+        one: f"{ref.file or ref.origin} loads {module}" for one, module in modules.owned.items()
+    }
+    known = closure(installed, roots)
+    more = {one: why for one, why in loaded.items() if one not in known}
+    reasons = {**closure(installed, {**roots, **more}), **worker}
     reasons.pop("eventflock", None)
     packages = [own_part()]
     for name, why in sorted(reasons.items()):
@@ -155,13 +157,12 @@ def choose(
         if folder is None:
             packages.append(installed.part(name, why))
         else:
-            loaded = modules.editable.get(name, {})
-            code.append(editable_part(installed, name, folder, loaded, why))
+            mine = modules.editable.get(name, {})
+            code.append(editable_part(installed, name, folder, mine, why))
     return Chosen(packages=tuple(packages), code=tuple(code), worker=frozenset(worker))
 
 
 def _wanted(
-    ref: AnalysisRef,
     frozen: Path | None,
     installed: Installed,
     modules: _Modules,
@@ -169,16 +170,15 @@ def _wanted(
 ) -> dict[str, str]:
     """Give the distributions that the analysis imports, and those that the user names."""
     roots: dict[str, str] = {}
-    what = ref.file or ref.origin
-    for owner, module in modules.owned.items():
-        roots[owner] = f"{what} imports {module}"
-    for owner, loaded in modules.editable.items():
-        roots[owner] = f"{what} imports {next(iter(loaded)).split('.')[0]}"
     sources = [frozen] if frozen is not None and frozen.suffix == ".py" else []
-    for source in [*sources, *(Path(one) for one in modules.local.values() if one.endswith(".py"))]:
+    sources += [Path(one) for one in modules.local.values() if one.endswith(".py")]
+    for source in sources:
         for module in sorted(imports_of(source.read_bytes())):
             for owner in installed.owners(module):
                 roots.setdefault(owner, f"{source.name} imports {module}")
+            for owner, loaded in modules.editable.items():
+                if any(name.split(".")[0] == module for name in loaded):
+                    roots.setdefault(owner, f"{source.name} imports {module}")
     for one in wish.names():
         roots.pop(normal(one.partition("[")[0]), None)
         roots[one] = f"--with {one}"
