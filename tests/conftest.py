@@ -53,6 +53,25 @@ def jets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of packed environments for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cache"
+    os.environ["EVENTFLOCK_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archives(cache: Path, jets: Path, sample: Path) -> list[str]:
+    """The packed environment of the tutorial's analysis: the archives of packages and of code."""
+    command = [sys.executable, "-P", "-m", "eventflock", "pack", str(jets), str(sample), "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    return [found["environment"], found["code"]]
+
+
 @pytest.fixture
 def eventflock(tmp_path: Path) -> Command:
     """Run the command in an empty folder, as a user does."""

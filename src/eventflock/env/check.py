@@ -160,7 +160,7 @@ def _trials(
             small = msgspec.structs.replace(small, files=tuple(files))
         found.append((small, ""))
     if not found:
-        reference = make_reference(asking, cache.path / "sample.root", folder / "reference")
+        reference = make_reference(asking, cache, folder / "reference")
         shutil.copyfile(reference.files[0].path, folder / "sample.root")
         entry = msgspec.structs.replace(reference.files[0], path="sample.root")
         found.append((msgspec.structs.replace(reference, files=(entry,)), "reference"))

@@ -185,8 +185,7 @@ def _pack(
         analysis=ref, folder=str(frozen.parent) if frozen else "", trials=tuple(trials)
     )
     asking = Asking(python, scratch)
-    sample = cache.path / "sample.root"
-    survey, reference = survey_both(asking, request, sample)
+    survey, reference = survey_both(asking, request, cache)
     if wanted is None and wish.python == "standalone":
         return _pack(ref, source, wish, _pins(survey, wish), trials, cache, _below(scratch), note)
     chosen = choose(ref, frozen, survey, reference, wish, scratch, required=wanted is not None)

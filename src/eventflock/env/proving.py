@@ -43,7 +43,12 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def launch(
-    place: Place, archives: Sequence[Path], words: Sequence[str], result: str, glibc: str = "auto"
+    place: Place,
+    archives: Sequence[Path],
+    words: Sequence[str],
+    result: str,
+    glibc: str = "auto",
+    template: bytes = TEMPLATE,
 ) -> tuple[subprocess.CompletedProcess[str], float]:
     """Start the launcher as a node would: with no environment, in the job's folder.
 
@@ -55,6 +60,10 @@ def launch(
         Arguments of Python.
     result
         Name of the file that the program is to write.
+    glibc
+        One of `GLIBC_MODES`.
+    template
+        The receipt for the launcher to fill in.
 
     Returns
     -------
@@ -66,7 +75,7 @@ def launch(
         if not (place.folder / one.name).exists():
             shutil.copyfile(one, place.folder / one.name)
     shutil.copyfile(LAUNCHER, place.folder / "launch.sh")
-    (place.folder / "template.json").write_bytes(TEMPLATE)
+    (place.folder / "template.json").write_bytes(template)
     names = [one.name for one in archives]
     command = launch_command(names[0], names[1], "template.json", result, *words, glibc=glibc)
     script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'

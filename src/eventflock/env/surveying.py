@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 import eventflock
+from eventflock.env.cache import Cache
 from eventflock.errors import EnvError, error_from
 from eventflock.model import AnalysisRef, Assignment, FileEntry, Range, digest, from_json, to_json
 from eventflock.worker.survey import Survey, SurveyRequest
@@ -104,13 +106,13 @@ path.with_suffix(".json").write_bytes(to_json(scan_file(str(path), "", ())))
 """
 
 
-def survey_both(asking: Asking, request: SurveyRequest, sample: Path) -> tuple[Survey, Survey]:
+def survey_both(asking: Asking, request: SurveyRequest, cache: Cache) -> tuple[Survey, Survey]:
     """Survey the analysis, and beside it what every worker loads.
 
     Parameters
     ----------
-    sample
-        A small ROOT file; it is made if it is not there.
+    cache
+        Keeps the small ROOT file for the latter.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def survey_both(asking: Asking, request: SurveyRequest, sample: Path) -> tuple[S
         What stops the analysis.
     """
     with ThreadPoolExecutor(2) as threads:
-        reference = threads.submit(_survey_reference, asking, sample)
+        reference = threads.submit(_survey_reference, asking, cache)
         found = threads.submit(asking.survey, "analysis", request)
         survey = found.result()
         if survey.error is not None:
@@ -126,8 +128,8 @@ def survey_both(asking: Asking, request: SurveyRequest, sample: Path) -> tuple[S
         return survey, reference.result()
 
 
-def _survey_reference(asking: Asking, sample: Path) -> Survey:
-    trial = make_reference(asking, sample, asking.scratch / "reference")
+def _survey_reference(asking: Asking, cache: Cache) -> Survey:
+    trial = make_reference(asking, cache, asking.scratch / "reference")
     folder = str(asking.scratch / "reference")
     found = asking.survey(
         "reference", SurveyRequest(analysis=trial.analysis, folder=folder, trials=(trial,))
@@ -139,28 +141,20 @@ def _survey_reference(asking: Asking, sample: Path) -> Survey:
     return found
 
 
-def make_reference(asking: Asking, sample: Path, folder: Path) -> Assignment:
+def make_reference(asking: Asking, cache: Cache, folder: Path) -> Assignment:
     """Make the job that every environment must be able to do: its file, its code, its events.
 
     Parameters
     ----------
-    sample
-        The ROOT file; made if it is not there, by another process: what writes files is not what
-        reads them.
+    cache
+        Keeps the file.
     folder
         For the analysis.
     """
-    described = sample.with_suffix(".json")
-    if not (sample.exists() and described.exists()):
-        made = folder.with_name("sample.root")
-        told = asking.run("-c", _MAKE_SAMPLE, str(made), str(_SAMPLE_EVENTS))
-        if told.returncode:
-            raise EnvError("No sample file can be written.", traceback=told.stderr[-4000:])
-        made.replace(sample)
-        made.with_suffix(".json").replace(described)
+    with cache.lock("sample"):
+        sample, entry = _sample(asking, cache.path / "sample.root")
     folder.mkdir(exist_ok=True)
     (folder / "reference.py").write_bytes(REFERENCE)
-    entry = from_json(described.read_bytes(), FileEntry)
     return Assignment(
         plan="",
         job=0,
@@ -171,6 +165,22 @@ def make_reference(asking: Asking, sample: Path, folder: Path) -> Assignment:
         analysis=AnalysisRef(name="reference", file="reference.py", sha256=digest(REFERENCE)),
         parameters={},
     )
+
+
+def _sample(asking: Asking, sample: Path) -> tuple[Path, FileEntry]:
+    """Give the small ROOT file; it is made by another process, as what writes is not what reads."""
+    described = sample.with_suffix(".json")
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        entry = from_json(described.read_bytes(), FileEntry)
+        if sample.stat().st_size == entry.size:
+            return sample, entry
+    made = asking.scratch / "sample.root"
+    told = asking.run("-c", _MAKE_SAMPLE, str(made), str(_SAMPLE_EVENTS))
+    if told.returncode:
+        raise EnvError("No sample file can be written.", traceback=told.stderr[-4000:])
+    made.replace(sample)
+    made.with_suffix(".json").replace(described)
+    return sample, from_json(described.read_bytes(), FileEntry)
 
 
 def boot_modules(asking: Asking, path: Sequence[str]) -> list[str]:
