@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 ANALYSIS = CHECKOUT / "examples" / "jets.py"
 MB = 1e6
-BOTH = ("numpy", "uproot", "awkward", "hist")
+PACKAGES = ("numpy", "uproot", "awkward", "hist")
 """What the analysis stands on: the packages that pex and venv-pack are given."""
+
+Words = Sequence[str | Path]
 
 console = Console()
 
@@ -67,6 +69,11 @@ class Bench:
         return self.work / "user"
 
     @property
+    def tools(self) -> Path:
+        """The environment of pip, pex and venv-pack."""
+        return self.work / "tools"
+
+    @property
     def analysis(self) -> Path:
         """A copy of the analysis, which may be edited."""
         return self.work / "analysis" / ANALYSIS.name
@@ -93,15 +100,17 @@ def main() -> None:
     bench = Bench(options.work.resolve(), options.pause)
     bench.work.mkdir(parents=True, exist_ok=True)
     say(f"Installing this checkout in {bench.user}")
-    install(bench.user, [str(CHECKOUT)])
+    run([*pip(bench, make(bench.user)), CHECKOUT], bench.work)
     packages = versions(bench.user)
+    # the same versions, so that the sizes can be compared
+    pinned = [f"{name}=={packages[name]}" for name in PACKAGES]
     results = [
         *measure(bench, options.repeat, options.root),
-        *measure_pex(bench, options.repeat, pins(packages)),
-        *measure_venv_pack(bench, options.repeat, pins(packages)),
+        *measure_pex(bench, options.repeat, pinned),
+        *measure_venv_pack(bench, options.repeat, pinned),
     ]
     show(results, options)
-    save(results, options, packages)
+    save(results, options, packages, versions(bench.tools))
     sys.exit(any(row.met is False for row in results))
 
 
@@ -137,13 +146,13 @@ def say(what: str) -> None:
     console.print(f"{what} ...", style="dim")
 
 
-# --- Processes ----------------------------------------------------------------------------
+# --- Processes and environments -----------------------------------------------------------
 
 
-def start(
-    command: Sequence[str | Path], folder: Path, **extra: str | Path
+def run(
+    command: Words, folder: Path, *, may_fail: bool = False, **extra: str | Path
 ) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Run one whole process in a folder, and time it."""
+    """Time one whole process; a failed one ends the benchmark with what it printed."""
     # nothing of the Python that runs this may reach the one that is measured
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment = ours | {name: str(value) for name, value in extra.items()}
@@ -152,50 +161,34 @@ def start(
     done = subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    return time.perf_counter() - began, done
-
-
-def must(
-    command: Sequence[str | Path], folder: Path, **extra: str | Path
-) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Run one whole process; a failed one ends the benchmark with what it printed."""
-    elapsed, done = start(command, folder, **extra)
-    if done.returncode:
-        words = " ".join(str(word) for word in command)
-        sys.exit(f"{words}\nexited with {done.returncode}\n{done.stdout}{done.stderr}")
+    elapsed = time.perf_counter() - began
+    if done.returncode and not may_fail:
+        sys.exit(f"{' '.join(words)}\nexited with {done.returncode}\n{done.stdout}{done.stderr}")
     return elapsed, done
 
 
 def reason(done: subprocess.CompletedProcess[str]) -> str:
     """Give the first line that says why a process failed."""
-    lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines()]
-    lines = [line for line in lines if line and not line.startswith("WARNING")]
-    if not lines:
-        return f"exit status {done.returncode}"
-    if lines[0].startswith("Traceback"):
-        # the first line after the frames is that of the exception
-        raised = [line for line in done.stderr.splitlines()[1:] if line[:1].strip()]
-        return raised[0] if raised else lines[-1]
-    return lines[0]
+    lines = [line for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("WARNING")]
+    if lines and lines[0].startswith("Traceback"):
+        # frames are indented; the first line that is not, is the exception's
+        lines = [line for line in lines[1:] if not line.startswith(" ")]
+    return lines[0].strip() if lines else f"exit status {done.returncode}"
 
 
-# --- Environments -------------------------------------------------------------------------
+def make(folder: Path, *flags: str) -> Path:
+    """Make a virtual environment if there is none, and give its Python."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        run([sys.executable, "-m", "venv", *flags, folder], folder.parent)
+    return python
 
 
-def pip(python: Path) -> list[str | Path]:
-    """Give the words that install into the environment of `python`, with that one's own pip."""
-    return [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-
-
-def install(folder: Path, requirements: Iterable[str]) -> None:
-    """Make a virtual environment if there is none, and install into it."""
-    make(folder)
-    must([*pip(folder / "bin" / "python"), *requirements], folder)
-
-
-def make(folder: Path, *flags: str) -> None:
-    if not (folder / "bin" / "python").exists():
-        must([sys.executable, "-m", "venv", *flags, folder], folder.parent)
+def pip(bench: Bench, python: Path) -> list[str | Path]:
+    """Give the words that install into the environment of `python`, which needs no pip."""
+    words = [make(bench.tools), "-m", "pip", "--python", python, "install"]
+    return [*words, "--quiet", "--disable-pip-version-check"]
 
 
 def versions(folder: Path) -> dict[str, str]:
@@ -204,14 +197,9 @@ def versions(folder: Path) -> dict[str, str]:
         "import json, importlib.metadata as m;"
         "print(json.dumps({one.name: one.version for one in m.distributions()}))"
     )
-    _, done = must([folder / "bin" / "python", "-c", script], folder)
+    _, done = run([folder / "bin" / "python", "-c", script], folder)
     found: dict[str, str] = json.loads(done.stdout)
     return dict(sorted(found.items()))
-
-
-def pins(packages: dict[str, str]) -> list[str]:
-    """Ask for the versions that eventflock packs, so that the sizes can be compared."""
-    return [f"{name}=={packages[name]}" for name in BOTH]
 
 
 # --- eventflock ---------------------------------------------------------------------------
@@ -226,13 +214,12 @@ def measure(bench: Bench, repeat: int, roots: Sequence[Path]) -> list[Row]:
     starts = {root: Row(f"start to Python, {system(root)}", "s") for root in places}
     for number in range(repeat + 1):
         say(f"eventflock: {f'{number} of {repeat}' if number else 'warming up'}")
-        # a warm-up that nobody reads needs neither a pause nor rows to keep
         now = bench if number else Bench(bench.work, 0)
         cache = fresh(bench.work / "cache")
         measure_pack(now, cache, rows if number else PackRows())
         for root, row in places.items():
             told = measure_launch(now, cache, root)
-            row.note = told["libc"]
+            row.note = told["libc"].strip()  # not known where /proc is not mounted
             if number:
                 row.values.append(told["seconds_to_first_event"])
                 starts[root].values.append(told["seconds_to_python"])
@@ -257,7 +244,8 @@ def system(root: Path | None) -> str:
     except OSError:
         return root.name
     told = dict(line.split("=", 1) for line in lines if "=" in line)
-    return told.get("PRETTY_NAME", root.name).strip('"')
+    words = [told.get(name, "").strip('"') for name in ("NAME", "VERSION_ID")]
+    return " ".join(word for word in words if word) or root.name
 
 
 def measure_pack(bench: Bench, cache: Path, rows: PackRows) -> None:
@@ -288,70 +276,60 @@ def run_pack(bench: Bench, cache: Path) -> tuple[float, dict[str, Any]]:
 
 def measure_launch(bench: Bench, cache: Path, root: Path | None) -> dict[str, Any]:
     """Start the launcher here, or in a root file system, and see what it says."""
-    where = [] if root is None else ["--in", root]
+    where: Words = [] if root is None else ["--in", root]
     bench.rest()
     return run_ours(bench, cache, "check", bench.analysis, "--json", *where)[1]
 
 
 def run_ours(bench: Bench, cache: Path, *words: str | Path) -> tuple[float, dict[str, Any]]:
     command = bench.user / "bin" / "eventflock"
-    took, done = must([command, *words], bench.analysis.parent, EVENTFLOCK_CACHE=cache)
+    took, done = run([command, *words], bench.analysis.parent, EVENTFLOCK_CACHE=cache)
     return took, json.loads(done.stdout)
 
 
 # --- pex and venv-pack --------------------------------------------------------------------
 
 
-def measure_pex(bench: Bench, repeat: int, requirements: Sequence[str]) -> list[Row]:
+def measure_pex(bench: Bench, repeat: int, requirements: list[str]) -> list[Row]:
     """Time pex: once as it downloads the packages, and then with what it has kept of them."""
-    note = "no interpreter, no glibc, no byte-code"
+    note = "has no interpreter, glibc or byte-code"
     first = Row("pex, empty cache: downloads", "s", note=note)
     again = Row("pex, packages downloaded", "s", note=note)
     size = Row("pex, its file", "MB", note=note)
     made = bench.work / "x.pex"
-    command = [bench.work / "tools" / "bin" / "pex", *requirements, "-o", made]
+    command: Words = ["pex", *requirements, "-o", made]
     kept = fresh(bench.work / "pex-root")
-    rows = (first, *(again for _ in range(repeat)))
-    take_turns(bench, "pex", command, made, rows, size, PEX_ROOT=kept)
+    take_turns(bench, command, made, [first, *[again] * repeat], size, PEX_ROOT=kept)
     return [first, again, size]
 
 
-def measure_venv_pack(bench: Bench, repeat: int, requirements: Sequence[str]) -> list[Row]:
+def measure_venv_pack(bench: Bench, repeat: int, requirements: list[str]) -> list[Row]:
     """Time venv-pack on an environment of the packages alone, without even pip."""
-    note = "no interpreter, no glibc"
+    note = "has no interpreter or glibc"
     took = Row("venv-pack, packages installed", "s", note=note)
     size = Row("venv-pack, its archive", "MB", note=note)
     made = bench.work / "x.tar.gz"
-    packages = bench.work / "packages"
-    make(packages, "--without-pip")
-    make(bench.work / "tools")
-    python = bench.work / "tools" / "bin" / "python"
-    into = [python, "-m", "pip", "--python", packages / "bin" / "python", *pip(python)[3:]]
-    must([*into, *requirements], bench.work)
-    command = [python.parent / "venv-pack", "--quiet", "--prefix", packages, "--output", made]
-    take_turns(bench, "venv-pack", command, made, [took] * repeat, size)
+    python = make(bench.work / "packages", "--without-pip")
+    run([*pip(bench, python), *requirements], bench.work)
+    command: Words = ["venv-pack", "--quiet", "--prefix", python.parents[1], "--output", made]
+    take_turns(bench, command, made, [took] * repeat, size)
     return [took, size]
 
 
 def take_turns(
-    bench: Bench,
-    tool: str,
-    command: Sequence[str | Path],
-    made: Path,
-    rows: Sequence[Row],
-    size: Row,
-    **extra: Path,
+    bench: Bench, command: Words, made: Path, rows: Sequence[Row], size: Row, **extra: Path
 ) -> None:
     """Install a tool, and run it once for each row; where it fails, all its rows say why."""
-    tools = bench.work / "tools"
-    make(tools)
-    _, done = start([*pip(tools / "bin" / "python"), tool], bench.work)
+    tool = str(command[0])
+    python = make(bench.tools)
+    _, done = run([*pip(bench, python), tool], bench.work, may_fail=True)
     for number, row in enumerate(rows, start=1):
         if done.returncode:
             break
         say(f"{tool}: {number} of {len(rows)}")
         made.unlink(missing_ok=True)
-        took, done = start(command, bench.work, **extra)
+        words = [python.parent / tool, *command[1:]]
+        took, done = run(words, bench.work, may_fail=True, **extra)
         if not done.returncode:
             row.values.append(took)
             size.values.append(made.stat().st_size / MB)
@@ -364,10 +342,7 @@ def take_turns(
 
 
 def show(results: list[Row], options: argparse.Namespace) -> None:
-    table = Table(
-        caption=f"Median of {options.repeat}, and the smallest; 1 MB is 10^6 bytes. "
-        "Neither pex nor venv-pack packs an interpreter or glibc, and pex packs no byte-code."
-    )
+    table = Table(caption=f"Median of {options.repeat}, and the smallest; 1 MB is 10^6 bytes.")
     table.add_column("case")
     for column in ("measured", "target"):
         table.add_column(column, justify="right")
@@ -383,16 +358,21 @@ def show(results: list[Row], options: argparse.Namespace) -> None:
 
 
 def spread(row: Row) -> str:
-    median, smallest = number(statistics.median(row.values)), number(min(row.values))
+    median, smallest = short(statistics.median(row.values)), short(min(row.values))
     again = f"\n[dim]min {smallest}[/]" if row.unit == "s" and len(row.values) > 1 else ""
     return f"{median} {row.unit}{again}"
 
 
-def number(value: float) -> str:
+def short(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def save(results: list[Row], options: argparse.Namespace, packages: dict[str, str]) -> None:
+def save(
+    results: list[Row],
+    options: argparse.Namespace,
+    packages: dict[str, str],
+    tools: dict[str, str],
+) -> None:
     from eventflock.files import atomic_write
 
     report: dict[str, Any] = {
@@ -403,7 +383,7 @@ def save(results: list[Row], options: argparse.Namespace, packages: dict[str, st
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "packages": packages,
-        "tools": versions(options.work.resolve() / "tools"),
+        "tools": tools,
         "cases": [
             {
                 "case": row.case,

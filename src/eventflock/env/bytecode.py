@@ -61,7 +61,9 @@ def compile_tree(
     command = [python, "-S", "-s", "-P", "-W", "ignore", __file__]
 
     def run(share: list[str]) -> None:
-        subprocess.run(command, input="\n".join(share).encode(), env=env, check=True)
+        told = subprocess.run(command, input="\n".join(share).encode(), env=env, check=False)
+        if told.returncode:  # the error of the system that it met
+            raise OSError(told.returncode, os.strerror(told.returncode), str(target))
 
     with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as threads:
         list(threads.map(run, [share for share in shares if share]))
@@ -81,5 +83,8 @@ def _compile(source: str, name: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:
-        _compile(*json.loads(line))
+    try:
+        for line in sys.stdin:
+            _compile(*json.loads(line))
+    except OSError as error:
+        sys.exit(error.errno)

@@ -58,8 +58,7 @@ class _Modules:
         self.local: dict[str, str] = {}
         python = survey.python
         standard = (Path(python.stdlib).resolve(), Path(python.dynload).resolve())
-        sites = [Path(one).resolve() for one in python.path]
-        sites = [one for one in sites if one not in standard and one.name.endswith("-packages")]
+        sites = installed.sites - set(standard)
         folders = _editables(installed)
         for name, file in survey.modules.items():
             path = Path(file).resolve()

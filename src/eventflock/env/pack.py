@@ -221,7 +221,6 @@ def _pins(survey: Survey, wish: Wish) -> Requirements:
     owners = {
         owner
         for name, file in survey.modules.items()
-        if "-packages/" in file
         for owner in installed.owners(name.split(".")[0])
     }
     roots = dict.fromkeys([*WORKER, *owners, *wish.names()], "")
@@ -270,7 +269,7 @@ def _inputs(chosen: Chosen, scratch: Path) -> dict[str, tuple[int, int]]:
 def _folders(chosen: Chosen, survey: Survey, scratch: Path) -> dict[str, int]:
     """Give the folders in which something new would matter: of installed packages, and of code."""
     code = {path.parent for part in chosen.code for path in part.files.values()}
-    found = code | {Path(one) for one in survey.python.path if one.endswith("-packages")}
+    found = code | Installed(survey.python).sites
     return {
         str(one): one.stat().st_mtime_ns
         for one in sorted(found)

@@ -76,6 +76,11 @@ class Installed:
                 self.found.setdefault(normal(name), one)
         self._modules: dict[str, set[str]] | None = None
 
+    @property
+    def sites(self) -> set[Path]:
+        """The folders that distributions are installed in."""
+        return {Path(str(one.locate_file(""))).resolve() for one in self.found.values()}
+
     def __contains__(self, name: str) -> bool:
         return normal(name) in self.found
 

@@ -17,7 +17,7 @@ import eventflock
 from eventflock.env.cache import Cache
 from eventflock.errors import EnvError, error_from
 from eventflock.model import AnalysisRef, Assignment, FileEntry, Range, digest, from_json, to_json
-from eventflock.worker.survey import Survey, SurveyRequest
+from eventflock.worker.survey import SHADOW, Survey, SurveyRequest
 
 __all__ = ["Asking", "boot_modules", "first_events", "make_reference", "survey_both"]
 
@@ -61,7 +61,7 @@ class Asking:
         self._env = {**os.environ, "PYTHONHASHSEED": "0"}
         if python != sys.executable:
             # Only our own package, not what else is installed beside it.
-            shadow = scratch / "ours"
+            shadow = scratch / SHADOW
             shadow.mkdir()
             (shadow / "eventflock").symlink_to(Path(eventflock.__file__).parent)
             self._env["PYTHONPATH"] = str(shadow)

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from hist import Hist
 
 from eventflock.errors import ResultError
 
@@ -131,6 +130,7 @@ def to_histogram(data: dict[str, Any], deltas: Any = None) -> Any:
         It is not in the UHI form.
     """
     import boost_histogram as bh
+    from hist import Hist  # workers only write, and need not have it
 
     checked = msgspec.convert(data, _Histogram)
     shape = tuple(axis.length() for axis in checked.axes)

@@ -39,13 +39,16 @@ class OneJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
-    """Give the reference to an analysis whose code was unpacked into `folder`."""
+    """Give the reference to an analysis whose code was unpacked into `folder`.
+
+    Editable packages that lie beside it are packed elsewhere, and are no longer helpers.
+    """
     base = Path(ref.search[0]) if ref.search else Path()
-    helpers = {
-        str(folder / Path(file).relative_to(base)): sha256
-        for file, sha256 in ref.helpers.items()
-        if Path(file).is_relative_to(base)
-    }
+    helpers = {}
+    for file, sha256 in ref.helpers.items():
+        place = folder / Path(file).relative_to(base) if Path(file).is_relative_to(base) else None
+        if place is not None and place.exists():
+            helpers[str(place)] = sha256
     return msgspec.structs.replace(ref, search=(str(folder),), helpers=helpers)
 
 

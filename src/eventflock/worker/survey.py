@@ -21,7 +21,11 @@ import msgspec
 from eventflock.errors import EventflockError
 from eventflock.model import AnalysisRef, Assignment, Failure, from_json, to_json
 
-__all__ = ["Interpreter", "Survey", "SurveyRequest"]
+__all__ = ["SHADOW", "Interpreter", "Survey", "SurveyRequest"]
+
+
+SHADOW = "eventflock-ours"
+"""Name of the folder by which an interpreter without eventflock finds it."""
 
 
 class SurveyRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,14 +145,13 @@ def _interpreter() -> Interpreter:
     base: Any = getattr(sys, "_base_executable", None) or sys.executable
     stdlib = Path(sysconfig.get_path("stdlib"))
     dynload = next((one for one in sys.path if Path(one).name == "lib-dynload"), "")
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return Interpreter(
         version=platform.python_version(),
         executable=str(Path(base).resolve()),
         stdlib=str(stdlib),
         dynload=dynload or str(stdlib / "lib-dynload"),
         libdir=sys.platlibdir,
-        path=tuple(one for one in sys.path if one and one not in given),
+        path=tuple(one for one in sys.path if one and Path(one).name != SHADOW),
         markers=_markers(),
         certificates=(paths.openssl_cafile, paths.openssl_capath),
     )

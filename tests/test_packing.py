@@ -1,0 +1,436 @@
+"""Packing: what goes in, that it is the same each time, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventflock.demo import ANALYSIS
+from tests.conftest import Command
+
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler is installed")
+
+
+def packed(told: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert told.returncode == 0, told.stderr
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+def members(archive: str | Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        return {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
+
+
+def names(found: dict[str, Any]) -> set[str]:
+    return {one["name"] for one in found["parts"]}
+
+
+def refusal(told: subprocess.CompletedProcess[str], code: int = 4) -> str:
+    assert told.returncode == code, told.stdout + told.stderr
+    assert "Traceback" not in told.stderr
+    return told.stderr
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> dict[str, str]:
+    """An environment with a cache of its own."""
+    return {**os.environ, "EVENTFLOCK_CACHE": str(tmp_path / "cache")}
+
+
+# --- what goes in ----------------------------------------------------------------------------------
+
+
+def test_only_what_is_imported_goes_in(eventflock: Command, jets: Path, sample: Path) -> None:
+    found = packed(eventflock("pack", jets, sample, "--json"))
+    assert {"python", "eventflock", "numpy", "uproot", "awkward", "hist"} <= names(found)
+    # pyarrow is loaded by awkward where it is installed; matplotlib is what drawing needs.
+    assert not {"matplotlib", "pyarrow", "scipy", "pytest", "click-extra", "rich"} & names(found)
+    why = {one["name"]: one["why"] for one in found["parts"]}
+    assert why["hist"] == "jets.py imports hist"
+    assert why["histoprint"] == "needed by hist"
+    assert why["numpy"] == "eventflock's worker"
+    assert found["size"] < 33e6
+    told = eventflock("pack", jets, sample)
+    assert "jets.py imports hist" in told.stdout
+    assert f"{found['size'] / 1e6:.2f} MB" in told.stdout
+
+
+def test_what_a_few_events_load_goes_in(eventflock: Command, tmp_path: Path, sample: Path) -> None:
+    """Skims are written with pyarrow, which no line of the analysis says."""
+    analysis = tmp_path / "skim.py"
+    analysis.write_text(
+        "import eventflock as ef\n@ef.analysis\ndef skim(events):\n    return {'kept': events[:1]}\n"
+    )
+    assert "pyarrow" in names(packed(eventflock("pack", analysis, sample, "--json")))
+
+
+def test_imports_in_functions_and_names_and_paths(
+    eventflock: Command, tmp_path: Path, jets: Path, sample: Path
+) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/table.json").write_text("[1, 2]")
+    (tmp_path / "late.py").write_text("VALUE = 7\n")
+    analysis = tmp_path / "lazy.py"
+    analysis.write_text(
+        "import eventflock as ef\n@ef.analysis\ndef lazy(events):\n"
+        "    if len(events) > 10**9:\n        import late, iniconfig\n"
+        "    return {'n': len(events)}\n"
+    )
+    words = ["--with", "pluggy", "--with", "./weights"]
+    found = packed(eventflock("pack", analysis, sample, *words, "--json"))
+    assert {"iniconfig", "pluggy", "weights"} <= names(found)
+    code = members(found["code"])
+    assert code["code/analysis/late.py"] == b"VALUE = 7\n"
+    assert code["code/analysis/weights/table.json"] == b"[1, 2]"
+    assert code["code/analysis/lazy.py"] == analysis.read_bytes()
+
+
+# --- the same each time ----------------------------------------------------------------------------
+
+
+def test_two_packers_at_once_and_another_cache_give_the_same_bytes(
+    tmp_path: Path, jets: Path, sample: Path
+) -> None:
+    command = [sys.executable, "-P", "-m", "eventflock", "pack", str(jets), str(sample), "--json"]
+
+    def start(cache: str, folder: str) -> subprocess.Popen[str]:
+        (tmp_path / folder).mkdir()
+        env = {**os.environ, "EVENTFLOCK_CACHE": str(tmp_path / cache)}
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=env, cwd=tmp_path / folder
+        )
+
+    # In different folders, so that the two do not wait for each other before they build.
+    both = [start("one", "a"), start("one", "b")]
+    told = [json.loads(process.communicate()[0]) for process in both]
+    other = json.loads(start("two", "c").communicate()[0])
+    for kind in ("environment", "code"):
+        assert len({Path(one[kind]).name for one in (*told, other)}) == 1
+    kept = sorted(one.name for one in (tmp_path / "one/archives").iterdir())
+    assert kept == sorted(Path(told[0][kind]).name for kind in ("environment", "code"))
+    assert not list((tmp_path / "one/work").iterdir())
+    boot = members(other["environment"])
+    assert set(boot) == {"demands", "contents.json", "boot.tgz", "rest.tar.zst"}
+
+
+def test_an_edit_repacks_only_the_code(eventflock: Command, tmp_path: Path, sample: Path) -> None:
+    analysis = tmp_path / "jets.py"
+    analysis.write_text(ANALYSIS)
+    first = packed(eventflock("pack", analysis, sample, "--json"))
+    assert packed(eventflock("pack", analysis, sample, "--json")) == first
+    analysis.write_text(ANALYSIS.replace("200, 0, 2000", "100, 0, 2000"))
+    second = packed(eventflock("pack", analysis, sample, "--json"))
+    assert second["environment"] == first["environment"]
+    assert second["code"] != first["code"]
+    assert second["code_size"] < 20_000
+    (tmp_path / "helper.py").write_text("A = 1\n")
+    analysis.write_text("import helper\n" + ANALYSIS)
+    third = packed(eventflock("pack", analysis, sample, "--json"))
+    (tmp_path / "helper.py").write_text("A = 2\n")  # a helper counts as well
+    fourth = packed(eventflock("pack", analysis, sample, "--json"))
+    assert len({one["code"] for one in (first, second, third, fourth)}) == 4
+    assert fourth["environment"] == first["environment"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+@pytest.mark.parametrize("which", ["environment", "code"])
+def test_a_damaged_archive_is_made_again(
+    eventflock: Command, tmp_path: Path, sample: Path, damage: str, which: str
+) -> None:
+    analysis = tmp_path / f"{damage}_{which}.py"
+    analysis.write_text(f"# {damage} {which}\n{ANALYSIS}")
+    env = {**os.environ}
+    if which == "environment":  # which other tests share: work on a copy of the cache
+        env["EVENTFLOCK_CACHE"] = str(tmp_path / "cache")
+        packed(eventflock("pack", analysis, sample, "--json"))
+        shutil.copytree(os.environ["EVENTFLOCK_CACHE"], tmp_path / "cache")
+    found = packed(eventflock("pack", analysis, sample, "--json", env=env))
+    path = Path(found[which])
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        half = len(data) // 2
+        flipped = data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
+        path.write_bytes(data[:half] if damage == "cut" else flipped)
+    assert packed(eventflock("pack", analysis, sample, "--json", env=env)) == found
+    assert path.read_bytes() == data
+
+
+# --- the user's own packages -----------------------------------------------------------------------
+
+EXTENSION = """
+#include <Python.h>
+static PyObject *twice(PyObject *self, PyObject *arg) {
+    return PyLong_FromLong(2 * PyLong_AsLong(arg));
+}
+static PyMethodDef methods[] = {{"twice", twice, METH_O, ""}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_fast", NULL, -1, methods};
+PyMODINIT_FUNC PyInit__fast(void) { return PyModule_Create(&module); }
+"""
+USES = """
+import mytools
+import eventflock as ef
+
+@ef.analysis
+def uses(events):
+    return {"n": mytools.twice(len(events)), "names": {mytools.VERSION: 1}}
+"""
+
+
+def compile_library(source: str, target: Path, *words: str) -> None:
+    file = target.with_suffix(".c")
+    file.write_text(source)
+    include = sysconfig.get_path("include")
+    command = [
+        str(COMPILER),
+        "-shared",
+        "-fPIC",
+        "-g",
+        f"-I{include}",
+        str(file),
+        "-o",
+        str(target),
+    ]
+    subprocess.run([*command, *words], check=True)
+    file.unlink()
+
+
+def extension_name() -> str:
+    return f"_fast{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+@needs_compiler
+def test_a_package_with_an_extension_beside_the_analysis(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    (tmp_path / "mytools").mkdir()
+    compile_library(EXTENSION, tmp_path / "mytools" / extension_name())
+    (tmp_path / "mytools/__init__.py").write_text(
+        "from mytools._fast import twice\nVERSION = 'v1'\n"
+    )
+    (tmp_path / "uses.py").write_text(USES)
+    told = eventflock("run", "uses.py", sample, "--packed", "--jobs", "2", "--out", "run")
+    assert told.returncode == 0, told.stderr
+    assert "each exactly once" in told.stdout
+    kept = members(next((tmp_path / "run/analysis").glob("code-*.tar.gz")))
+    built = (tmp_path / "mytools" / extension_name()).stat().st_size
+    assert len(kept[f"code/analysis/mytools/{extension_name()}"]) < built  # without debug symbols
+    assert kept["code/analysis/mytools/__init__.py"].startswith(b"from mytools._fast")
+
+
+@needs_compiler
+def test_an_editable_install_with_an_extension(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """A real one, by setuptools, in an environment that sees the packages of this one."""
+    project = tmp_path / "project"
+    package = project / "src/mytools"
+    package.mkdir(parents=True)
+    (package / "_fast.c").write_text(EXTENSION)
+    (package / "__init__.py").write_text(
+        "from importlib.metadata import version\nfrom mytools._fast import twice\n"
+        "VERSION = version('my-tools')\n"
+    )
+    (package / "table.txt").write_text("1")
+    (project / "pyproject.toml").write_text(
+        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
+        "[project]\nname = 'my-tools'\nversion = '3.2.1'\n"
+    )
+    (project / "setup.py").write_text(
+        "from setuptools import Extension, setup\n"
+        "setup(ext_modules=[Extension('mytools._fast', ['src/mytools/_fast.c'])])\n"
+    )
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    here = sysconfig.get_path("purelib")
+    (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    python = str(venv / "bin/python")
+    uv = [str(Path(sysconfig.get_path("scripts")) / "uv"), "pip", "install", "--quiet"]
+    subprocess.run([*uv, "--python", python, "--no-deps", "-e", project], check=True)
+    (tmp_path / "uses.py").write_text(USES)
+    command = [python, "-P", "-m", "eventflock", "run", "uses.py", str(sample), "--packed"]
+    told = subprocess.run(
+        [*command, "--out", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    kept = members(next((tmp_path / "run/analysis").glob("code-*.tar.gz")))
+    assert f"code/packages/mytools/{extension_name()}" in kept
+    assert kept["code/packages/mytools/table.txt"] == b"1"
+
+    shutil.rmtree(project)  # and now its folder is gone
+    (tmp_path / "plain.py").write_text(ANALYSIS)
+    told = subprocess.run(
+        [python, "-P", "-m", "eventflock", "pack", "plain.py", "--with", "my-tools"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"my-tools is an editable install of {project}, which is gone" in refusal(told)
+
+
+# --- bad input -------------------------------------------------------------------------------------
+
+
+def test_names_and_paths_that_are_not_there(
+    eventflock: Command, tmp_path: Path, jets: Path
+) -> None:
+    told = refusal(eventflock("pack", jets, "--with", "nunpy"))
+    assert "'nunpy' (--with nunpy) is not installed; did you mean 'numpy'" in told
+    assert "pip install nunpy" in told
+    (tmp_path / "tools").mkdir()
+    told = refusal(eventflock("pack", jets, "--with", "./tool"))
+    assert "--with ./tool: there is nothing; did you mean 'tools'" in told
+    told = refusal(eventflock("pack", jets, "--with", "./tools"))
+    assert "the folder has no files" in told
+    told = refusal(eventflock("pack", jets, "--requirements", "none.txt"))
+    assert "--requirements none.txt: there is no such file" in told
+    told = refusal(eventflock("pack", jets, "--python", "pypy"), 2)
+    assert "--python is 'pypy', expected 'standalone'" in told
+    told = refusal(eventflock("pack", jets, "--glibc", "mine"), 2)
+    assert "--glibc is 'mine', expected one of auto, never, always" in told
+    told = refusal(eventflock("run", jets, "x.root", "--with", "numpy"), 2)
+    assert "Add --packed" in told
+    told = refusal(eventflock("run", jets, "x.root", "--packed", "--pool", "inline"), 2)
+    assert "--packed goes with --pool local" in told
+
+
+def test_a_distribution_without_files(eventflock: Command, tmp_path: Path, jets: Path) -> None:
+    site = tmp_path / "extra-packages"
+    info = site / "hollow-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hollow\nVersion: 1.0\n")
+    (info / "RECORD").write_text("hollow/__init__.py,,\nhollow-1.0.dist-info/RECORD,,\n")
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    told = refusal(eventflock("pack", jets, "--with", "hollow", env=env))
+    assert "The distribution hollow 1.0 has no files here" in told
+    assert "--force-reinstall hollow" in told
+
+
+@needs_compiler
+def test_a_library_that_is_nowhere(eventflock: Command, tmp_path: Path, sample: Path) -> None:
+    """The user's own file needs a library that was deleted: it names both."""
+    package = tmp_path / "mytools"
+    package.mkdir()
+    compile_library("int answer(void) { return 42; }", tmp_path / "libanswer.so")
+    compile_library(
+        "int answer(void); int more(void) { return answer() + 1; }",
+        package / "libmore.so",
+        f"-L{tmp_path}",
+        "-lanswer",
+    )
+    (tmp_path / "libanswer.so").unlink()
+    (package / "__init__.py").write_text("VERSION = 'v1'\n\ndef twice(n):\n    return 2 * n\n")
+    (tmp_path / "uses.py").write_text(USES)
+    told = refusal(eventflock("pack", "uses.py", sample))
+    assert f"{package}/libmore.so needs libanswer.so, which is not found on this machine" in told
+
+
+@needs_compiler
+def test_libraries_that_are_loaded_by_hand_come_along(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """With ctypes, from a folder that no node has, and itself in need of another library."""
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    compile_library(
+        "int answer(void) { return 42; }", deep / "libanswer.so", "-Wl,-soname,libanswer.so"
+    )
+    compile_library(
+        "int answer(void); int more(void) { return answer() + 1; }",
+        deep / "libmore.so",
+        f"-L{deep}", "-lanswer", f"-Wl,-rpath,{deep}", "-Wl,-soname,libmore.so",
+    )  # fmt: skip
+    (tmp_path / "uses.py").write_text(
+        "import ctypes\nimport eventflock as ef\n"
+        f"try:\n    more = ctypes.CDLL('libmore.so')\nexcept OSError:\n"
+        f"    more = ctypes.CDLL('{deep}/libmore.so')\n"
+        "@ef.analysis\ndef uses(events):\n    return {'n': more.more() * len(events)}\n"
+    )
+    found = packed(eventflock("pack", "uses.py", sample, "--json"))
+    assert {"native/libmore.so", "native/libanswer.so"} <= set(members(found["code"]))
+    deep.rename(tmp_path / "gone")
+    from eventflock.env import proving
+    from eventflock.finding import locate
+    from eventflock.model import to_json
+    from eventflock.worker.prove import ProofRequest
+
+    place = proving.Place(folder=tmp_path, inside=str(tmp_path))
+    ref, _ = locate(str(tmp_path / "uses.py"))
+    (tmp_path / "request.json").write_bytes(to_json(ProofRequest(analysis=ref)))
+    words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
+    archives = [Path(found["environment"]), Path(found["code"])]
+    told, _ = proving.launch(place, archives, words, "proof.json")
+    assert proving.read_proof(place, told).error is None
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    eventflock: Command, tmp_path: Path, jets: Path, sample: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a small file system is mounted, which needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)]
+    if subprocess.run(command, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        env = {**os.environ, "EVENTFLOCK_CACHE": str(small / "cache")}
+        told = refusal(eventflock("pack", jets, sample, env=env))
+        assert f"There is no room left for packing in {small}/cache" in told
+        assert "EVENTFLOCK_CACHE" in told
+        assert not list((small / "cache/archives").iterdir())
+        assert not list((small / "cache/work").iterdir())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_cache_that_cannot_be_written(eventflock: Command, tmp_path: Path, jets: Path) -> None:
+    (tmp_path / "file").write_text("")
+    env = {**os.environ, "EVENTFLOCK_CACHE": str(tmp_path / "file/cache")}
+    told = refusal(eventflock("pack", jets, env=env))
+    assert "EVENTFLOCK_CACHE" in told
+
+
+# --- requirements ----------------------------------------------------------------------------------
+
+
+def test_requirements_in_the_file(eventflock: Command, tmp_path: Path, sample: Path) -> None:
+    """A package that is not installed here, of a version that only the file says."""
+    block = (
+        "# /// script\n# requires-python = '>=3.11'\n# dependencies = ['tabulate==0.9.0']\n# ///\n"
+    )
+    (tmp_path / "table.py").write_text(
+        block + "import eventflock as ef\n\n@ef.analysis\ndef table(events):\n"
+        "    import tabulate\n    return {tabulate.__version__: len(events)}\n"
+    )
+    found = packed(eventflock("pack", "table.py", "--json"))
+    version = {one["name"]: one["version"] for one in found["parts"]}
+    assert version["tabulate"] == "0.9.0"
+    assert packed(eventflock("pack", "table.py", "--json")) == found
+    told = eventflock("run", "table.py", sample, "--packed", "--out", "run")
+    assert told.returncode == 0, told.stderr
+
+
+def test_requirements_that_cannot_be_resolved(
+    eventflock: Command, tmp_path: Path, jets: Path
+) -> None:
+    (tmp_path / "r.txt").write_text("tabulate==77.0\n")
+    told = refusal(eventflock("pack", jets, "--requirements", "r.txt"))
+    assert "The requirements of r.txt cannot be installed" in told
+    assert "there is no version of tabulate==77.0" in told  # uv's own words
+    (tmp_path / "bad.py").write_text("# /// script\n# dependencies = 3\n# ///\n" + ANALYSIS)
+    told = refusal(eventflock("pack", "bad.py"))
+    assert "'dependencies' is not a list of strings" in told
+    (tmp_path / "bad.py").write_text("# /// script\n# dependencies = [\n# ///\n" + ANALYSIS)
+    assert "is not TOML" in refusal(eventflock("pack", "bad.py"))
