@@ -15,11 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
@@ -110,7 +111,7 @@ def main() -> None:
         *measure_venv_pack(bench, options.repeat, pinned),
     ]
     show(results, options)
-    save(results, options, packages, versions(bench.tools))
+    save(results, options, {"packages": packages, "tools": versions(bench.tools)})
     sys.exit(any(row.met is False for row in results))
 
 
@@ -174,6 +175,8 @@ def reason(done: subprocess.CompletedProcess[str]) -> str:
     if lines and lines[0].startswith("Traceback"):
         # frames are indented; the first line that is not, is the exception's
         lines = [line for line in lines[1:] if not line.startswith(" ")]
+    # pex repeats a whole command before it comes to what pip said
+    lines = [line for line in lines if "ERROR: " in line] or lines
     return lines[0].strip() if lines else f"exit status {done.returncode}"
 
 
@@ -187,7 +190,7 @@ def make(folder: Path, *flags: str) -> Path:
 
 def pip(bench: Bench, python: Path) -> list[str | Path]:
     """Give the words that install into the environment of `python`, which needs no pip."""
-    words = [make(bench.tools), "-m", "pip", "--python", python, "install"]
+    words: list[str | Path] = [make(bench.tools), "-m", "pip", "--python", python, "install"]
     return [*words, "--quiet", "--disable-pip-version-check"]
 
 
@@ -350,7 +353,7 @@ def show(results: list[Row], options: argparse.Namespace) -> None:
     for row in results:
         table.add_row(
             row.case + (f"\n[dim]{row.note}[/]" if row.note else ""),
-            f"[red]failed[/]: {row.failed}" if row.failed else spread(row),
+            f"[red]failed[/]: {escape(row.failed[:100])}" if row.failed else spread(row),
             "" if row.target is None else f"<= {row.target:g} {row.unit}",
             {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[row.met],
         )
@@ -367,12 +370,7 @@ def short(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def save(
-    results: list[Row],
-    options: argparse.Namespace,
-    packages: dict[str, str],
-    tools: dict[str, str],
-) -> None:
+def save(results: list[Row], options: argparse.Namespace, installed: dict[str, Any]) -> None:
     from eventflock.files import atomic_write
 
     report: dict[str, Any] = {
@@ -382,19 +380,10 @@ def save(
         "machine": platform.platform(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "packages": packages,
-        "tools": tools,
+        **installed,
         "cases": [
-            {
-                "case": row.case,
-                "note": row.note,
-                "unit": row.unit,
-                "values": row.values,
-                "median": statistics.median(row.values) if row.values else None,
-                "target": row.target,
-                "met": row.met,
-                "failed": row.failed,
-            }
+            asdict(row)
+            | {"median": statistics.median(row.values) if row.values else None, "met": row.met}
             for row in results
         ],
     }

@@ -55,7 +55,7 @@ class PackedPool:
         self._glibc = glibc
         self._threads = ThreadPoolExecutor(workers)
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._closed = False
+        self._stopped = False
 
     def ask(
         self, requests: Iterable[Request], on_progress: OnProgress | None = None
@@ -87,9 +87,11 @@ class PackedPool:
             ) as name:
                 folder = Path(name)
                 status = self._launch(request, folder)
-                if status != DIED or attempt == ATTEMPTS or self._closed:
+                if self._stopped:
+                    break
+                if status != DIED or attempt == ATTEMPTS:
                     return _collect(folder / _RESULT, request, status)
-        raise PoolError("A job was never tried.")
+        return Failed(failure=Failure(kind="pool", message="The job was stopped."))
 
     def _launch(self, request: Run, folder: Path) -> int:
         """Lay out the job's folder as it would be on a node, and run the launcher in it."""
@@ -107,7 +109,7 @@ class PackedPool:
                 [*command, *launch], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
             )
         self._running.add(process)
-        if self._closed:  # between the submission of this job and here
+        if self._stopped:  # between the submission of this job and here
             self._stop()
         status = process.wait()
         self._running.discard(process)
@@ -117,13 +119,13 @@ class PackedPool:
 
     def _stop(self) -> None:
         """End the jobs under way: their supervisors hear it from their standard input."""
+        self._stopped = True
         for process in list(self._running):
             with contextlib.suppress(OSError, ValueError):
                 process.stdin.close()  # type: ignore[union-attr]
 
     def close(self) -> None:
         """End all jobs."""
-        self._closed = True
         self._stop()
         self._threads.shutdown(cancel_futures=True)
 

@@ -26,14 +26,19 @@ def main(folder: str, *command: str) -> int:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    threading.Thread(target=_watch, args=(child, folder), daemon=True).start()
+    alone = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(child, folder, alone), daemon=True)
+    watcher.start()
     status = child.wait()
+    if alone.is_set():
+        watcher.join()
     return status if status >= 0 else 128 - status
 
 
-def _watch(child: "subprocess.Popen[bytes]", folder: str) -> None:
+def _watch(child: "subprocess.Popen[bytes]", folder: str, alone: threading.Event) -> None:
     while os.read(0, 1024):
         pass
+    alone.set()
     child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(PATIENCE)
