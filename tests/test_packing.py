@@ -279,6 +279,28 @@ def test_an_editable_install_with_an_extension(
     assert f"my-tools is an editable install of {project}, which is gone" in refusal(told)
 
 
+def test_an_installed_eventflock_is_only_the_worker(tmp_path: Path, sample: Path) -> None:
+    """Not an editable one, as in development: what drawing needs stays at home."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    here = sysconfig.get_path("purelib")
+    (site / "base.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    python = str(venv / "bin/python")
+    uv = [str(Path(sysconfig.get_path("scripts")) / "uv"), "pip", "install", "--quiet"]
+    checkout = Path(__file__).parents[1]
+    subprocess.run([*uv, "--python", python, "--no-deps", checkout], check=True)
+    (tmp_path / "jets.py").write_text(ANALYSIS)
+    command = [python, "-P", "-m", "eventflock", "pack", "jets.py", str(sample), "--json"]
+    found = packed(
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    )
+    assert "eventflock" in names(found)
+    assert not {"matplotlib", "mplhep", "rich"} & names(found)
+    (site / "base.pth").unlink()
+    assert (site / "eventflock").is_dir()
+
+
 # --- bad input -------------------------------------------------------------------------------------
 
 

@@ -9,9 +9,10 @@ import msgspec
 
 from eventflock.env.cache import Cache, digest_in
 from eventflock.env.check import Report, check
-from eventflock.env.pack import Packing, pack
+from eventflock.env.pack import Packing, identify, is_current, pack
 from eventflock.errors import EnvError, ResultError, plural
 from eventflock.files import atomic_write
+from eventflock.finding import locate
 from eventflock.model import Assignment, Plan, Wish, from_json, to_json
 from eventflock.observe import Observer
 from eventflock.options import Options
@@ -147,9 +148,14 @@ def pack_analysis(
     list of Assignment
         What it was tried on.
     """
-    from eventflock.finding import locate
-
     ref, source = locate(analysis)
+    cache, wish = Cache(), options.packing or Wish()
+    plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
+    stamps = [_stamp(one) for one in (*files, wish.requirements, f"{ref.origin}.lock")]
+    key = f"call-{identify(ref, source, wish, stamps, options.parameters, options.tree)}"
+    known = cache.recall(key, _Call) if plain else None
+    if known is not None and is_current(known.packing, cache):
+        return known.packing, list(known.trials)
     pool = open_pool("local", 1)
     try:
         trials: list[Assignment] = []
@@ -160,8 +166,24 @@ def pack_analysis(
             ref = describe(pool, ref, source, options)
     finally:
         pool.close()
-    wish = options.packing or Wish()
-    return pack(ref, source, wish, trials=trials, note=observer.note), trials
+    packing = pack(ref, source, wish, trials=trials, cache=cache, note=observer.note)
+    cache.remember(key, _Call(packing=packing, trials=tuple(trials)))
+    return packing, trials
+
+
+def _stamp(name: str) -> tuple[str, int, int]:
+    try:
+        stat = Path(name).stat()
+    except OSError:
+        return name, 0, 0
+    return name, stat.st_size, stat.st_mtime_ns
+
+
+class _Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What `pack_analysis` found, so that it need not ask a worker if nothing has changed."""
+
+    packing: Packing
+    trials: tuple[Assignment, ...]
 
 
 def check_analysis(

@@ -20,7 +20,7 @@ from eventflock.errors import EnvError
 from eventflock.model import AnalysisRef, Assignment, Wish, digest, to_json
 from eventflock.worker.survey import Survey, SurveyRequest
 
-__all__ = ["Packing", "Row", "pack"]
+__all__ = ["Packing", "Row", "identify", "is_current", "pack"]
 
 TRIAL_EVENTS = 100
 FORMAT = 1
@@ -119,10 +119,10 @@ def pack(
     cache = cache or Cache()
     trials = tuple(first_events(one, TRIAL_EVENTS) for one in trials)
     wanted = read_requirements(ref.origin or ref.file, source, wish.requirements)
-    key = _key(ref, source, wish, wanted, trials)
+    key = identify(ref, source, wish, wanted, trials)
     with cache.working() as scratch, cache.lock(key):
         known = cache.recall(key, Packing)
-        if known is not None and _is_current(known, cache):
+        if known is not None and is_current(known, cache):
             return known
         note("packing: trying what the analysis imports")
         made = _pack(ref, source, wish, wanted, trials, cache, scratch, note)
@@ -130,22 +130,16 @@ def pack(
         return made
 
 
-def _key(
-    ref: AnalysisRef,
-    source: bytes,
-    wish: Wish,
-    wanted: Requirements | None,
-    trials: Sequence[Assignment],
-) -> str:
+def identify(ref: AnalysisRef, source: bytes, wish: Wish, *more: object) -> str:
     """Identify a call: what was asked for, and the environment it was asked in."""
-    asked = [ref, digest(source), wish, wanted, trials, sys.executable, sys.version]
+    asked = [ref, digest(source), wish, more, sys.executable, sys.version]
     paths = [os.environ.get(one, "") for one in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     ours = sorted(Path(__file__).parent.glob("*.py"))
     packing = [FORMAT, *(digest(one.read_bytes()) for one in ours)]
     return digest(to_json([asked, paths, packing, str(Path.cwd())]))[:32]
 
 
-def _is_current(known: Packing, cache: Cache) -> bool:
+def is_current(known: Packing, cache: Cache) -> bool:
     """Tell whether nothing that went in has changed, and both archives are whole."""
     try:
         same = all(_stamp(Path(path)) == was for path, was in known.inputs.items())

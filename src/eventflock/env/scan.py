@@ -122,6 +122,8 @@ class Installed:
         """Give what a distribution requires here, with the extras of each."""
         from packaging.requirements import InvalidRequirement, Requirement
 
+        if name == "eventflock":  # on a node it is only the worker, which has a list of its own
+            return
         for text in self.found[name].requires or ():
             try:
                 one = Requirement(text)

@@ -13,9 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.finding import load
 from eventflock.model import AnalysisRef, Assignment, from_json
-from eventflock.worker.runner import Runner
 
 __all__ = ["CODE", "OneJob", "moved"]
 
@@ -60,6 +58,9 @@ def main(job: str, result: str) -> int:
     int
         0 if it is done, 1 if the result file says why it is not.
     """
+    from eventflock.finding import load
+    from eventflock.worker.runner import Runner
+
     faulthandler.enable()
     told = from_json(Path(job).read_bytes(), OneJob)
     folder = Path(sys.executable).parents[1] / CODE
