@@ -189,3 +189,62 @@ def test_strange_folder_names_and_signals(archives: list[str], tmp_path: Path) -
     assert process.wait(20) == DIED
     assert "was killed by signal 15" in (folder / "result").read_text()
     assert not list(folder.glob("eventflock-*"))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("group", [True, False])
+def test_told_to_stop_while_it_unpacks(
+    archives: list[str], tmp_path: Path, shell: str, group: bool
+) -> None:
+    """It is no fault of the node, and nothing stays behind."""
+    (tmp_path / "template.json").write_text(TEMPLATE)
+    words = [*archives, "template.json", "result", "-c", "import time; time.sleep(100)"]
+    start = [shell, "sh"] if shell.endswith("busybox") else [shell]
+    process = subprocess.Popen(
+        [*start, str(LAUNCHER), *words], cwd=tmp_path, env={}, start_new_session=True
+    )
+    while not list(tmp_path.glob("eventflock-*/native")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    if group:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == DIED
+    receipt = json.loads((tmp_path / "result").read_text())
+    assert receipt["kind"] == "pool"
+    assert ("SIGTERM" if group else "SIGUSR1") in receipt["message"]
+    assert not list(tmp_path.glob("eventflock-*"))
+
+
+def test_scratch_that_cannot_be_used(archives: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "c:olon"
+    folder.mkdir()
+    (folder / "template.json").write_text(TEMPLATE)
+    words = [*archives, "template.json", "result", "-c", "open('result', 'w').write('done')"]
+    told = subprocess.run(
+        ["/bin/sh", str(LAUNCHER), *words],
+        cwd=folder, env={"TMPDIR": str(folder)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "unpacking in /tmp" in told.stdout
+
+    if os.geteuid() != 0:
+        pytest.skip("a file system without programs is mounted, which needs root")
+    dumb = tmp_path / "noexec"
+    dumb.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", str(dumb)], check=False
+    ).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        (folder / "result").unlink()
+        env = {"_CONDOR_SCRATCH_DIR": str(dumb)}
+        told = subprocess.run(
+            ["/bin/sh", str(LAUNCHER), *words],
+            cwd=folder, env=env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert told.returncode == UNSUITABLE
+        assert f"programs cannot be run in {dumb}" in (folder / "result").read_text()
+    finally:
+        subprocess.run(["umount", str(dumb)], check=True)

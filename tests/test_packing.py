@@ -301,6 +301,68 @@ def test_an_installed_eventflock_is_only_the_worker(tmp_path: Path, sample: Path
     assert (site / "eventflock").is_dir()
 
 
+def test_all_of_the_users_code_comes_along(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """Links to folders, headers, what is imported late and later, tests that are imported."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/table.json").write_text("[]")
+    package = tmp_path / "mytools"
+    (package / "tests").mkdir(parents=True)
+    (package / "data").symlink_to(tmp_path / "elsewhere")
+    (package / "loop").symlink_to(package)
+    (package / "code.h").write_text("int f();")
+    (package / "tests/__init__.py").write_text("")
+    (package / "tests/helper.py").write_text("def twice(n):\n    return 2 * n\n")
+    (package / "__init__.py").write_text(
+        "from mytools.tests.helper import twice\nVERSION = 'v1'\ndef late():\n    import later\n"
+    )
+    (package / "broken.py").write_text("x = " + "+".join(["1"] * 20_000))
+    (tmp_path / "later.py").write_text("def f():\n    import latest\n")
+    (tmp_path / "latest.py").write_text("")
+    (tmp_path / "uses.py").write_text(USES)
+    words = ["pack", "uses.py", sample, "--with", "./elsewhere", "--json"]
+    code = members(packed(eventflock(*words))["code"])
+    for name in ("mytools/data/table.json", "mytools/code.h", "later.py", "latest.py"):
+        assert f"code/analysis/{name}" in code
+    assert "code/analysis/elsewhere/table.json" in code
+    assert not [name for name in code if "/loop/" in name]
+
+    (tmp_path / "elsewhere/deep").mkdir()  # a new file in a new folder is noticed
+    (tmp_path / "elsewhere/deep/more.json").write_text("1")
+    assert "code/analysis/elsewhere/deep/more.json" in members(packed(eventflock(*words))["code"])
+    Path(os.fsdecode(bytes(package) + b"/caf\xe9.txt")).write_text("")
+    assert "is not UTF-8" in refusal(eventflock(*words))
+
+
+def test_a_project_is_built_again_when_it_changes(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """By its path, and by its path in a requirements file."""
+    project = tmp_path / "project"
+    (project / "mytools").mkdir(parents=True)
+    (project / "pyproject.toml").write_text(
+        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
+        "[project]\nname = 'my-tools'\nversion = '1'\ndependencies = ['iniconfig']\n"
+        "[tool.setuptools]\npackages = ['mytools']\n"
+    )
+    module = project / "mytools/__init__.py"
+    (tmp_path / "plain.py").write_text(
+        "import eventflock as ef\n@ef.analysis\ndef plain(events):\n    return {'n': len(events)}\n"
+    )
+    (tmp_path / "r.txt").write_text("./project\n")
+    for words in (["--with", "./project"], ["--requirements", "r.txt"]):
+        found = []
+        for version in ("v1", "v2"):
+            module.write_text(f"VERSION = {version!r}\n\ndef twice(n):\n    return 2 * n\n")
+            found.append(packed(eventflock("pack", "plain.py", *words, "--json")))
+            assert "iniconfig" in names(found[-1])
+        assert {found[0]["code"], found[0]["environment"]} != {
+            found[1]["code"],
+            found[1]["environment"],
+        }
+
+
 # --- bad input -------------------------------------------------------------------------------------
 
 
@@ -356,6 +418,16 @@ def test_a_library_that_is_nowhere(eventflock: Command, tmp_path: Path, sample: 
     (tmp_path / "uses.py").write_text(USES)
     told = refusal(eventflock("pack", "uses.py", sample))
     assert f"{package}/libmore.so needs libanswer.so, which is not found on this machine" in told
+
+    compile_library(  # and through a library that is there
+        "int more(void); int most(void) { return more(); }",
+        package / "libmost.so",
+        f"-L{package}", "-lmore", "-Wl,--allow-shlib-undefined", "-Wl,-rpath,/nowhere",
+    )  # fmt: skip
+    (package / "libmore.so").rename(tmp_path / "libmore.so")
+    env = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    told = refusal(eventflock("pack", "uses.py", sample, env=env))
+    assert f"{package}/libmost.so needs libmore.so, which needs libanswer.so" in told
 
 
 @needs_compiler

@@ -24,6 +24,8 @@ __all__ = ["compile_tree", "compiled_name"]
 SHARES = 4
 """The list is cut into this many parts, whatever the number of cores: what marshal writes depends
 on what its process has done before."""
+_ERRNO = 100
+"""Exit status of the program for an error of the system, to which its number is added."""
 
 
 def compiled_name(name: str, tag: str) -> str:
@@ -62,8 +64,9 @@ def compile_tree(
 
     def run(share: list[str]) -> None:
         told = subprocess.run(command, input="\n".join(share).encode(), env=env, check=False)
-        if told.returncode:  # the error of the system that it met
-            raise OSError(told.returncode, os.strerror(told.returncode), str(target))
+        if told.returncode:
+            number = max(told.returncode - _ERRNO, 0)
+            raise OSError(number, os.strerror(number), str(target))
 
     with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as threads:
         list(threads.map(run, [share for share in shares if share]))
@@ -75,7 +78,8 @@ def _compile(source: str, name: str, target: str) -> None:
         data = file.read()
     try:
         code = compile(data, name, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):  # templates, and code for other versions of Python
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        # Templates, code for other versions of Python, and what no compiler bears.
         return
     with open(target, "wb") as file:  # noqa: PTH123
         file.write(MAGIC_NUMBER + (1).to_bytes(4, "little") + source_hash(data))
@@ -87,4 +91,4 @@ if __name__ == "__main__":
         for line in sys.stdin:
             _compile(*json.loads(line))
     except OSError as error:
-        sys.exit(error.errno)
+        sys.exit(_ERRNO + (error.errno or 0))

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,10 @@ from eventflock.model import from_json, to_json
 __all__ = ["Cache", "digest_in", "sha256_file"]
 
 T = TypeVar("T")
+_ALIVE = ".alive"
+"""Locked in a folder for temporary files while its process lives, on whichever machine."""
+_YOUNG = 60.0
+"""Seconds for a process between making such a folder and locking it."""
 _DIGITS = 32
 """Hexadecimal digits of a SHA-256 in a name."""
 
@@ -64,8 +69,11 @@ class Cache:
             for folder in ("archives", "records", "locks", "work"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
             self._sweep()
-            scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.path / "work"))
-            yield scratch
+            scratch = Path(tempfile.mkdtemp(dir=self.path / "work"))
+            with (scratch / _ALIVE).open("w") as held:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(held, fcntl.LOCK_EX)
+                yield scratch
         except OSError as error:
             raise self._cannot_write(error) from error
         finally:
@@ -86,11 +94,14 @@ class Cache:
         )
 
     def _sweep(self) -> None:
-        """Remove the work of processes that were killed."""
+        """Remove the work of processes that were killed: nobody holds the lock in it."""
         for one in (self.path / "work").iterdir():
-            process = one.name.partition("-")[0]
-            if process.isdigit() and not Path(f"/proc/{process}").exists():
-                shutil.rmtree(one, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if time.time() - one.stat().st_mtime < _YOUNG:
+                    continue
+                with (one / _ALIVE).open("a") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(one, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:

@@ -101,6 +101,7 @@ def check(
         The analysis raised.
     """
     cache = cache or Cache()
+    root = root.resolve() if root is not None else None
     enter = enter_root(root) if root is not None else ()
     parent = root / "tmp" if root is not None else None
     with cache.working() as scratch:

@@ -24,9 +24,10 @@ from eventflock.finding import FROZEN
 from eventflock.model import AnalysisRef, Wish
 from eventflock.worker.survey import Survey
 
-__all__ = ["Chosen", "choose", "own_part"]
+__all__ = ["OURS", "Chosen", "choose", "own_part"]
 
 OURS = Path(eventflock.__file__).resolve().parent
+"""Folder of this package."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,10 +152,13 @@ def choose(
     reasons = {**closure(installed, {**roots, **more}), **worker}
     reasons.pop("eventflock", None)
     packages = [own_part()]
+    tested = {
+        one.split(".")[0] for one in survey.modules if {"tests", "test"} & set(one.split("."))
+    }
     for name, why in sorted(reasons.items()):
         folder = installed.editable(name)
         if folder is None:
-            packages.append(installed.part(name, why))
+            packages.append(installed.part(name, why, tested))
         else:
             mine = modules.editable.get(name, {})
             code.append(editable_part(installed, name, folder, mine, why))
@@ -226,6 +230,12 @@ def _given(given: str, installed: Installed, target: Path) -> tuple[Part | None,
     }
     tops = {name.split("/")[2].partition(".")[0] for name in files if name.endswith((".py", ".so"))}
     part = Part(
-        name=folder.name, version="", why=why, files=files, modules=tuple(sorted(tops)), code=True
+        name=folder.name,
+        version="",
+        why=why,
+        files=files,
+        modules=tuple(sorted(tops)),
+        code=True,
+        trees=(folder,),
     )
     return part, needs

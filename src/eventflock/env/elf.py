@@ -206,7 +206,8 @@ def stripped(data: bytes) -> bytes:
     """Give a program or library without section headers, symbol table and debug information.
 
     Absolute folders of RPATH and RUNPATH are those of the machine it was built on; an entry with
-    one is switched off. Files with something appended behind their sections are left whole.
+    one is switched off. One that is relative becomes RPATH, which outranks `--library-path`: what a
+    package brings along for itself comes first. Files with something appended are left whole.
     """
     if data[:4] != MAGIC or len(data) < _HEADER:
         return data
@@ -220,8 +221,9 @@ def stripped(data: bytes) -> bytes:
         whole = _has_payload(data)
         made = bytearray(data if whole else data[: max(end, start + size * count, _HEADER)])
         for place, tag, value in segments.dynamic():
-            if tag in {_RPATH, _RUNPATH} and _is_absolute(segments, value):
-                struct.pack_into("<Q", made, place, _IGNORED)
+            if tag in {_RPATH, _RUNPATH}:
+                kept = _IGNORED if _is_absolute(segments, value) else _RPATH
+                struct.pack_into("<Q", made, place, kept)
     except (struct.error, IndexError, ValueError):
         return data
     if not whole:

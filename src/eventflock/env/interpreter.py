@@ -60,19 +60,36 @@ _JUNK = (
 
 
 def is_junk(name: str) -> bool:
-    """Tell whether a file is of no use on a node: headers, static libraries, type stubs."""
+    """Tell whether a file of a package is of no use on a node: headers, archives, type stubs."""
     return name.endswith(_JUNK) or bool(_JUNK_FOLDERS & set(name.split("/")[:-1]))
 
 
-def walk(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
+def walk(
+    folder: Path, skip: frozenset[str] = frozenset(), *, whole: bool = False
+) -> Iterator[tuple[str, Path]]:
     """Give all files under a folder that are of use, by relative name, in order.
+
+    Links to folders are followed, each folder once.
 
     Parameters
     ----------
     skip
         Names at the top that are left out.
+    whole
+        Whether headers and the like are kept, as in what is the user's own.
+
+    Raises
+    ------
+    EnvError
+        A file name that is not UTF-8.
     """
-    for place, folders, files in os.walk(folder):
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         here = Path(place)
         top = here == folder
         folders[:] = sorted(
@@ -80,8 +97,20 @@ def walk(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tuple[str
         )
         for name in sorted(files):
             path = here / name
-            if not (top and name in skip) and not is_junk(name) and path.is_file():
-                yield path.relative_to(folder).as_posix(), path
+            junk = is_junk(name) and not whole
+            if not (top and name in skip) and not junk and path.is_file():
+                yield _checked(path.relative_to(folder).as_posix(), path), path
+
+
+def _checked(name: str, path: Path) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise EnvError(
+            f"The name of the file {str(path)!r} is not UTF-8.",
+            remedy="Rename it, or move it away.",
+        ) from None
+    return name
 
 
 def stdlib_of(python: Interpreter) -> str:

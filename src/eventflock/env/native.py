@@ -185,10 +185,10 @@ def close_over(
     by_name = {Path(name).name for name in elfs} | {one.soname for one in elfs.values()}
     added: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    todo = [(name, tree[name], elf) for name, elf in elfs.items()]
+    todo = [(name, name, tree[name], elf) for name, elf in elfs.items()]
     done = set(base)
     while todo:
-        name, path, elf = todo.pop()
+        name, via, path, elf = todo.pop()
         for needed in elf.needed:
             if needed in done:
                 continue
@@ -200,7 +200,8 @@ def close_over(
                 continue
             if found is None:
                 if needed not in by_name:  # else the package loads it beforehand
-                    missing[name] = needed
+                    chain = "" if via == name else f"{Path(via).name}, which needs "
+                    missing[name] = f"{chain}{needed}"
                 continue
             if by_itself and found.resolve() in inside:
                 continue
@@ -208,7 +209,7 @@ def close_over(
             added[f"{NATIVE}/{needed}"] = found
             more = read_elf(found)
             if more is not None:
-                todo.append((f"{NATIVE}/{needed}", found, more))
+                todo.append((name, f"{NATIVE}/{needed}", found, more))
     return Closure(added=added, missing=missing)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 
 from eventflock.env.cache import Cache, digest_in
-from eventflock.env.choosing import Chosen, choose
+from eventflock.env.choosing import OURS, Chosen, choose
 from eventflock.env.layers import Layer, build_code, build_environment
 from eventflock.env.proving import prove_quickly
 from eventflock.env.resolving import Requirements, install, read_requirements
 from eventflock.env.scan import WORKER, Installed, closure
+from eventflock.env.stamps import Stamps, take
 from eventflock.env.surveying import Asking, first_events, survey_both
 from eventflock.errors import EnvError
 from eventflock.model import AnalysisRef, Assignment, Wish, digest, to_json
@@ -53,9 +54,8 @@ class Packing(msgspec.Struct, frozen=True, kw_only=True):
         What is in them, and why.
     notes
         What could not be tried.
-    inputs, folders
-        From files to size and time, and from folders to their time: if none has changed, neither
-        would the archives.
+    inputs
+        If none of these has changed, neither would the archives.
     """
 
     format: int
@@ -66,8 +66,7 @@ class Packing(msgspec.Struct, frozen=True, kw_only=True):
     code: Layer
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    inputs: dict[str, tuple[int, int]] = {}
-    folders: dict[str, int] = {}
+    inputs: Stamps = Stamps()
 
     @property
     def digest(self) -> str:
@@ -141,19 +140,8 @@ def identify(ref: AnalysisRef, source: bytes, wish: Wish, *more: object) -> str:
 
 def is_current(known: Packing, cache: Cache) -> bool:
     """Tell whether nothing that went in has changed, and both archives are whole."""
-    try:
-        same = all(_stamp(Path(path)) == was for path, was in known.inputs.items())
-        same = same and all(
-            Path(one).stat().st_mtime_ns == was for one, was in known.folders.items()
-        )
-    except OSError:
-        return False
+    same = known.inputs.hold()
     return same and all(cache.intact(one.name) for one in (known.environment, known.code))
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _pack(
@@ -196,8 +184,7 @@ def _pack(
         code=code,
         rows=_rows(chosen, survey),
         notes=_notes(survey, environment),
-        inputs=_inputs(chosen, scratch),
-        folders=_folders(chosen, survey, scratch),
+        inputs=_inputs(chosen, survey, scratch),
     )
     prove_quickly(made.archives(cache), ref, _imports(chosen, survey, wish), environment, scratch)
     return made
@@ -255,20 +242,20 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _inputs(chosen: Chosen, scratch: Path) -> dict[str, tuple[int, int]]:
-    files = {path for part in (*chosen.packages, *chosen.code) for path in part.files.values()}
-    return {str(one): _stamp(one) for one in sorted(files) if not one.is_relative_to(scratch)}
-
-
-def _folders(chosen: Chosen, survey: Survey, scratch: Path) -> dict[str, int]:
-    """Give the folders in which something new would matter: of installed packages, and of code."""
+def _inputs(chosen: Chosen, survey: Survey, scratch: Path) -> Stamps:
+    """Stamp all that went in: packed files, and folders in which something new would matter."""
+    parts = (*chosen.packages, *chosen.code)
+    files = {path for part in parts for path in part.files.values()}
+    installed = Installed(survey.python)
     code = {path.parent for part in chosen.code for path in part.files.values()}
-    found = code | Installed(survey.python).sites
-    return {
-        str(one): one.stat().st_mtime_ns
-        for one in sorted(found)
-        if one.is_dir() and not one.is_relative_to(scratch)
-    }
+    folders = code | installed.sites
+    trees = {tree for part in parts for tree in part.trees}
+    trees |= set(installed.local_sources(part.name for part in chosen.packages))
+    return take(
+        (one for one in files if not one.is_relative_to(scratch)),
+        (one for one in folders if not one.is_relative_to(scratch)),
+        (one for one in trees if one.resolve() != OURS.parents[1]),
+    )
 
 
 def _imports(chosen: Chosen, survey: Survey, wish: Wish) -> dict[str, str]:

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from eventflock.env.cache import Cache
-from eventflock.env.scan import WORKER, normal
+from eventflock.env.scan import WORKER, local_source, normal
+from eventflock.env.stamps import digest_of
 from eventflock.errors import EnvError, UsageError
 from eventflock.model import digest, to_json
 
@@ -37,11 +38,14 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True):
         As in a requirements file.
     python
         A version specifier such as `>=3.12`; empty for any.
+    folder
+        What relative paths in them are relative to.
     """
 
     origin: str
     lines: tuple[str, ...]
     python: str = ""
+    folder: str = ""
 
 
 def read_requirements(name: str, source: bytes, given: str) -> Requirements | None:
@@ -107,7 +111,9 @@ def _from_file(path: Path) -> Requirements:
             remedy="Name a requirements.txt, a pylock.toml or a uv.lock.",
         )
     if path.name == "uv.lock":
-        return Requirements(origin=str(path), lines=_export(["--directory", str(path.parent)]))
+        folder = str(path.parent.resolve())
+        lines = _export(["--directory", folder])
+        return Requirements(origin=str(path), lines=lines, folder=folder)
     # By its path, as it may refer to others beside it; by its content, so that edits count.
     lines = (f"# {digest(path.read_bytes())}", f"-r {path.resolve()}")
     return Requirements(origin=str(path), lines=lines)
@@ -153,26 +159,40 @@ def install(wanted: Requirements, python: str, cache: Cache) -> str:
     """
     worker = worker_requirements()
     # Only hashing the text of files: what a file includes is not looked at.
-    key = digest(to_json([wanted.lines, wanted.python, worker, python, sys.version]))[:32]
+    key = digest(
+        to_json([wanted.lines, wanted.python, wanted.folder, worker, python, sys.version])
+    )[:32]
     folder = cache.path / "environments" / key
     program = folder / "bin" / "python"
     with cache.working() as scratch, cache.lock(f"uv-{key}"):
-        if (folder / ".complete").exists():
+        complete = folder / ".complete"
+        if complete.exists() and complete.read_text() == digest_of(_local(folder)):
             return str(program)
         shutil.rmtree(folder, ignore_errors=True)
         listed = scratch / "requirements.txt"
         listed.write_text("\n".join([*wanted.lines, *worker, ""]))
         try:
             _uv(["venv", "--no-project", "--quiet", *_which_python(wanted, python), str(folder)])
-            _uv(["pip", "install", "--quiet", "--python", str(program), "-r", str(listed)])
+            pip = ["pip", "install", "--quiet", "--python", str(program)]
+            _uv([*pip, "-r", str(listed)], wanted.folder)
+            local = [str(one) for one in _local(folder) if one.is_dir()]
+            if local:  # uv's own cache looks at their pyproject.toml only
+                _uv([*pip, "--no-deps", "--refresh", "--reinstall", *local])
         except EnvError as error:
             shutil.rmtree(folder, ignore_errors=True)
             error.message = (
                 f"The requirements of {wanted.origin} cannot be installed:\n{error.message}"
             )
             raise
-        (folder / ".complete").touch()
+        complete.write_text(digest_of(_local(folder)))
     return str(program)
+
+
+def _local(folder: Path) -> list[Path]:
+    """Give the folders and files of this machine that were installed into an environment."""
+    sites = folder.glob("lib*/python*/site-packages")
+    found = [local_source(one) for one in metadata.distributions(path=[str(one) for one in sites])]
+    return [path for path, _ in found if path is not None and path.exists()]
 
 
 def _which_python(wanted: Requirements, python: str) -> list[str]:
@@ -203,28 +223,18 @@ def install_project(folder: Path, target: Path, python: str) -> None:
         It cannot be built; with the reason that uv or pip gives.
     """
     try:
-        _uv(
-            [
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--python",
-                python,
-                "--target",
-                str(target),
-                str(folder),
-            ]
-        )
+        pip = ["pip", "install", "--quiet", "--python", python, "--target", str(target)]
+        _uv([*pip, "--no-deps", "--refresh", str(folder)])
     except EnvError as error:
         error.message = f"The project {folder} cannot be installed:\n{error.message}"
         raise
 
 
-def _uv(words: Sequence[str]) -> str:
-    """Run uv, and give what it prints."""
-    program = _find_uv()
-    told = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+def _uv(words: Sequence[str], folder: str = "") -> str:
+    """Run uv in a folder, and give what it prints."""
+    told = subprocess.run(
+        [_find_uv(), *words], capture_output=True, text=True, check=False, cwd=folder or None
+    )
     if told.returncode:
         reason = "\n".join(one for one in told.stderr.strip().splitlines() if one.strip())
         raise EnvError(

@@ -18,7 +18,7 @@ from eventflock.env.interpreter import PACKAGES, is_junk, walk
 from eventflock.errors import EnvError, nearest
 from eventflock.worker.survey import Interpreter
 
-__all__ = ["WORKER", "Installed", "Part", "closure", "normal"]
+__all__ = ["WORKER", "Installed", "Part", "closure", "local_source", "normal"]
 
 WORKER = ("awkward", "boost-histogram", "cloudpickle", "msgspec", "numpy", "uhi", "uproot")
 """What eventflock's own worker imports. The rest of its requirements stays at home."""
@@ -43,6 +43,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         What it can be imported as.
     code
         Whether it belongs to the layer of the user's code.
+    trees
+        Folders, or single files, of the user's that all of it was taken from.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, Path]
     modules: tuple[str, ...] = ()
     code: bool = False
+    trees: tuple[Path, ...] = ()
 
     @property
     def size(self) -> int:
@@ -135,8 +138,13 @@ class Installed:
                     yield normal(one.name), set(one.extras)
                     break
 
-    def part(self, name: str, why: str) -> Part:
+    def part(self, name: str, why: str, tested: Iterable[str] = ()) -> Part:
         """Collect the files of a distribution.
+
+        Parameters
+        ----------
+        tested
+            Packages whose tests are kept, as the analysis imports from them.
 
         Raises
         ------
@@ -144,7 +152,7 @@ class Installed:
             It has no list of files.
         """
         one = self.get(name, why)
-        files = dict(_files(one))
+        files = dict(_files(one, set(tested)))
         if not any(not path.endswith(_METADATA) for path in files):
             raise EnvError(
                 f"The distribution {one.metadata['Name']} {one.version} has no files here: "
@@ -159,6 +167,11 @@ class Installed:
             modules=self.modules(name),
         )
 
+    def local_sources(self, names: Iterable[str]) -> list[Path]:
+        """Give the folders and files of this machine that distributions were installed from."""
+        found = (local_source(self.found[normal(one)]) for one in names if one in self)
+        return [path for path, _ in found if path is not None and path.exists()]
+
     def editable(self, name: str) -> Path | None:
         """Give the folder of an editable install; None for any other.
 
@@ -168,13 +181,9 @@ class Installed:
             The folder is gone.
         """
         one = self.found[normal(name)]
-        try:
-            direct: Any = json.loads(one.read_text("direct_url.json") or "{}")
-        except ValueError:
-            direct = {}
-        if not direct.get("dir_info", {}).get("editable"):
+        folder, is_editable = local_source(one)
+        if folder is None or not is_editable:
             return None
-        folder = Path(unquote(urlparse(direct["url"]).path))
         if not folder.is_dir():
             raise EnvError(
                 f"{one.metadata['Name']} is an editable install of {folder}, which is gone.",
@@ -188,6 +197,18 @@ _METADATA = ("METADATA", "RECORD", "INSTALLER", "PKG-INFO", "top_level.txt", "en
              "WHEEL", "REQUESTED", "direct_url.json", ".pth", "dependency_links.txt", "SOURCES.txt",
              "requires.txt", "LICENSE", "LICENSE.txt", "zip-safe")  # fmt: skip
 _DROPPED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+
+
+def local_source(one: metadata.Distribution) -> tuple[Path | None, bool]:
+    """Give where on this machine a distribution was installed from, and whether it is editable."""
+    try:
+        direct: Any = json.loads(one.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return None, False
+    url = urlparse(str(direct.get("url", "")))
+    if url.scheme != "file":
+        return None, False
+    return Path(unquote(url.path)), bool(direct.get("dir_info", {}).get("editable"))
 
 
 def _place(one: metadata.Distribution) -> str:
@@ -207,13 +228,13 @@ def _top_levels(one: metadata.Distribution) -> set[str]:
     return {name for name in found | set(stated) if name.isidentifier() and name != "__pycache__"}
 
 
-def _files(one: metadata.Distribution) -> Iterator[tuple[str, Path]]:
+def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, Path]]:
     """Give the files of a distribution that are of use, by their names in the archive."""
     listed = list(one.files or ())
     if not any(file.suffix in {".py", ".so"} for file in listed):
         yield from _unlisted(one)
     base = Path(str(one.locate_file("")))
-    kept = _needed_tests(base, [str(file) for file in listed])
+    kept = tested | _needed_tests(base, [str(file) for file in listed])
     for file in listed:
         name = os.path.normpath(str(file))
         path = base / name

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from eventflock.env.interpreter import walk
+from eventflock.env.interpreter import is_junk, walk
 from eventflock.env.scan import Installed, Part
 from eventflock.errors import EnvError, nearest
 from eventflock.model import AnalysisRef
@@ -48,20 +48,41 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
         Names of such modules, and their files.
     """
     files: dict[str, Path] = {}
+    sources = [Path(one) for one in local.values() if one.endswith(".py")]
     if frozen is not None:
         files[f"{BESIDE}/{ref.file}"] = frozen
-        folder = Path(ref.search[0]) if ref.search else None
-        for name in imports_of(frozen.read_bytes()) if ref.file.endswith(".py") else ():
-            if folder is not None and name not in local:
-                files.update(_beside(folder, name))
+        sources += [frozen] if frozen.suffix == ".py" else []
+    if ref.search:
+        files.update(_imported_beside(Path(ref.search[0]), sources, set(local)))
     base = Path(ref.search[0]) if ref.search else Path("/nowhere")
+    trees: set[Path] = set()
     for top in sorted({name.split(".")[0] for name in local}):
         found = dict(_module_files(top, local))
+        trees |= _roots(top, local)
         near = any(path.is_relative_to(base) for path in found.values())
         place = BESIDE if near else PACKAGES
         files.update({f"{place}/{name}": path for name, path in found.items()})
     why = "the analysis" + (", and what it imports from its folder" if len(files) > 1 else "")
-    return Part(name=ref.file or ref.origin, version="", why=why, files=files, code=True)
+    return Part(
+        name=ref.file or ref.origin,
+        version="",
+        why=why,
+        files=files,
+        code=True,
+        trees=tuple(sorted(trees)),
+    )
+
+
+def _imported_beside(folder: Path, sources: list[Path], known: set[str]) -> dict[str, Path]:
+    """Follow imports, in functions too, to modules in a folder, and from there to others."""
+    found: dict[str, Path] = {}
+    while sources:
+        for name in sorted(imports_of(sources.pop().read_bytes()) - known):
+            known.add(name)
+            more = dict(_beside(folder, name))
+            found.update(more)
+            sources += [one for one in more.values() if one.suffix == ".py"]
+    return found
 
 
 def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
@@ -69,16 +90,16 @@ def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     if (folder / f"{name}.py").is_file():
         yield f"{BESIDE}/{name}.py", folder / f"{name}.py"
     elif (folder / name).is_dir() and any((folder / name).glob("*.py")):
-        for inner, path in walk(folder / name):
+        for inner, path in walk(folder / name, whole=True):
             yield f"{BESIDE}/{name}/{inner}", path
 
 
 def _module_files(top: str, modules: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     """Give the files of a top-level module: its whole folder, and submodules from elsewhere."""
     mine = {name: Path(file) for name, file in modules.items() if name.split(".")[0] == top}
-    roots = {root for name, file in mine.items() if (root := _root(name, file)) is not None}
+    roots = _roots(top, modules)
     for root in sorted(roots):
-        for inner, path in walk(root):
+        for inner, path in walk(root, whole=True):
             yield f"{top}/{inner}", path
     for name, file in sorted(mine.items()):
         if not any(file.is_relative_to(root) for root in roots):
@@ -87,6 +108,12 @@ def _module_files(top: str, modules: Mapping[str, str]) -> Iterator[tuple[str, P
             stem = "/".join([*parents, last])
             suffix = file.name[file.name.find(".") :]
             yield f"{stem}{suffix}", file
+
+
+def _roots(top: str, modules: Mapping[str, str]) -> set[Path]:
+    """Give the folders of a top-level package: one, but for namespaces."""
+    found = {_root(name, Path(file)) for name, file in modules.items() if name.split(".")[0] == top}
+    return {one for one in found if one is not None}
 
 
 def _root(name: str, file: Path) -> Path | None:
@@ -127,7 +154,7 @@ def editable_part(
         files.update(_module_files(top, modules))
         for root in (folder / "src" / top, folder / top):
             if root.is_dir() and not any(one.startswith(f"{top}/") for one in files):
-                files.update({f"{top}/{inner}": path for inner, path in walk(root)})
+                files.update({f"{top}/{inner}": path for inner, path in walk(root, whole=True)})
         for single in (folder / "src" / f"{top}.py", folder / f"{top}.py"):
             if single.is_file():
                 files.setdefault(f"{top}.py", single)
@@ -136,6 +163,10 @@ def editable_part(
             f"Nothing of the editable install {name!r} was found in {folder}.",
             remedy=f"Name its package folder: --with {folder}/PACKAGE",
         )
+    for one in distribution.files or ():  # what the build has put into site-packages, as libraries
+        path = Path(str(distribution.locate_file(one)))
+        if one.parts[0] in tops and path.is_file() and not is_junk(str(one)):
+            files.setdefault(str(one), path)
     info = Path(str(getattr(distribution, "_path", "")))
     for file in ("METADATA", "entry_points.txt", "top_level.txt"):
         if (info / file).is_file():
@@ -147,6 +178,7 @@ def editable_part(
         files={f"{PACKAGES}/{one}": path for one, path in files.items()},
         modules=tuple(sorted(tops)),
         code=True,
+        trees=(folder,),
     )
 
 
@@ -185,11 +217,17 @@ def folder_part(given: str) -> Part:
     if path.is_file():
         files = {f"{BESIDE}/{path.name}": path}
     else:
-        files = {f"{BESIDE}/{path.name}/{inner}": one for inner, one in walk(path)}
+        files = {f"{BESIDE}/{path.name}/{inner}": one for inner, one in walk(path, whole=True)}
     if not files:
         raise EnvError(f"--with {given}: the folder has no files.", remedy="Name another.")
     is_module = path.is_dir() and (path / "__init__.py").is_file()
     modules = (path.name,) if is_module else ()
     return Part(
-        name=path.name, version="", why=f"--with {given}", files=files, modules=modules, code=True
+        name=path.name,
+        version="",
+        why=f"--with {given}",
+        files=files,
+        modules=modules,
+        code=True,
+        trees=(path,),
     )

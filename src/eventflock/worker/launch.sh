@@ -18,6 +18,7 @@ UNSUITABLE=85
 DIED=70
 root=
 child=
+stopped=
 glibc_mode=auto
 if [ "${1:-}" = --glibc ]; then
     glibc_mode=$2
@@ -59,15 +60,31 @@ receipt() { # KIND SENTENCE
         "$template" > "$result.part" && mv "$result.part" "$result"
 }
 
+died() { # SENTENCE
+    receipt pool "$1"
+    exit $DIED
+}
+
+# A signal that comes while the archives are unpacked ends this script at the next step.
+check_stopped() {
+    [ -z "$stopped" ] || died "The job on $host was told to stop (SIG$stopped) before it had begun."
+}
+
 unsuitable() {
+    check_stopped # then it is no fault of the node
     receipt node "The node $host cannot run this: $1"
     exit $UNSUITABLE
 }
 
 forward() {
+    stopped=$1
     [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
 }
-trap forward TERM INT HUP
+for signal in TERM INT HUP QUIT XCPU USR1 USR2 ALRM; do
+    # shellcheck disable=SC2064 -- the name is wanted now
+    trap "forward $signal" $signal
+done
+trap '' PIPE # whoever reads what is printed may go away
 
 # --- the handshake ------------------------------------------------------------------------------
 
@@ -167,12 +184,13 @@ fi
 
 scratch=
 for folder in "${_CONDOR_SCRATCH_DIR:-}" "${TMPDIR:-}" "$(pwd)" /tmp; do
+    case $folder in *:* | *\;*) continue ;; esac # they would cut the list of library folders
     if [ -n "$folder" ] && [ -d "$folder" ] && [ -w "$folder" ]; then
         scratch=$folder
         break
     fi
 done
-[ -n "$scratch" ] || unsuitable "no folder can be written: no scratch, no TMPDIR, not $(pwd)"
+[ -n "$scratch" ] || unsuitable "no folder can be used: no scratch, no TMPDIR, not $(pwd)"
 free=$(df -Pk "$scratch" 2>/dev/null | { read -r _; read -r _ _ _ kb _; printf '%s' "${kb:-}"; })
 if [ -n "$free" ] && [ "$free" -lt "$kilobytes" ]; then
     unsuitable "needs $((kilobytes / 1024 + 1)) MB in $scratch, $((free / 1024)) MB free"
@@ -186,7 +204,6 @@ echo "directory $(pwd), unpacking in $scratch"
 # --- unpacking ----------------------------------------------------------------------------------
 
 root=$(mktemp -d "$scratch/eventflock-XXXXXX") || unsuitable "$scratch cannot be written"
-case $root in *:* | *\;*) unsuitable "the folder $root has a colon in its name" ;; esac
 unpack() { tar -xof - -C "$root"; }
 tar -xOf "$environment" boot.tgz | gzip -dc | unpack || unsuitable "boot.tgz cannot be unpacked in $scratch"
 
@@ -211,12 +228,16 @@ for name in $(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do
     unset "$name"
 done
 
+check_stopped
+"$root/bin/python3" -S -s -P -c '' || unsuitable "programs cannot be run in $scratch"
+
 tar -xOf "$environment" rest.tar.zst | "$root/bin/python3" -S -s -P "$root/libexec/boot.py" | unpack ||
     unsuitable "rest.tar.zst cannot be unpacked in $scratch"
 gzip -dc "$code" | unpack || unsuitable "${code##*/} cannot be unpacked in $scratch"
 
 # --- running ------------------------------------------------------------------------------------
 
+check_stopped
 mkdir -p "$root/tmp"
 TMPDIR=$root/tmp
 PATH=$root/bin:$PATH
@@ -241,6 +262,7 @@ echo "unpacked  $(($(date +%s) - clock)) s after the start"
 
 "$root/bin/python3" -u -P "$@" < /dev/null &
 child=$!
+[ -z "$stopped" ] || forward "$stopped" # it came just before
 while :; do
     wait "$child"
     status=$?
@@ -254,7 +276,7 @@ if [ ! -s "$result" ]; then
     else
         why="ended with exit status $status"
     fi
-    receipt pool "The worker process on $host $why and left no receipt."
-    exit $DIED
+    [ -z "$stopped" ] || why="$why after SIG$stopped"
+    died "The worker process on $host $why and left no receipt."
 fi
 exit "$status"
