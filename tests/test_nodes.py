@@ -230,4 +230,5 @@ def test_check_in_a_root(eventflock: Any, cache: Path, analysis: Path, data_dir:
     assert {"awkward", "numpy", "scipy", "matplotlib", "hist", "uproot", "eventflock"} <= names
     assert not [one for one in found["imported"] if one["error"]]
     assert found["events"] == 1000
+    assert found["libc"] == "glibc 2.41"  # its own
     assert not list((root / "tmp").glob("eventflock-*"))

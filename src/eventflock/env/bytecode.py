@@ -91,4 +91,4 @@ if __name__ == "__main__":
         for line in sys.stdin:
             _compile(*json.loads(line))
     except OSError as error:
-        sys.exit(_ERRNO + (error.errno or 0))
+        raise SystemExit(_ERRNO + (error.errno or 0)) from None

@@ -131,9 +131,7 @@ def choose(
     """
     installed = Installed(survey.python)
     modules = _Modules(survey, reference, installed)
-    core = dict.fromkeys(WORKER, "eventflock's worker")
-    if int(survey.python.version.split(".")[1]) < 14:  # from then on, Python has it
-        core["backports.zstd"] = "unpacks the archive"
+    core = _core(survey)
     worker = closure(installed, core)
     roots = {**core, **_wanted(frozen, installed, modules, wish)}
     if wish.everything or required:
@@ -144,25 +142,44 @@ def choose(
         part, needs = _given(given, installed, scratch / f"project-{number}")
         code += [part] if part is not None else []
         roots.update(needs)
-    loaded = {
-        one: f"{ref.file or ref.origin} loads {module}" for one, module in modules.owned.items()
+    reasons = closure(installed, roots)
+    what = ref.file or ref.origin
+    more = {
+        one: f"{what} loads {module}" for one, module in modules.owned.items() if one not in reasons
     }
-    known = closure(installed, roots)
-    more = {one: why for one, why in loaded.items() if one not in known}
     reasons = {**closure(installed, {**roots, **more}), **worker}
-    reasons.pop("eventflock", None)
-    packages = [own_part()]
+    packages, editable = _parts(installed, modules, survey, reasons)
+    return Chosen(
+        packages=(own_part(), *packages), code=(*code, *editable), worker=frozenset(worker)
+    )
+
+
+def _core(survey: Survey) -> dict[str, str]:
+    """Give the distributions that every worker needs."""
+    found = dict.fromkeys(WORKER, "eventflock's worker")
+    if int(survey.python.version.split(".")[1]) < 14:  # from then on, Python has it
+        found["backports.zstd"] = "unpacks the archive"
+    return found
+
+
+def _parts(
+    installed: Installed, modules: _Modules, survey: Survey, reasons: dict[str, str]
+) -> tuple[list[Part], list[Part]]:
+    """Collect the files of distributions: those that are installed, and editable ones."""
+    packages, editable = [], []
     tested = {
         one.split(".")[0] for one in survey.modules if {"tests", "test"} & set(one.split("."))
     }
     for name, why in sorted(reasons.items()):
         folder = installed.editable(name)
+        if name == "eventflock":
+            continue
         if folder is None:
             packages.append(installed.part(name, why, tested))
         else:
             mine = modules.editable.get(name, {})
-            code.append(editable_part(installed, name, folder, mine, why))
-    return Chosen(packages=tuple(packages), code=tuple(code), worker=frozenset(worker))
+            editable.append(editable_part(installed, name, folder, mine, why))
+    return packages, editable
 
 
 def _wanted(

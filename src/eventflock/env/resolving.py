@@ -246,6 +246,8 @@ def _uv(words: Sequence[str], folder: str = "") -> str:
 def _remedy(words: Sequence[str]) -> str:
     if "--managed-python" in words:
         return "Without --python standalone, the Python that runs now is packed."
+    if "venv" in words:
+        return "Install a Python that fits, or change what is required of it."
     return "Mend the requirements; 'uv pip compile FILE' shows the same."
 
 

@@ -104,7 +104,7 @@ def prove(request: ProofRequest) -> Proof:
     return Proof(
         root=str(root),
         python=platform.python_version(),
-        libc=" ".join(platform.libc_ver(str(_libc()))),
+        libc=os.confstr("CS_GNU_LIBC_VERSION") or "",
         began=began,
         imported=tuple(_import(name) for name in request.modules),
         first_event=first,
@@ -120,16 +120,6 @@ def _given(analysis: Analysis) -> Analysis:
 
 def _ignore(_events: int) -> None:
     """Take no notice of progress."""
-
-
-def _libc() -> Path:
-    """Find the C library in this process, which may be the bundled one."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:  # no /proc
-        return Path(sys.executable)
-    found = [one.partition("/")[2] for one in lines if one.endswith("/libc.so.6")]
-    return Path(f"/{found[0]}") if found else Path(sys.executable)
 
 
 def _import(name: str) -> Imported:
