@@ -81,7 +81,8 @@ forward() {
     [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
 }
 for signal in TERM INT HUP QUIT XCPU USR1 USR2 ALRM; do
-    # shellcheck disable=SC2064 -- the name is wanted now
+    # The name is wanted now, not later.
+    # shellcheck disable=SC2064
     trap "forward $signal" $signal
 done
 trap '' PIPE # whoever reads what is printed may go away
@@ -172,12 +173,12 @@ bundled=$(demand bundled)
 
 version=$(node_glibc)
 libc="its own glibc $version"
-case $glibc_mode in
+case "$glibc_mode" in
     always) use_bundled=yes ;;
     *) if older "$version" "$glibc_needed"; then use_bundled=yes; else use_bundled=no; fi ;;
 esac
 if [ $use_bundled = yes ]; then
-    [ $glibc_mode != never ] ||
+    [ "$glibc_mode" != never ] ||
         unsuitable "needs GLIBC_$glibc_needed ($glibc_by), it has ${version:-none}, and the bundled glibc is switched off"
     libc="the bundled glibc, as its own is ${version:-missing}"
 fi
