@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test test-packing lint types bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
-	@echo "make test   set up, then pass the tests"
+	@echo "make test   set up, then pass the tests; make test-packing: those that pack environments"
 	@echo "make lint   ruff: lint and format check;  make types: mypy"
 	@echo "make bench  the benchmarks: one table, saved as JSON"
 	@echo "make clean  remove what these made"
@@ -29,7 +29,11 @@ demo: $(VENV)/.run
 	$(BIN)/eventflock demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not packing"
+
+# Whole environments are packed and unpacked, in bare root file systems too where there is root.
+test-packing: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto -m packing
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +71,12 @@ def archives(cache: Path, jets: Path, sample: Path) -> list[str]:
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
     return [found["environment"], found["code"]]
+
+
+def copy_cache(target: Path) -> None:
+    """Copy the cache that all tests share, to be damaged."""
+    ignore = shutil.ignore_patterns("work")
+    shutil.copytree(os.environ["EVENTFLOCK_CACHE"], target, ignore=ignore)
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def test_no_archive(tmp_path: Path) -> None:
     assert "code.tar.gz is not there" in receipt["message"]
 
 
+@pytest.mark.packing
 @pytest.mark.parametrize(
     ("ending", "sentence"),
     [
@@ -144,6 +145,7 @@ def test_a_program_that_dies_has_a_receipt(
     assert not list(tmp_path.glob("eventflock-*"))
 
 
+@pytest.mark.packing
 def test_the_users_own_python_does_not_get_in(archives: list[str], tmp_path: Path) -> None:
     """What the tutorial warns of: packages in $HOME/.local would win."""
     trap = tmp_path / "trap"
@@ -175,6 +177,7 @@ def test_the_users_own_python_does_not_get_in(archives: list[str], tmp_path: Pat
     assert home == str(tmp_path / "home")
 
 
+@pytest.mark.packing
 def test_strange_folder_names_and_signals(archives: list[str], tmp_path: Path) -> None:
     folder = tmp_path / 'it\'s a $(test) "job"'
     folder.mkdir()
@@ -191,6 +194,7 @@ def test_strange_folder_names_and_signals(archives: list[str], tmp_path: Path) -
     assert not list(folder.glob("eventflock-*"))
 
 
+@pytest.mark.packing
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("group", [True, False])
 def test_told_to_stop_while_it_unpacks(

@@ -19,7 +19,9 @@ import eventflock as ef
 from eventflock.env.cache import Cache
 from eventflock.model import Wish
 from eventflock.results.reader import read_manifest
-from tests.conftest import Command, alive
+from tests.conftest import Command, alive, copy_cache
+
+pytestmark = pytest.mark.packing
 
 WEIGHTED = """
 import awkward as ak
@@ -83,7 +85,7 @@ def test_an_analysis_that_raises(eventflock: Command, weighted: Path, sample: Pa
     assert told.returncode == 6
     assert "raised ValueError: the third jet" in told.stderr
     assert 'raise ValueError("the third jet")' in told.stderr  # the user's own line
-    assert "The trial 0 failed" in told.stderr  # said before the jobs began
+    assert "On the first events of 'events' the analysis failed" in told.stderr  # before the jobs
     assert "not tried, as all before failed alike" in told.stderr
 
 
@@ -150,14 +152,16 @@ def test_when_the_client_is_gone_so_are_its_jobs(
 
 
 def test_resume_finds_the_environment_again(
-    eventflock: Command, tmp_path: Path, weighted: Path, sample: Path
+    eventflock: Command, tmp_path: Path, weighted: Path, sample: Path, archives: list[str]
 ) -> None:
     words = ["run", weighted, sample, "--jobs", "3", "--packed", "--out", "run"]
     env = {**os.environ, "EVENTFLOCK_CACHE": str(tmp_path / "cache")}
+    copy_cache(tmp_path / "cache")  # to be damaged
     assert eventflock(*words, env=env).returncode == 0
     before = content(tmp_path / "run")
-    archive = next((tmp_path / "cache/archives").glob("env-*"))
-    for damage in ("nothing", "cut", "gone"):
+    said = json.loads((tmp_path / "run/environment.json").read_text())
+    archive = tmp_path / "cache/archives" / said["environment"]
+    for damage in ("cut", "gone"):
         (tmp_path / "run/results/job-000001.zip").unlink()
         if damage == "cut":
             archive.write_bytes(archive.read_bytes()[:1000])
@@ -168,7 +172,6 @@ def test_resume_finds_the_environment_again(
         assert content(tmp_path / "run") == before
         assert archive.exists()
     # Packed by another version, perhaps: then the run does not go on with something else.
-    said = json.loads((tmp_path / "run/environment.json").read_text())
     said["environment"] = f"env-{'0' * 32}.tar"
     (tmp_path / "run/environment.json").write_text(json.dumps(said))
     (tmp_path / "run/results/job-000001.zip").unlink()
@@ -177,6 +180,29 @@ def test_resume_finds_the_environment_again(
     assert "packing it again gives another one" in told.stderr
     (tmp_path / "run/environment.json").write_text("{")
     assert eventflock("resume", "run", env=env).returncode == 3
+
+
+def test_what_lies_beside_the_analysis_is_what_was_packed(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """Also on the machine that packed it, and however it changes afterwards."""
+    (tmp_path / "weights.json").write_text("2")
+    (tmp_path / "weigh.py").write_text(
+        "import json\nfrom pathlib import Path\nimport eventflock as ef\n\n"
+        "@ef.analysis\ndef weigh(events):\n"
+        "    weight = json.loads((Path(__file__).parent / 'weights.json').read_text())\n"
+        "    return {'n': weight * len(events)}\n"
+    )
+    words = ["run", "weigh.py", sample, "--packed", "--jobs", "2", "--out", "run", "--no-plot"]
+    told = eventflock(*words, "--with", "weights.json")
+    assert told.returncode == 0, told.stderr
+    (tmp_path / "weights.json").write_text("100")
+    (tmp_path / "run/results/job-000001.zip").unlink()
+    assert eventflock("resume", "run").returncode == 0
+    assert ef.load(tmp_path / "run")["n"] == 20_000
+    told = eventflock("check", "weigh.py", sample)  # and what was not packed is missing here, too
+    assert told.returncode == 6
+    assert "code/analysis/weights.json" in told.stderr
 
 
 def test_from_python(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:

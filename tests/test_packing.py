@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from eventflock.demo import ANALYSIS
-from tests.conftest import Command
+from tests.conftest import Command, copy_cache
 
+pytestmark = pytest.mark.packing
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler is installed")
 
@@ -100,7 +101,7 @@ def test_imports_in_functions_and_names_and_paths(
 
 
 def test_two_packers_at_once_and_another_cache_give_the_same_bytes(
-    tmp_path: Path, jets: Path, sample: Path
+    tmp_path: Path, jets: Path, sample: Path, archives: list[str]
 ) -> None:
     command = [sys.executable, "-P", "-m", "eventflock", "pack", str(jets), str(sample), "--json"]
 
@@ -114,7 +115,7 @@ def test_two_packers_at_once_and_another_cache_give_the_same_bytes(
     # In different folders, so that the two do not wait for each other before they build.
     both = [start("one", "a"), start("one", "b")]
     told = [json.loads(process.communicate()[0]) for process in both]
-    other = json.loads(start("two", "c").communicate()[0])
+    other = dict(zip(("environment", "code"), archives, strict=True))  # packed some time before
     for kind in ("environment", "code"):
         assert len({Path(one[kind]).name for one in (*told, other)}) == 1
     kept = sorted(one.name for one in (tmp_path / "one/archives").iterdir())
@@ -155,7 +156,7 @@ def test_a_damaged_archive_is_made_again(
     if which == "environment":  # which other tests share: work on a copy of the cache
         env["EVENTFLOCK_CACHE"] = str(tmp_path / "cache")
         packed(eventflock("pack", analysis, sample, "--json"))
-        shutil.copytree(os.environ["EVENTFLOCK_CACHE"], tmp_path / "cache")
+        copy_cache(tmp_path / "cache")
     found = packed(eventflock("pack", analysis, sample, "--json", env=env))
     path = Path(found[which])
     data = path.read_bytes()
@@ -378,6 +379,15 @@ def test_names_and_paths_that_are_not_there(
     assert "--with ./tool: there is nothing; did you mean 'tools'" in told
     told = refusal(eventflock("pack", jets, "--with", "./tools"))
     assert "the folder has no files" in told
+    told = refusal(eventflock("pack", jets, "--with", "tools"))
+    assert "The folder of that name is --with ./tools" in told
+    told = refusal(eventflock("pack", jets, "--with", "numpy,scipy"))
+    assert "Name one package or path with each --with" in told
+    told = refusal(eventflock("check", jets, "--in", tmp_path))
+    assert "is not a root file system" in told
+    (tmp_path / "file").write_text("")
+    told = refusal(eventflock("pack", jets, "--out", "file"), 2)
+    assert "--out file is not a folder" in told
     told = refusal(eventflock("pack", jets, "--requirements", "none.txt"))
     assert "--requirements none.txt: there is no such file" in told
     told = refusal(eventflock("pack", jets, "--python", "pypy"), 2)
@@ -506,8 +516,8 @@ def test_requirements_in_the_file(eventflock: Command, tmp_path: Path, sample: P
         "# /// script\n# requires-python = '>=3.11'\n# dependencies = ['tabulate==0.9.0']\n# ///\n"
     )
     (tmp_path / "table.py").write_text(
-        block + "import eventflock as ef\n\n@ef.analysis\ndef table(events):\n"
-        "    import tabulate\n    return {tabulate.__version__: len(events)}\n"
+        block + "import eventflock as ef\nimport tabulate\n\n@ef.analysis\ndef table(events):\n"
+        "    return {tabulate.__version__: len(events)}\n"
     )
     found = packed(eventflock("pack", "table.py", "--json"))
     version = {one["name"]: one["version"] for one in found["parts"]}
@@ -529,3 +539,5 @@ def test_requirements_that_cannot_be_resolved(
     assert "'dependencies' is not a list of strings" in told
     (tmp_path / "bad.py").write_text("# /// script\n# dependencies = [\n# ///\n" + ANALYSIS)
     assert "is not TOML" in refusal(eventflock("pack", "bad.py"))
+    (tmp_path / "bad.py").write_text("# /// script\n# dependencies = []\n" + ANALYSIS)
+    assert "is not closed" in refusal(eventflock("pack", "bad.py"))

@@ -57,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         error = error_from(failure)
         error.message = f"{failure.message}{_where(failure)}"
         remedies = [failure.remedy] if failure.remedy else []
-        if failure.path:
+        if failure.path and failure.kind != "node":  # which here would not be repeated
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
         untried = sum(
             one.status == "missing" and one.job not in self.failures for one in self.absent

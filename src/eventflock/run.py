@@ -43,7 +43,12 @@ def execute(
         By the user, in the middle; it says how to go on.
     """
     ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
-    with _pool(options.pool, options.workers) as pool:
+    python = ""
+    if options.packing is not None:
+        from eventflock.shipping import interpreter_for
+
+        python = interpreter_for(ref, source, options.packing, observer)
+    with _pool(options.pool, options.workers, python) as pool:
         run = _make_run(ref, source, files, options, pool, observer)
         with _for_jobs(run, pool, observer) as workers:
             return _work(run, workers, observer)
@@ -67,9 +72,9 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
 
 
 @contextlib.contextmanager
-def _pool(name: str, workers: int | None) -> Iterator[Pool]:
+def _pool(name: str, workers: int | None, python: str = "") -> Iterator[Pool]:
     """Open the pool. While its workers import their packages, import what merging needs."""
-    pool = open_pool(name, workers)
+    pool = open_pool(name, workers, python)
     try:
         import eventflock.results.merge
         import eventflock.results.payloads  # noqa: F401

@@ -10,17 +10,26 @@ import msgspec
 from eventflock.env.cache import Cache, digest_in
 from eventflock.env.check import Report, check
 from eventflock.env.pack import Packing, identify, is_current, pack
+from eventflock.env.proving import enter_root
+from eventflock.env.resolving import install, read_requirements
 from eventflock.errors import EnvError, ResultError, plural
 from eventflock.files import atomic_write
 from eventflock.finding import locate
-from eventflock.model import Assignment, Plan, Wish, from_json, to_json
+from eventflock.model import AnalysisRef, Assignment, Plan, Wish, from_json, to_json
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.pools import open_pool
 from eventflock.prepare import describe, prepare, trials_of
 from eventflock.rundir import RunDir
 
-__all__ = ["Shipment", "check_analysis", "pack_analysis", "pack_for", "recall_for"]
+__all__ = [
+    "Shipment",
+    "check_analysis",
+    "interpreter_for",
+    "pack_analysis",
+    "pack_for",
+    "recall_for",
+]
 
 
 class Shipment(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +75,26 @@ class _Frozen(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     code: str
     wish: Wish
+
+
+def interpreter_for(ref: AnalysisRef, source: bytes, wish: Wish, observer: Observer) -> str:
+    """Give the interpreter that the analysis is to be imported with, installing what it requires.
+
+    Returns
+    -------
+    str
+        Empty for the one that runs now, where no requirements are stated.
+
+    Raises
+    ------
+    EnvError
+        The requirements cannot be read or installed.
+    """
+    wanted = read_requirements(ref.origin or ref.file, source, wish.requirements)
+    if wanted is None:
+        return ""
+    observer.note(f"packing: installing {wanted.origin}")
+    return install(wanted, wish.python, Cache())
 
 
 def pack_for(plan: Plan, source: bytes, wish: Wish, observer: Observer) -> Shipment:
@@ -156,7 +185,7 @@ def pack_analysis(
     known = cache.recall(key, _Call) if plain else None
     if known is not None and is_current(known.packing, cache):
         return known.packing, list(known.trials)
-    pool = open_pool("local", 1)
+    pool = open_pool("local", 1, interpreter_for(ref, source, wish, observer))
     try:
         trials: list[Assignment] = []
         if files:
@@ -190,6 +219,8 @@ def check_analysis(
     analysis: str, files: list[str], options: Options, root: Path | None, observer: Observer
 ) -> Report:
     """Pack the environment of an analysis, and check it here or in a root file system."""
+    if root is not None:
+        enter_root(root)  # to say at once if it is none
     packing, trials = pack_analysis(analysis, files, options, observer)
     wish = options.packing or Wish()
     return check(packing, trials, root=root, glibc=wish.glibc)

@@ -74,7 +74,8 @@ def read_wish(
             remedy="Leave it out: the bundled glibc is used where the node's is too old.",
         )
     return Wish(
-        include=tuple(include),
+        # A file is meant as that; a folder might be the name of a package, so it needs a slash.
+        include=tuple(f"./{one}" if Path(one).is_file() else one for one in include),
         requirements=requirements,
         everything=everything,
         python=python,

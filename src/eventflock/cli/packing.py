@@ -16,6 +16,8 @@ from eventflock.cli.progress import choose_observer
 from eventflock.env.cache import Cache
 from eventflock.env.check import Report
 from eventflock.env.pack import Packing
+from eventflock.errors import EnvError, UsageError
+from eventflock.files import atomic_path
 from eventflock.options import Options
 from eventflock.shipping import check_analysis, pack_analysis
 
@@ -37,8 +39,7 @@ def pack(
     packing, _ = pack_analysis(analysis, list(files), chosen, observer)
     archives = packing.archives(Cache())
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        archives = tuple(Path(shutil.copy(one, out)) for one in archives)  # type: ignore[assignment]
+        archives = _copy(archives, out)
     if as_json:
         print_json(_summary(packing, archives))
         return
@@ -48,6 +49,24 @@ def pack(
     _print_sizes(packing, archives)
     if not files:
         print("tried     imported only; with FILES, it is tried on their first events")
+
+
+def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, Path]:
+    """Copy the archives into a folder, each whole or not at all."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for one in archives:
+            with atomic_path(out / one.name) as partial:
+                shutil.copyfile(one, partial)
+    except FileExistsError:
+        raise UsageError(f"--out {out} is not a folder.", remedy="Name a folder.") from None
+    except OSError as error:
+        raise EnvError(
+            f"The archives cannot be copied to {out}: {error.strerror}.",
+            remedy=f"They are in the cache: {archives[0].parent}",
+        ) from None
+    first, second = archives
+    return out / first.name, out / second.name
 
 
 def _summary(packing: Packing, archives: Sequence[Path]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _TIME = 315_532_800
 
 class _Out(Protocol):
     def write(self, data: bytes, /) -> int: ...
+    def tell(self) -> int: ...
 
 
 class Writer:
@@ -50,9 +51,8 @@ class Writer:
     def __init__(self, out: _Out) -> None:
         self._tar = tarfile.open(  # noqa: SIM115 -- closed by `close`
             fileobj=out,  # type: ignore[call-overload]
-            mode="w|",
+            mode="w",
             format=tarfile.GNU_FORMAT,
-            bufsize=1 << 20,
         )
         self.unpacked = 0
 

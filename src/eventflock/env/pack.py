@@ -161,7 +161,6 @@ def _pack(
         frozen.write_bytes(source)
     python = sys.executable
     if wanted is not None:
-        note(f"packing: installing {wanted.origin}")
         python = install(wanted, wish.python, cache)
     request = SurveyRequest(
         analysis=ref, folder=str(frozen.parent) if frozen else "", trials=tuple(trials)
@@ -234,7 +233,11 @@ def _rows(chosen: Chosen, survey: Survey) -> tuple[Row, ...]:
 
 
 def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
-    found = [f"The {name} failed: {why}" for name, why in survey.failed.items()]
+    found = [
+        f"On the first events of {name!r} the analysis failed: {why} What it loads after that is "
+        "not known, and perhaps not packed."
+        for name, why in survey.failed.items()
+    ]
     found += [
         f"Left out {file}: it needs {library}, which this machine does not have."
         for file, library in environment.left_out.items()

@@ -15,12 +15,13 @@ import msgspec
 
 from eventflock.env.launching import LAUNCHER, launch_command
 from eventflock.env.layers import Layer
-from eventflock.errors import EnvError, error_from
+from eventflock.errors import EnvError, NodeError, error_from
 from eventflock.model import AnalysisRef, Failure, from_json, to_json
 from eventflock.worker.prove import Proof, ProofRequest
 
 __all__ = ["Place", "launch", "prove_quickly"]
 
+ROOM = "Make room, or set TMPDIR to a folder on another disk."
 TEMPLATE = b'{"kind":"@KIND@","message":"@SAY@"}'
 
 
@@ -107,6 +108,8 @@ def read_proof(place: Place, told: subprocess.CompletedProcess[str]) -> Proof:
     words = f"{told.stdout}\n{told.stderr}".strip()
     try:
         failure = from_json(data, Failure)
+        if failure.kind == "node":
+            raise NodeError(failure.message, remedy=ROOM if "MB free" in failure.message else "")
         raise EnvError(failure.message, traceback=words[-4000:])
     except msgspec.MsgspecError:
         raise EnvError(

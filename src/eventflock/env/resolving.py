@@ -73,6 +73,11 @@ def read_requirements(name: str, source: bytes, given: str) -> Requirements | No
     if given:
         return _from_file(Path(given))
     found = list(_SCRIPT.finditer(source.decode(errors="replace")))
+    if not found and re.search(r"(?m)^# /// script\s*$", source.decode(errors="replace")):
+        raise EnvError(
+            f"The script block of {name} is not closed, or has a line without '#'.",
+            remedy="It ends with a line '# ///'.",
+        )
     if not found:
         return None
     if len(found) > 1:
@@ -180,9 +185,8 @@ def install(wanted: Requirements, python: str, cache: Cache) -> str:
                 _uv([*pip, "--no-deps", "--refresh", "--reinstall", *local])
         except EnvError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            error.message = (
-                f"The requirements of {wanted.origin} cannot be installed:\n{error.message}"
-            )
+            reason = error.message.replace(str(listed), wanted.origin)
+            error.message = f"The requirements of {wanted.origin} cannot be installed:\n{reason}"
             raise
         complete.write_text(digest_of(_local(folder)))
     return str(program)

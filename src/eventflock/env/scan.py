@@ -101,10 +101,15 @@ class Installed:
         """
         if normal(name) not in self.found:
             near = nearest(normal(name), self.found)
+            if Path(name).exists():
+                remedy = f"The folder of that name is --with ./{name}"
+            elif re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                remedy = f"Install it: {sys.executable} -m pip install {name}. A file or folder is "
+                remedy += "named with a slash, as in --with ./mytools."
+            else:
+                remedy = "Name one package or path with each --with."
             raise EnvError(
-                f"{name!r} ({why}) is not installed{'; ' + near if near else '.'}",
-                remedy=f"Install it: {sys.executable} -m pip install {name}. A folder is named "
-                "with a slash, as in --with ./mytools.",
+                f"{name!r} ({why}) is not installed{'; ' + near if near else '.'}", remedy=remedy
             )
         return self.found[normal(name)]
 

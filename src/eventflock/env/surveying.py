@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-import eventflock
 from eventflock.env.cache import Cache
 from eventflock.errors import EnvError, error_from
 from eventflock.model import AnalysisRef, Assignment, FileEntry, Range, digest, from_json, to_json
-from eventflock.worker.survey import SHADOW, Survey, SurveyRequest
+from eventflock.worker.shadow import make_shadow
+from eventflock.worker.survey import Survey, SurveyRequest
 
 __all__ = ["Asking", "boot_modules", "first_events", "make_reference", "survey_both"]
 
@@ -60,11 +60,7 @@ class Asking:
         self.scratch = scratch
         self._env = {**os.environ, "PYTHONHASHSEED": "0"}
         if python != sys.executable:
-            # Only our own package, not what else is installed beside it.
-            shadow = scratch / SHADOW
-            shadow.mkdir()
-            (shadow / "eventflock").symlink_to(Path(eventflock.__file__).parent)
-            self._env["PYTHONPATH"] = str(shadow)
+            self._env["PYTHONPATH"] = make_shadow(scratch)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `python WORDS` to its end."""

@@ -37,7 +37,7 @@ class Pool(Protocol):
         ...
 
 
-def open_pool(name: str, workers: int | None = None) -> Pool:
+def open_pool(name: str, workers: int | None = None, python: str = "") -> Pool:
     """Open a pool by its name.
 
     Parameters
@@ -46,6 +46,8 @@ def open_pool(name: str, workers: int | None = None) -> Pool:
         One of `NAMES`.
     workers
         Number of worker processes; None for as many as there are cores for this process.
+    python
+        The interpreter that workers run, for the pools that start any; by default this one.
 
     Raises
     ------
@@ -62,5 +64,5 @@ def open_pool(name: str, workers: int | None = None) -> Pool:
         raise UsageError(
             f"--workers is {workers!r}, expected a whole number from 1.", remedy="Leave it out."
         )
-    opened: Pool = importlib.import_module(_MODULES[name]).open_pool(workers)
+    opened: Pool = importlib.import_module(_MODULES[name]).open_pool(workers, python)
     return opened

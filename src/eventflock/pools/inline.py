@@ -50,6 +50,6 @@ class InlinePool:
         self._service.close()
 
 
-def open_pool(workers: int | None) -> InlinePool:  # noqa: ARG001 -- one process is one worker
+def open_pool(workers: int | None, python: str = "") -> InlinePool:  # noqa: ARG001 -- it is this one
     """Make the pool."""
     return InlinePool()

@@ -25,6 +25,7 @@ from eventflock.model import Failure
 from eventflock.pools import OnProgress
 from eventflock.pools.cores import usable_cores
 from eventflock.worker.messages import Failed, Progress, Reply, Request, Run
+from eventflock.worker.shadow import make_shadow
 
 __all__ = ["LocalPool", "open_pool"]
 
@@ -48,7 +49,7 @@ class _Task(msgspec.Struct):
 class _Worker:
     """One process and the two pipes to it."""
 
-    def __init__(self, scratch: Path, number: int) -> None:
+    def __init__(self, scratch: Path, number: int, python: str, path: str) -> None:
         requests_out, self.requests = os.pipe()
         self.replies, replies_in = os.pipe()
         os.set_blocking(self.replies, False)
@@ -56,12 +57,12 @@ class _Worker:
         command = ["-u", "-P", "-m", "eventflock.worker", str(requests_out), str(replies_in)]
         with self.printed.open("wb") as printed:
             self.process = subprocess.Popen(
-                [sys.executable, *command, str(scratch)],
+                [python, *command, str(scratch)],
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 pass_fds=(requests_out, replies_in),
-                env=_environment(),
+                env={**_environment(), **({"PYTHONPATH": path} if path else {})},
                 start_new_session=True,  # Ctrl-C is for the client, which then ends its workers
             )
         os.close(requests_out)
@@ -125,11 +126,15 @@ class LocalPool:
     ----------
     workers
         How many processes at the most.
+    python
+        The interpreter that they run; by default this one.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, python: str = "") -> None:
         self.workers = workers
         self._scratch = Path(tempfile.mkdtemp(prefix="eventflock-"))
+        self._python = python or sys.executable
+        self._path = "" if self._python == sys.executable else make_shadow(self._scratch)
         self._selector = selectors.DefaultSelector()
         self._crew: list[_Worker] = []
         self._started = 0
@@ -137,7 +142,7 @@ class LocalPool:
             self._start()
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._scratch, self._started)
+        worker = _Worker(self._scratch, self._started, self._python, self._path)
         self._started += 1
         self._crew.append(worker)
         for end in (worker.replies, worker.gone):
@@ -242,6 +247,6 @@ def _death(status: int, words: str) -> Failure:
     )
 
 
-def open_pool(workers: int | None) -> LocalPool:
+def open_pool(workers: int | None, python: str = "") -> LocalPool:
     """Make the pool, with as many workers as there are cores unless a number is given."""
-    return LocalPool(workers or usable_cores())
+    return LocalPool(workers or usable_cores(), python)

@@ -120,7 +120,8 @@ def _pyarrow(name: str) -> Any:
         raise AnalysisError(
             f"The result {name} is a skim (an awkward array), and pyarrow is not installed.",
             remedy="Install it: pip install 'eventflock[skims]'. To add numbers up instead of "
-            "keeping rows, return a NumPy array.",
+            "keeping rows, return a NumPy array. Where requirements say what jobs bring along, add "
+            "pyarrow to them.",
         ) from None
     return pyarrow.parquet
 

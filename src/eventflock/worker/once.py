@@ -39,6 +39,7 @@ class OneJob(msgspec.Struct, frozen=True, kw_only=True):
 def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
     """Give the reference to an analysis whose code was unpacked into `folder`.
 
+    What it opens beside itself is then what was packed, also on the machine that packed it.
     Editable packages that lie beside it are packed elsewhere, and are no longer helpers.
     """
     base = Path(ref.search[0]) if ref.search else Path()
@@ -47,7 +48,8 @@ def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
         place = folder / Path(file).relative_to(base) if Path(file).is_relative_to(base) else None
         if place is not None and place.exists():
             helpers[str(place)] = sha256
-    return msgspec.structs.replace(ref, search=(str(folder),), helpers=helpers)
+    origin = str(folder / ref.file) if ref.file else ref.origin
+    return msgspec.structs.replace(ref, origin=origin, search=(str(folder),), helpers=helpers)
 
 
 def main(job: str, result: str) -> int:

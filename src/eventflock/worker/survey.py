@@ -20,12 +20,9 @@ import msgspec
 
 from eventflock.errors import EventflockError
 from eventflock.model import AnalysisRef, Assignment, Failure, from_json, to_json
+from eventflock.worker.shadow import SHADOW
 
-__all__ = ["SHADOW", "Interpreter", "Survey", "SurveyRequest"]
-
-
-SHADOW = "eventflock-ours"
-"""Name of the folder by which an interpreter without eventflock finds it."""
+__all__ = ["Interpreter", "Survey", "SurveyRequest"]
 
 
 class SurveyRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,12 +117,12 @@ def survey(request: SurveyRequest) -> Survey:
         try:
             found = load(request.analysis, Path(request.folder) if request.folder else None)
             runner = Runner()
-            for number, trial in enumerate(request.trials):
+            for trial in request.trials:
                 with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                     target = Path(scratch) / "trial.zip"
                     manifest = runner.run(trial, lambda: found, target, lambda _: None)
                 if manifest.error is not None:
-                    failed[f"trial {number}"] = manifest.error.message
+                    failed[trial.dataset] = manifest.error.message
         except EventflockError as why:
             error = failure_of(why)
     return Survey(
