@@ -122,6 +122,7 @@ def test_no_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.packing
+@pytest.mark.packing
 @pytest.mark.parametrize(
     ("ending", "sentence"),
     [
@@ -221,6 +222,7 @@ def test_told_to_stop_while_it_unpacks(
     assert not list(tmp_path.glob("eventflock-*"))
 
 
+@pytest.mark.packing
 def test_scratch_that_cannot_be_used(archives: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "c:olon"
     folder.mkdir()
