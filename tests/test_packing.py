@@ -299,8 +299,9 @@ def test_an_installed_eventflock_is_only_the_worker(tmp_path: Path, sample: Path
     )
     assert "eventflock" in names(found)
     assert not {"matplotlib", "mplhep", "rich"} & names(found)
-    (site / "base.pth").unlink()
-    assert (site / "eventflock").is_dir()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert packed(again) == found
+    assert "packing:" not in again.stderr  # nothing has changed, so nothing is done
 
 
 def test_all_of_the_users_code_comes_along(
@@ -525,6 +526,32 @@ def test_requirements_in_the_file(eventflock: Command, tmp_path: Path, sample: P
     assert packed(eventflock("pack", "table.py", "--json")) == found
     told = eventflock("run", "table.py", sample, "--packed", "--out", "run")
     assert told.returncode == 0, told.stderr
+
+
+def test_requirements_in_a_lock(eventflock: Command, tmp_path: Path, jets: Path) -> None:
+    """With a package of the user's beside it, by a path that is relative to the lock."""
+    project = tmp_path / "project"
+    (project / "libs/mytools/mytools").mkdir(parents=True)
+    (project / "libs/mytools/mytools/__init__.py").write_text("VERSION = 'v1'\n")
+    build = "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
+    (project / "libs/mytools/pyproject.toml").write_text(
+        build + "[project]\nname = 'mytools'\nversion = '4.5'\n"
+    )
+    (project / "pyproject.toml").write_text(
+        "[project]\nname = 'study'\nversion = '1'\nrequires-python = '>=3.11'\n"
+        "dependencies = ['mytools', 'tabulate<0.9']\n"
+        "[tool.uv.sources]\nmytools = { path = 'libs/mytools' }\n"
+    )
+    uv = str(Path(sysconfig.get_path("scripts")) / "uv")
+    subprocess.run([uv, "lock", "--quiet", "--directory", project], check=True)
+    (tmp_path / "study.py").write_text(
+        "import mytools, tabulate\nimport eventflock as ef\n\n@ef.analysis\n"
+        "def study(events):\n    return {mytools.VERSION: 1}\n"
+    )
+    words = ["pack", "study.py", "--requirements", project / "uv.lock", "--json"]
+    version = {one["name"]: one["version"] for one in packed(eventflock(*words))["parts"]}
+    assert version["mytools"] == "4.5"
+    assert version["tabulate"] == "0.8.10"
 
 
 def test_requirements_that_cannot_be_resolved(

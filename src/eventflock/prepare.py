@@ -31,7 +31,7 @@ from eventflock.worker.messages import (
     Trial,
 )
 
-__all__ = ["describe", "make_plan", "prepare", "trials_of"]
+__all__ = ["make_plan", "prepare", "trials_of"]
 
 T = TypeVar("T")
 
@@ -60,19 +60,6 @@ def prepare(
         plan = make_plan(ref, described.parameters, datasets, options)
         _try(pool, plan, folder)
     return plan
-
-
-def describe(pool: Pool, ref: AnalysisRef, source: bytes, options: Options) -> AnalysisRef:
-    """Import an analysis without any files: give its name, and the modules beside it.
-
-    Raises
-    ------
-    EventflockError
-        It cannot be imported, or the parameters do not fit it.
-    """
-    with _frozen(ref, source) as folder:
-        described = _describe(pool, ref, folder, options)
-    return msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
 
 
 def trials_of(plan: Plan, plan_digest: str = "") -> list[Assignment]:

@@ -19,7 +19,7 @@ from eventflock.model import AnalysisRef, Assignment, Plan, Wish, from_json, to_
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.pools import open_pool
-from eventflock.prepare import describe, prepare, trials_of
+from eventflock.prepare import prepare, trials_of
 from eventflock.rundir import RunDir
 
 __all__ = [
@@ -185,16 +185,14 @@ def pack_analysis(
     known = cache.recall(key, _Call) if plain else None
     if known is not None and is_current(known.packing, cache):
         return known.packing, list(known.trials)
-    pool = open_pool("local", 1, interpreter_for(ref, source, wish, observer))
-    try:
-        trials: list[Assignment] = []
-        if files:
+    trials: list[Assignment] = []
+    if files:
+        pool = open_pool("local", 1, interpreter_for(ref, source, wish, observer))
+        try:
             plan = prepare(pool, ref, source, files, options, observer)
-            ref, trials = plan.analysis, trials_of(plan)
-        else:
-            ref = describe(pool, ref, source, options)
-    finally:
-        pool.close()
+        finally:
+            pool.close()
+        ref, trials = plan.analysis, trials_of(plan)
     packing = pack(ref, source, wish, trials=trials, cache=cache, note=observer.note)
     cache.remember(key, _Call(packing=packing, trials=tuple(trials)))
     return packing, trials

@@ -126,7 +126,7 @@ def write_environment(
 
 
 def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str]) -> int:
-    with out.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
+    with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
         writer = Writer(file)
         writer.add_tree(tree, sorted(names))
         writer.close()

@@ -24,10 +24,9 @@ from eventflock.finding import FROZEN
 from eventflock.model import AnalysisRef, Wish
 from eventflock.worker.survey import Survey
 
-__all__ = ["OURS", "Chosen", "choose", "own_part"]
+__all__ = ["Chosen", "choose", "own_part"]
 
 OURS = Path(eventflock.__file__).resolve().parent
-"""Folder of this package."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.env.cache import Cache, digest_in
-from eventflock.env.choosing import OURS, Chosen, choose
+from eventflock.env.choosing import Chosen, choose
 from eventflock.env.layers import Layer, build_code, build_environment
 from eventflock.env.proving import prove_quickly
 from eventflock.env.resolving import Requirements, install, read_requirements
@@ -253,11 +253,12 @@ def _inputs(chosen: Chosen, survey: Survey, scratch: Path) -> Stamps:
     code = {path.parent for part in chosen.code for path in part.files.values()}
     folders = code | installed.sites
     trees = {tree for part in parts for tree in part.trees}
-    trees |= set(installed.local_sources(part.name for part in chosen.packages))
+    others = (part.name for part in chosen.packages if part.name != "eventflock")
+    trees |= set(installed.local_sources(others))
     return take(
         (one for one in files if not one.is_relative_to(scratch)),
         (one for one in folders if not one.is_relative_to(scratch)),
-        (one for one in trees if one.resolve() != OURS.parents[1]),
+        trees,
     )
 
 

@@ -62,7 +62,8 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
         near = any(path.is_relative_to(base) for path in found.values())
         place = BESIDE if near else PACKAGES
         files.update({f"{place}/{name}": path for name, path in found.items()})
-    why = "the analysis" + (", and what it imports from its folder" if len(files) > 1 else "")
+    beside = sorted({name.split("/")[2] for name in files} - {ref.file})
+    why = f"the analysis, with {', '.join(beside)}" if beside else "the analysis"
     return Part(
         name=ref.file or ref.origin,
         version="",
