@@ -103,7 +103,7 @@ class Node:
         ref, source = locate(str(analysis))
         pool = open_pool("local", 1)
         try:
-            plan = prepare(pool, ref, source, [str(data)], Options(), Observer())
+            plan = prepare(pool, ref, source, [str(data)], Options(), Observer()).plan
         finally:
             pool.close()
         self.shipment = pack_for(plan, source, Wish(), Observer())

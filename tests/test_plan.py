@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eventflock.errors import UsageError
 from eventflock.model import Dataset, FileEntry, Job
-from eventflock.plan import CHUNK_BYTES, CHUNK_MIN, Sizing, cut
+from eventflock.plan import CHUNK_BYTES, CHUNK_MIN, Sizing, cut, span_of
 
 
 def entry(index: int, entries: int, clusters: tuple[int, ...] = ()) -> FileEntry:
@@ -103,6 +103,34 @@ def test_jobs_are_as_many_as_asked_for(given_datasets: tuple[Dataset, ...], coun
         assert len(jobs) >= min(count, filled)
 
 
+@given(datasets(), st.lists(st.integers(0, 400), min_size=3, max_size=3), st.data())
+def test_jobs_of_each_dataset_are_as_many_as_said_and_lose_nothing(
+    given_datasets: tuple[Dataset, ...], numbers: list[int], data: st.DataObject
+) -> None:
+    each = tuple(numbers[: len(given_datasets)])
+    chunk = data.draw(st.none() | st.integers(1, 50))
+    jobs = cut(given_datasets, Sizing(jobs_each=each, chunk=chunk))
+    for index, dataset in enumerate(given_datasets):
+        size = sum(file.entries for file in dataset.files)
+        assert sum(job.dataset == index for job in jobs) == min(max(each[index], 1), size)
+        for number, file in enumerate(dataset.files):
+            assert entries_done(jobs, index, number) == list(range(file.entries))
+    assert all(job.entries > 0 for job in jobs)
+
+
+@given(files(), st.data())
+def test_jobs_of_each_dataset_keep_to_a_range(
+    given_files: tuple[FileEntry, ...], data: st.DataObject
+) -> None:
+    total = sum(file.entries for file in given_files)
+    start = data.draw(st.integers(0, total))
+    stop = data.draw(st.integers(start, total))
+    sizing = Sizing(entries=(start, stop), jobs_each=(data.draw(st.integers(0, 50)),))
+    dataset = Dataset(name="d", files=given_files)
+    assert span_of(dataset, sizing) == (start, stop)
+    assert sum(job.entries for job in cut([dataset], sizing)) == stop - start
+
+
 @given(files(), st.integers(1, 100), st.none() | st.integers(1, 40))
 def test_exact_numbers_are_exact(
     given_files: tuple[FileEntry, ...], events: int, chunk: int | None
@@ -158,7 +186,16 @@ def test_many_small_files_share_a_job_and_a_large_one_is_cut() -> None:
 
 @pytest.mark.parametrize(
     "sizing",
-    [Sizing(jobs=0), Sizing(events_per_job=-1), Sizing(chunk=0), Sizing(jobs=1, events_per_job=1)],
+    [
+        Sizing(jobs=0),
+        Sizing(events_per_job=-1),
+        Sizing(chunk=0),
+        Sizing(jobs=1, events_per_job=1),
+        Sizing(jobs_each=(1, 1)),
+        Sizing(jobs_each=(-1,)),
+        Sizing(jobs_each=(1,), jobs=1),
+        Sizing(jobs_each=(1,), events_per_job=1),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(sizing: Sizing) -> None:
     with pytest.raises(UsageError):

@@ -42,7 +42,17 @@ ALLOWED = {
         "worker",
     },
     "env": {"env", "errors", "files", "finding", "model", "reading", "worker"},
-    "pools": {"env", "errors", "files", "model", "pools", "results", "worker"},
+    "pools": {
+        "env",
+        "errors",
+        "files",
+        "model",
+        "observe",
+        "pools",
+        "reading",
+        "results",
+        "worker",
+    },
 }
 """What each part may import of the others. Parts that are not named may import all but `cli`."""
 

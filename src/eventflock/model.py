@@ -28,6 +28,7 @@ __all__ = [
     "Manifest",
     "Plan",
     "Range",
+    "Site",
     "Wish",
     "digest",
     "from_json",
@@ -221,6 +222,29 @@ class Wish(Frozen, frozen=True, omit_defaults=True):
 def _is_path(text: str) -> bool:
     """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
     return "/" in text or text.startswith((".", "~"))
+
+
+class Site(Frozen, frozen=True, omit_defaults=True):
+    """What the user says about an HTCondor pool, beside what stands in `eventflock.toml`.
+
+    Attributes
+    ----------
+    profile
+        A named set of submit commands (`--profile`).
+    submit
+        Submit commands, each as `NAME=VALUE` (`--submit`).
+    schedd, collector
+        Where to submit, if not on this machine: the name of a schedd, and the collector it is
+        known to.
+    spool
+        The schedd does not share a disk with this machine: files are sent there and fetched.
+    """
+
+    profile: str = ""
+    submit: tuple[str, ...] = ()
+    schedd: str = ""
+    collector: str = ""
+    spool: bool = False
 
 
 class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):

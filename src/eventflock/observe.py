@@ -50,6 +50,7 @@ class JobProgress:
         self._finished = earlier
         self._under_way: dict[int, int] = {}
         self._jobs = jobs
+        self._state = ""
         self.done = 0
         self._failed = 0
 
@@ -57,6 +58,12 @@ class JobProgress:
         """Hear how many events of a job are done so far."""
         self._under_way[index] = events
         self._show()
+
+    def on_state(self, text: str) -> None:
+        """Hear how the jobs stand that are not over."""
+        if text != self._state:
+            self._state = text
+            self._show()
 
     def finished(self, index: int, events: int, failed: bool) -> None:
         """Hear that a job is over, done or failed."""
@@ -70,7 +77,8 @@ class JobProgress:
 
     def _show(self) -> None:
         failed = f", {self._failed:,} failed" if self._failed else ""
+        state = f", {self._state}" if self._state else ""
         self._observer.update(
             self._finished + sum(self._under_way.values()),
-            f"{self.done:,} of {plural(self._jobs, 'job')}{failed}",
+            f"{self.done:,} of {plural(self._jobs, 'job')}{failed}{state}",
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from eventflock.model import Wish
+from eventflock.model import Site, Wish
 
 __all__ = ["Options"]
 
@@ -30,6 +30,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Names for the files that do not say themselves.
     out
         The run folder; chosen if it is None.
+    target_seconds
+        Wall time that a job should take, by which jobs are cut where no number is given: trials
+        on this machine decide how many events that are.
+    detach
+        Submit, and do not wait.
+    site
+        About the HTCondor pool.
     packing
         Ship a packed environment with each job, made as it says; None to use what is installed.
     """
@@ -38,6 +45,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     jobs: int | None = None
     events_per_job: int | None = None
+    target_seconds: float | None = None
     entries: str = ""
     chunk: int | None = None
     parameters: Mapping[str, Any] = {}
@@ -45,4 +53,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tree: str = ""
     dataset: str = ""
     out: Path | None = None
+    detach: bool = False
+    site: Site = Site()
     packing: Wish | None = None

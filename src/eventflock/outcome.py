@@ -32,6 +32,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         The jobs that are not in it.
     failures
         Why jobs failed this time, by job; those that leave no receipt are here only.
+    detached
+        The jobs were left to a pool; nothing is known yet.
     """
 
     run: RunDir
@@ -39,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest | None
     absent: list[JobState]
     failures: dict[int, Failure] = {}
+    detached: bool = False
 
     @property
     def complete(self) -> bool:
@@ -47,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def error(self) -> EventflockError | None:
         """Give what has to be reported, with the cause that comes first in the plan."""
-        if self.complete:
+        if self.complete or self.detached:
             return None
         jobs = f"{len(self.absent):,} of {plural(len(self.plan.jobs), 'job')}"
         cause = self._first_cause()

@@ -17,7 +17,7 @@ import msgspec
 from eventflock.errors import UsageError
 from eventflock.model import Assignment, Dataset, Job, Plan, Range
 
-__all__ = ["Sizing", "assignment_of", "cut"]
+__all__ = ["Sizing", "assignment_of", "cut", "span_of"]
 
 CHUNK_BYTES = 128 * 2**20
 """Uncompressed bytes of all branches that a chunk should hold; what is touched is less."""
@@ -33,6 +33,8 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     jobs
         Number of jobs; edges go to cluster boundaries.
+    jobs_each
+        The same for each dataset; at least one where there are entries, and at most as many.
     events_per_job
         Exact number of entries in every job but the last of each dataset.
     entries
@@ -42,6 +44,7 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     jobs: int | None = None
+    jobs_each: tuple[int, ...] | None = None
     events_per_job: int | None = None
     entries: tuple[int, int] | None = None
     chunk: int | None = None
@@ -92,11 +95,11 @@ def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
     Raises
     ------
     UsageError
-        A number below one, or both `jobs` and `events_per_job`.
+        A number below one, or more than one of `jobs`, `jobs_each` and `events_per_job`.
     """
-    _check(sizing)
+    _check(sizing, len(datasets))
     lines = [_Line(dataset) for dataset in datasets]
-    spans = [_span(line, sizing) for line in lines]
+    spans = [_span(line.entries, sizing) for line in lines]
     counts = _jobs_per_dataset(lines, spans, sizing)
     jobs: list[Job] = []
     for index, (line, span, count) in enumerate(zip(lines, spans, counts, strict=True)):
@@ -106,7 +109,7 @@ def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _check(sizing: Sizing) -> None:
+def _check(sizing: Sizing, datasets: int) -> None:
     numbers: dict[str, Any] = {
         "--jobs": sizing.jobs,
         "--events-per-job": sizing.events_per_job,
@@ -123,11 +126,29 @@ def _check(sizing: Sizing) -> None:
             "each other.",
             remedy="Give one of them.",
         )
+    if sizing.jobs_each is None:
+        return
+    if sizing.jobs or sizing.events_per_job:
+        raise UsageError(
+            f"The jobs of each dataset are {sizing.jobs_each}, so --jobs and --events-per-job "
+            "cannot say them.",
+            remedy="Give one of them.",
+        )
+    if len(sizing.jobs_each) != datasets or any(one < 0 for one in sizing.jobs_each):
+        raise UsageError(
+            f"The jobs of each dataset are {sizing.jobs_each}, expected {datasets} numbers from 0.",
+            remedy="Give a number of jobs for each dataset.",
+        )
 
 
-def _span(line: _Line, sizing: Sizing) -> tuple[int, int]:
-    start, stop = sizing.entries or (0, line.entries)
-    return min(start, line.entries), min(stop, line.entries)
+def span_of(dataset: Dataset, sizing: Sizing) -> tuple[int, int]:
+    """Give the entries of a dataset that are asked for, in its files laid end to end."""
+    return _span(sum(file.entries for file in dataset.files), sizing)
+
+
+def _span(entries: int, sizing: Sizing) -> tuple[int, int]:
+    start, stop = sizing.entries or (0, entries)
+    return min(start, entries), min(stop, entries)
 
 
 def _jobs_per_dataset(
@@ -135,6 +156,10 @@ def _jobs_per_dataset(
 ) -> list[int]:
     """Share the jobs among the datasets by their entries, at least one for each that has any."""
     entries = [stop - start for start, stop in spans]
+    if sizing.jobs_each is not None:
+        return [
+            min(max(one, 1), count) for one, count in zip(sizing.jobs_each, entries, strict=True)
+        ]
     if sizing.jobs is None:
         return [_default_jobs(line, count) for line, count in zip(lines, entries, strict=True)]
     counts = [1 if count else 0 for count in entries]

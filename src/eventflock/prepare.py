@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from eventflock._version import __version__
 from eventflock.analysis import store_parameters
 from eventflock.dataset import NamedFile, assemble, expand, restrict
-from eventflock.errors import EventflockError, error_from
+from eventflock.errors import EventflockError, UsageError, error_from
+from eventflock.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
+from eventflock.measuring import measure
 from eventflock.model import FORMAT, AnalysisRef, Assignment, Dataset, Failure, FileEntry, Plan
 from eventflock.observe import Observer, shown
 from eventflock.options import Options
 from eventflock.plan import Sizing, assignment_of, cut
 from eventflock.pools import Pool
+from eventflock.units import say_duration
 from eventflock.worker.messages import (
     Describe,
     Described,
@@ -31,9 +35,30 @@ from eventflock.worker.messages import (
     Trial,
 )
 
-__all__ = ["make_plan", "prepare", "trials_of"]
+__all__ = ["Prepared", "make_plan", "prepare", "trials_of"]
+
+START_UP_SECONDS = 5.0
+"""From the start of a packed job to its first event; on a quiet machine it is three."""
 
 T = TypeVar("T")
+
+
+class Prepared(NamedTuple):
+    """A plan, and what trials said if it was cut by time.
+
+    Attributes
+    ----------
+    plan
+        To be frozen.
+    measured
+        One for each dataset with jobs; empty if it was not cut by time.
+    target_seconds
+        Wall time that each job is to take: what was asked for, or longer to limit their number.
+    """
+
+    plan: Plan
+    measured: tuple[Measured, ...] = ()
+    target_seconds: float = 0.0
 
 
 def prepare(
@@ -43,14 +68,18 @@ def prepare(
     files: Sequence[str],
     options: Options,
     observer: Observer,
-) -> Plan:
+) -> Prepared:
     """Describe the analysis, scan the files, cut them into jobs, and try it on no events.
+
+    If jobs are to take a certain time, it is tried on some events as well, and they are cut
+    accordingly.
 
     Raises
     ------
     EventflockError
         Something about the call, the analysis or the files is wrong.
     """
+    _check_target(options)
     with _frozen(ref, source) as folder:
         described = _describe(pool, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
@@ -59,7 +88,57 @@ def prepare(
         _note_empty(datasets, observer)
         plan = make_plan(ref, described.parameters, datasets, options)
         _try(pool, plan, folder)
-    return plan
+        if options.target_seconds is None:
+            return Prepared(plan)
+        return _cut_by_time(pool, plan, datasets, options, folder, observer)
+
+
+def _check_target(options: Options) -> None:
+    target: Any = options.target_seconds
+    if target is None:
+        return
+    if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < math.inf:
+        raise UsageError(
+            f"--target-time is {target!r}, expected a number of seconds above zero.",
+            remedy="As in --target-time 20m, or target_seconds=1200.",
+        )
+    for name, value in (("--jobs", options.jobs), ("--events-per-job", options.events_per_job)):
+        if value is not None:
+            raise UsageError(
+                f"{name} {value} and --target-time {say_duration(target)} exclude each other.",
+                remedy="Give one of them.",
+            )
+
+
+def _cut_by_time(
+    pool: Pool,
+    plan: Plan,
+    datasets: Sequence[Dataset],
+    options: Options,
+    folder: str,
+    observer: Observer,
+) -> Prepared:
+    """Measure the analysis, and cut the plan again so that its jobs take the time asked for."""
+    asked = float(options.target_seconds or 0)
+    sizing = _sizing(datasets, options)
+    measured = measure(pool, plan, datasets, sizing, folder, observer)
+    start_up = START_UP_SECONDS if options.packing is not None else 0.0
+    counts, target = jobs_each(measured, asked, start_up)
+    if target > asked:
+        observer.note(
+            f"Jobs of {say_duration(asked)} would be more than {MOST_JOBS:,}: they are cut to take "
+            f"{say_duration(target)}. --jobs or --events-per-job makes as many as it says."
+        )
+    for one in measured:
+        if one.event_seconds > target and events_per_job(one, target, start_up) == 1:
+            observer.note(
+                f"One event of {one.dataset!r} takes {say_duration(one.event_seconds)}, more than "
+                f"the {say_duration(target)} of a job: each of its jobs has 1 event."
+            )
+    by_name = {one.dataset: count for one, count in zip(measured, counts, strict=True)}
+    each = tuple(by_name.get(one.name, 0) for one in datasets)
+    jobs = cut(datasets, msgspec.structs.replace(sizing, jobs_each=each))
+    return Prepared(msgspec.structs.replace(plan, jobs=jobs), measured, target)
 
 
 def trials_of(plan: Plan, plan_digest: str = "") -> list[Assignment]:
@@ -152,12 +231,6 @@ def make_plan(
     ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], options: Options
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
-    sizing = Sizing(
-        jobs=options.jobs,
-        events_per_job=options.events_per_job,
-        entries=restrict(datasets, options.entries) if options.entries else None,
-        chunk=options.chunk,
-    )
     return Plan(
         format=FORMAT,
         version=__version__,
@@ -165,7 +238,16 @@ def make_plan(
         analysis=ref,
         parameters=parameters,
         datasets=tuple(_without_clusters(one) for one in datasets),
-        jobs=cut(datasets, sizing),
+        jobs=cut(datasets, _sizing(datasets, options)),
+    )
+
+
+def _sizing(datasets: Sequence[Dataset], options: Options) -> Sizing:
+    return Sizing(
+        jobs=options.jobs,
+        events_per_job=options.events_per_job,
+        entries=restrict(datasets, options.entries) if options.entries else None,
+        chunk=options.chunk,
     )
 
 

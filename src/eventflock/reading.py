@@ -283,6 +283,8 @@ class TreeReader:
         The file and tree; the file must still be the one that was scanned.
     columns
         The only branches to offer; all readable ones if empty.
+    place
+        Where the file is, if it is not where it was scanned.
 
     Raises
     ------
@@ -290,14 +292,15 @@ class TreeReader:
         The file cannot be opened, or is not the one that was planned.
     """
 
-    def __init__(self, entry: FileEntry, columns: Sequence[str] = ()) -> None:
+    def __init__(self, entry: FileEntry, columns: Sequence[str] = (), place: str = "") -> None:
         self.entry = entry
+        self._place = place or entry.path
         self._log: list[Any] = []
         self._bytes = 0
         # uproot reads a jagged branch once for its offsets and once for its content: the cache
         # makes that one read. It is emptied with every chunk, so memory does not grow.
         self._cache: dict[str, Any] = {}
-        self._root = open_file(entry.path, array_cache=self._cache)
+        self._root = open_file(self._place, array_cache=self._cache)
         try:
             self._check_unchanged()
             self._tree = self._root[entry.tree]
@@ -307,7 +310,7 @@ class TreeReader:
             raise
 
     def _check_unchanged(self) -> None:
-        uuid, size = str(self._root.file.uuid), size_of(self.entry.path, self._root)
+        uuid, size = str(self._root.file.uuid), size_of(self._place, self._root)
         if same_file(self.entry, uuid, size):
             return
         what = (

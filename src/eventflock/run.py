@@ -1,33 +1,45 @@
-"""The whole story of a run on one page: plan, run, merge, plot; and going on with one."""
+"""The whole story of a run on one page: plan, pack, run, merge, plot; and going on with one."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from eventflock.analysis import Analysis
 from eventflock.errors import InterruptedRunError, ResultError, UsageError, plural
+from eventflock.files import atomic_write
 from eventflock.finding import freeze, locate
-from eventflock.model import AnalysisRef, Failure, Manifest, Plan
+from eventflock.forecast import Forecast, describe_forecast, forecast
+from eventflock.model import Failure, Manifest, Plan, Wish, to_json
 from eventflock.observe import JobProgress, Observer, shown
 from eventflock.options import Options
 from eventflock.outcome import Outcome
 from eventflock.plan import assignment_of
-from eventflock.pools import Pool, open_pool
-from eventflock.prepare import prepare
+from eventflock.pools import HTCONDOR, Pool, open_pool
+from eventflock.prepare import Prepared, prepare
 from eventflock.results.reader import read_manifest
-from eventflock.results.verify import job_states
+from eventflock.results.verify import job_states, read_job
 from eventflock.rundir import RunDir, next_free
 from eventflock.worker.messages import Failed, Run
 
-__all__ = ["execute", "merge_run", "plot_run", "resume"]
+if TYPE_CHECKING:
+    from eventflock.dispatch import Dispatch
+    from eventflock.shipping import Shipment
+
+__all__ = ["execute", "merge_run", "plot_run", "resume", "show_submission", "watch"]
 
 GIVE_UP_AFTER = 3
 """If the first jobs all raise the same, the others will too."""
+TARGET_SECONDS = 1200.0
+"""Of a job on a batch system, where the user does not say how to cut."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at a run that another process works on."""
 
 
 def execute(
@@ -42,20 +54,31 @@ def execute(
     InterruptedRunError
         By the user, in the middle; it says how to go on.
     """
-    ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
-    python = ""
-    if options.packing is not None:
-        from eventflock.shipping import interpreter_for
-
-        python = interpreter_for(ref, source, options.packing, observer)
-    with _pool(options.pool, options.workers, python) as pool:
-        run = _make_run(ref, source, files, options, pool, observer)
-        with _for_jobs(run, pool, observer) as workers:
+    with _planned(analysis, files, options, observer) as (pool, draft):
+        run = _make_run(draft, options, observer)
+        with _for_jobs(run, pool, observer, on_nodes=draft.dispatch is not None) as workers:
+            if options.detach:
+                return _hand_over(run, workers)
             return _work(run, workers, observer)
+
+
+def show_submission(
+    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+) -> tuple[str, Plan]:
+    """Give the submit description that a run on HTCondor would have, and its plan."""
+    with _planned(analysis, files, options, observer) as (_, draft):
+        if draft.dispatch is None or draft.shipment is None:
+            raise UsageError(
+                "--dry-run shows what is submitted to HTCondor.", remedy="Add --pool htcondor."
+            )
+        name = options.out.name if options.out else draft.plan.analysis.name
+        return draft.dispatch.show(draft.shipment, name), draft.plan
 
 
 def resume(path: Path, options: Options, observer: Observer) -> Outcome:
     """Go on with a run: do the jobs that have no verified result, and merge.
+
+    Where no pool is named, it is the one that the run has had.
 
     Raises
     ------
@@ -64,11 +87,36 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
     """
     run = RunDir(path)
     run.load_plan()
+    on_nodes = options.pool == HTCONDOR or (not options.pool and run.htcondor.exists())
+    if on_nodes and not run.htcondor.exists():
+        raise UsageError(
+            f"{path} was not made for an HTCondor pool.",
+            remedy="Go on without --pool, or start a new run with --pool htcondor.",
+        )
     with (
-        _pool(options.pool, options.workers) as pool,
-        _for_jobs(run, pool, observer) as workers,
+        _pool(options.pool or "local", options.workers) as pool,
+        _for_jobs(run, pool, observer, on_nodes=on_nodes) as workers,
     ):
+        if options.detach:
+            return _hand_over(run, workers)
         return _work(run, workers, observer)
+
+
+def watch(path: Path, observer: Observer) -> Outcome:
+    """Follow a run to its end, whichever process works on it; nothing is submitted.
+
+    Where none does, this one takes in what arrives, and merges.
+    """
+    run = RunDir(path)
+    plan, _ = run.load_plan()
+    while run.is_busy():
+        _look_on(run, plan, observer)
+    if not run.htcondor.exists():
+        return merge_run(path)
+    from eventflock.dispatch import open_htcondor
+
+    with contextlib.closing(open_htcondor(run, observer, submit=False)) as pool:
+        return _work(run, pool, observer)
 
 
 @contextlib.contextmanager
@@ -85,10 +133,18 @@ def _pool(name: str, workers: int | None, python: str = "") -> Iterator[Pool]:
 
 
 @contextlib.contextmanager
-def _for_jobs(run: RunDir, pool: Pool, observer: Observer) -> Iterator[Pool]:
+def _for_jobs(
+    run: RunDir, pool: Pool, observer: Observer, *, on_nodes: bool = False
+) -> Iterator[Pool]:
     """Give the pool for the jobs: the same, or one whose jobs bring their environment along."""
     if not run.environment.exists():
         yield pool
+        return
+    if on_nodes:
+        from eventflock.dispatch import open_htcondor
+
+        with contextlib.closing(open_htcondor(run, observer)) as nodes:
+            yield nodes
         return
     from eventflock.pools.packed import PackedPool
     from eventflock.shipping import recall_for
@@ -104,24 +160,79 @@ def _for_jobs(run: RunDir, pool: Pool, observer: Observer) -> Iterator[Pool]:
 # --- planning ----------------------------------------------------------------------------------
 
 
-def _make_run(
-    ref: AnalysisRef,
-    source: bytes,
-    files: Sequence[str],
-    options: Options,
-    pool: Pool,
-    observer: Observer,
-) -> RunDir:
-    """Plan, pack, and freeze all of it in a new run folder."""
-    plan = prepare(pool, ref, source, files, options, observer)
-    shipment = None
-    if options.packing is not None:
-        from eventflock.shipping import pack_for
+class _Draft(NamedTuple):
+    """All that a run folder is made of."""
 
-        shipment = pack_for(plan, source, options.packing, observer)
-    run = _create(plan, source, options.out)
+    source: bytes
+    plan: Plan
+    shipment: Shipment | None
+    expected: Forecast | None
+    dispatch: Dispatch | None
+
+
+@contextlib.contextmanager
+def _planned(
+    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+) -> Iterator[tuple[Pool, _Draft]]:
+    """Plan, and pack if jobs bring their environment along; give the pool that was asked."""
+    on_nodes = options.pool == HTCONDOR
+    if on_nodes:
+        options = _for_nodes(options)
+    ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
+    python = ""
+    if options.packing is not None:
+        from eventflock.shipping import interpreter_for
+
+        python = interpreter_for(ref, source, options.packing, observer)
+    with _pool(options.pool, options.workers, python) as pool:
+        prepared = prepare(pool, ref, source, files, options, observer)
+        shipment = None
+        if options.packing is not None:
+            from eventflock.shipping import pack_for
+
+            shipment = pack_for(prepared.plan, source, options.packing, observer)
+        expected = _forecast(prepared, shipment, on_nodes)
+        dispatch = None
+        if on_nodes and shipment is not None:
+            from eventflock.dispatch import dispatch_for
+
+            dispatch = dispatch_for(prepared.plan, shipment, expected, options)
+        yield pool, _Draft(source, prepared.plan, shipment, expected, dispatch)
+
+
+def _for_nodes(options: Options) -> Options:
+    """Fill in what a run on a batch system has by default, and check the rest before it starts."""
+    from eventflock.dispatch import check_call
+
+    check_call(options)
+    cut = options.jobs or options.events_per_job or options.target_seconds
+    return msgspec.structs.replace(
+        options,
+        packing=options.packing or Wish(),
+        target_seconds=options.target_seconds if cut else TARGET_SECONDS,
+    )
+
+
+def _forecast(prepared: Prepared, shipment: Shipment | None, on_nodes: bool) -> Forecast | None:
+    if not prepared.measured:
+        return None
+    ship = None
     if shipment is not None:
-        shipment.freeze(run)
+        ship = shipment.weigh(inputs=on_nodes)
+    return forecast(prepared.plan, prepared.measured, prepared.target_seconds, ship)
+
+
+def _make_run(draft: _Draft, options: Options, observer: Observer) -> RunDir:
+    """Freeze all of it in a new run folder."""
+    plan = draft.plan
+    run = _create(plan, draft.source, options.out)
+    if draft.shipment is not None:
+        draft.shipment.freeze(run)
+    if draft.expected is not None:
+        atomic_write(run.forecast, to_json(draft.expected))
+        observer.note(describe_forecast(draft.expected))
+    if draft.dispatch is not None:
+        draft.dispatch.freeze(run)
     files_used = sum(len(one.files) for one in plan.datasets)
     observer.note(
         f"{plural(len(plan.jobs), 'job')}, {plural(plan.entries, 'event')} in "
@@ -150,10 +261,53 @@ def _work(run: RunDir, pool: Pool, observer: Observer) -> Outcome:
     plan, plan_digest = run.load_plan()
     with run.lock():
         try:
+            _take_in(run, plan, plan_digest)
             failures = _do_jobs(run, plan, plan_digest, pool, observer)
             return _merge(run, plan, plan_digest, failures)
         except KeyboardInterrupt:
-            raise _interrupted(run, plan, plan_digest) from None
+            raise _interrupted(run, plan, plan_digest, pool) from None
+
+
+def _hand_over(run: RunDir, pool: Pool) -> Outcome:
+    """Let the pool have the jobs, and do not wait for them."""
+    plan, plan_digest = run.load_plan()
+    with run.lock():
+        _take_in(run, plan, plan_digest)
+        states = job_states(plan, plan_digest, run.result_files(plan))
+        todo = [state.job for state in states if state.status != "done"]
+        pool.submit(_request(run, plan, plan_digest, job) for job in todo)
+    return Outcome(run=run, plan=plan, manifest=None, absent=[], detached=True)
+
+
+def _take_in(run: RunDir, plan: Plan, plan_digest: str) -> None:
+    """Put result files that a batch system has brought to the others, if they are better."""
+    for job, path in run.arrivals():
+        if job >= len(plan.jobs):
+            continue
+        there = read_job(plan, plan_digest, job, run.result(job), None)[0].status
+        came = read_job(plan, plan_digest, job, path, None)[0].status
+        if there == "done":
+            path.unlink(missing_ok=True)
+        elif came in {"done", "failed"}:  # an unusable one may not have arrived wholly
+            path.replace(run.result(job))
+
+
+def _look_on(run: RunDir, plan: Plan, observer: Observer) -> None:
+    """Show how a run goes on that another process works on, until it does not any more."""
+    progress = None
+    entries = [job.entries for job in plan.jobs]
+    done = _there(run)
+    with shown(observer, "events", plan.entries, sum(entries[job] for job in done)):
+        while run.is_busy():
+            done = _there(run)
+            progress = f"{len(done):,} of {plural(len(entries), 'job')}"
+            observer.update(sum(entries[job] for job in done), progress)
+            time.sleep(LOOK_EVERY)
+
+
+def _there(run: RunDir) -> set[int]:
+    names = (one.name for one in run.results.glob("job-*.zip"))
+    return {int(one[4:-4]) for one in names if one[4:-4].isdigit()}
 
 
 def _do_jobs(
@@ -168,7 +322,7 @@ def _do_jobs(
     requests = (_request(run, plan, plan_digest, job) for job in todo)
     with (
         shown(observer, "events", plan.entries, earlier),
-        contextlib.closing(pool.ask(requests, progress.on_progress)) as answers,
+        contextlib.closing(pool.ask(requests, progress)) as answers,
     ):
         for index, reply in answers:
             if isinstance(reply, Failed):
@@ -176,6 +330,7 @@ def _do_jobs(
             progress.finished(index, plan.jobs[todo[index]].entries, isinstance(reply, Failed))
             done = len(plan.jobs) - len(todo) + progress.done
             if done == 0 and _is_hopeless(plan, failures, todo):
+                pool.abandon()
                 break
     return failures
 
@@ -189,13 +344,17 @@ def _request(run: RunDir, plan: Plan, plan_digest: str, job: int) -> Run:
     )
 
 
-def _interrupted(run: RunDir, plan: Plan, plan_digest: str) -> InterruptedRunError:
+def _interrupted(run: RunDir, plan: Plan, plan_digest: str, pool: Pool) -> InterruptedRunError:
     states = job_states(plan, plan_digest, run.result_files(plan))
     done = sum(one.status == "done" for one in states)
-    return InterruptedRunError(
-        f"Interrupted: {done:,} of {plural(len(plan.jobs), 'job')} are done and kept.",
-        remedy=f"Go on: eventflock resume {shlex.quote(str(run.path))}",
-    )
+    words = f"{done:,} of {plural(len(plan.jobs), 'job')} are done and kept"
+    name = shlex.quote(str(run.path))
+    if pool.outlives:
+        return InterruptedRunError(
+            f"Interrupted: {words}; the others go on in the pool.",
+            remedy=f"Follow them: eventflock watch {name}\nEnd them:    eventflock stop {name}",
+        )
+    return InterruptedRunError(f"Interrupted: {words}.", remedy=f"Go on: eventflock resume {name}")
 
 
 def _placed(failure: Failure, plan: Plan, job: int) -> Failure:
@@ -232,6 +391,7 @@ def merge_run(path: Path) -> Outcome:
     run = RunDir(path)
     plan, plan_digest = run.load_plan()
     with run.lock():
+        _take_in(run, plan, plan_digest)
         kept = _complete_result(run, plan_digest)
         if kept is not None:
             states = job_states(plan, plan_digest, run.result_files(plan), run.path)

@@ -41,6 +41,8 @@ class RunDir:
         self.plan_file = path / "plan.json"
         self.analysis = path / "analysis"
         self.environment = path / "environment.json"
+        self.forecast = path / "forecast.json"
+        self.htcondor = path / "htcondor.json"
         self.pool = path / "pool"
         self.results = path / "results"
         self.merged = path / "result.zip"
@@ -54,8 +56,22 @@ class RunDir:
         return self.results / f"job-{job:06d}.zip"
 
     def result_files(self, plan: Plan) -> list[Path]:
-        """Paths of the result files of all jobs, in plan order."""
-        return [self.result(job) for job in range(len(plan.jobs))]
+        """Paths of the result files of all jobs, in plan order, also of those that just came."""
+        there = {one.name for one in os.scandir(self.results)} if self.results.is_dir() else set()
+        arrived = dict(self.arrivals())
+        found = []
+        for job in range(len(plan.jobs)):
+            path = self.result(job)
+            found.append(path if path.name in there else arrived.get(job, path))
+        return found
+
+    def arrivals(self) -> Iterator[tuple[int, Path]]:
+        """Give the result files that a batch system has brought and nobody has taken in, by job."""
+        for wave in sorted(self.pool.glob("wave-[0-9]*")):
+            for one in os.scandir(wave):
+                number = one.name.removeprefix("job-").removesuffix(".zip")
+                if one.name == f"job-{number}.zip" and number.isdigit():
+                    yield int(number), Path(one.path)
 
     def log(self, job: int) -> Path:
         """Path of what a job printed, output and errors together."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from eventflock.env.archive import unpacked_size
 from eventflock.env.cache import Cache, digest_in
 from eventflock.env.check import Report, check
 from eventflock.env.pack import Packing, identify, is_current, pack
@@ -15,6 +16,7 @@ from eventflock.env.resolving import install, read_requirements
 from eventflock.errors import EnvError, ResultError, plural
 from eventflock.files import atomic_write
 from eventflock.finding import locate
+from eventflock.forecast import Shipping
 from eventflock.model import AnalysisRef, Assignment, Plan, Wish, from_json, to_json
 from eventflock.observe import Observer
 from eventflock.options import Options
@@ -61,6 +63,21 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     def glibc(self) -> str:
         """When the bundled glibc is used."""
         return self.wish.glibc
+
+    def weigh(self, *, inputs: bool) -> Shipping:
+        """Give the sizes of what travels to every job.
+
+        Parameters
+        ----------
+        inputs
+            Whether input files of this machine travel, too.
+        """
+        return Shipping(
+            environment_bytes=self.environment.stat().st_size,
+            unpacked_bytes=unpacked_size(self.environment),
+            code_bytes=self.code.stat().st_size,
+            inputs=inputs,
+        )
 
     def freeze(self, run: RunDir) -> None:
         """Write down in a run folder which environment it has, and keep the code there."""
@@ -189,7 +206,7 @@ def pack_analysis(
     if files:
         pool = open_pool("local", 1, interpreter_for(ref, source, wish, observer))
         try:
-            plan = prepare(pool, ref, source, files, options, observer)
+            plan = prepare(pool, ref, source, files, options, observer).plan
         finally:
             pool.close()
         ref, trials = plan.analysis, trials_of(plan)

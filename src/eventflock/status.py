@@ -6,10 +6,33 @@ from pathlib import Path
 
 import msgspec
 
+from eventflock.forecast import Forecast, compare, facts
+from eventflock.model import Manifest, Plan, from_json
 from eventflock.results.verify import job_states
 from eventflock.rundir import RunDir
 
-__all__ = ["Problem", "Status", "status_of"]
+__all__ = ["Problem", "Standing", "Status", "status_of"]
+
+
+class Standing(msgspec.Struct, kw_only=True):
+    """How the jobs of a run stand in a queue.
+
+    Attributes
+    ----------
+    counts
+        Jobs that are `idle`, `running`, `held` or `waiting` to be made.
+    hosts
+        Machines that have jobs now.
+    reasons
+        Why jobs are held, with how many are.
+    note
+        Why the queue could not be asked.
+    """
+
+    counts: dict[str, int]
+    hosts: list[str]
+    reasons: dict[str, int]
+    note: str = ""
 
 
 class Problem(msgspec.Struct, kw_only=True):
@@ -36,6 +59,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         The merged result, if there is one.
     label
         What a partial merged result has to be labelled with.
+    queue
+        How jobs stand in HTCondor's queue, if the run has any there.
+    forecast
+        What was expected, and what it is: rows of three texts.
     """
 
     run: str
@@ -49,6 +76,22 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     result: str | None
     label: str
     problems: list[Problem]
+    queue: Standing | None = None
+    forecast: list[tuple[str, str, str]] = []
+
+    @property
+    def in_pool(self) -> bool:
+        """Whether jobs are in a queue."""
+        return self.queue is not None and bool(self.queue.counts)
+
+    @property
+    def state(self) -> str:
+        """The state in a word or two."""
+        if self.busy:
+            return "running"
+        if self.complete:
+            return "complete"
+        return "in the pool" if self.in_pool else "not running"
 
 
 def status_of(path: Path) -> Status:
@@ -66,10 +109,13 @@ def status_of(path: Path) -> Status:
     counts = dict.fromkeys(("done", "failed", "unusable", "missing"), 0)
     problems: dict[tuple[str, str], Problem] = {}
     events = 0
-    for state in job_states(plan, plan_digest, run.result_files(plan)):
+    done: list[tuple[Manifest, int]] = []
+    files = run.result_files(plan)
+    for state in job_states(plan, plan_digest, files):
         counts[state.status] += 1
-        if state.status == "done":
+        if state.status == "done" and state.manifest is not None:
             events += plan.jobs[state.job].entries
+            done.append((state.manifest, files[state.job].stat().st_size))
         elif state.manifest is not None and state.manifest.error is not None:
             error = state.manifest.error
             problem = problems.setdefault(
@@ -87,6 +133,10 @@ def status_of(path: Path) -> Status:
             key = ("result", state.reason)
             problems.setdefault(key, Problem(kind="result", message=state.reason)).jobs += 1
     merged, label = _merged(run, plan_digest)
+    queue = _queue(run)
+    if queue is not None:  # a job that is in the queue is not missing
+        counts["missing"] = max(counts["missing"] - sum(queue.counts.values()), 0)
+        counts["queued"] = sum(queue.counts.values())
     return Status(
         run=str(path),
         analysis=plan.analysis.origin or plan.analysis.name,
@@ -99,7 +149,28 @@ def status_of(path: Path) -> Status:
         result=merged,
         label=label,
         problems=sorted(problems.values(), key=lambda one: -one.jobs),
+        queue=queue,
+        forecast=_forecast(run, plan, done),
     )
+
+
+def _queue(run: RunDir) -> Standing | None:
+    if not run.htcondor.exists():
+        return None
+    from eventflock.dispatch import standing
+
+    return standing(run)
+
+
+def _forecast(
+    run: RunDir, plan: Plan, done: list[tuple[Manifest, int]]
+) -> list[tuple[str, str, str]]:
+    """Put what was expected beside what it is."""
+    try:
+        expected = from_json(run.forecast.read_bytes(), Forecast)
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return compare(expected, facts(plan, done))
 
 
 def _merged(run: RunDir, plan_digest: str) -> tuple[str | None, str]:

@@ -28,10 +28,40 @@ def _number(name: str, text: str) -> Callable[[Command], Command]:
     return click.option(name, type=_whole, metavar="N", help=text)
 
 
-def _pool_options(command: Command) -> Command:
+def _pool_options(default: str) -> Callable[[Command], Command]:
+    """Add where jobs run; where there is no default, it is the pool that the run has had."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option("--detach", is_flag=True, help="Submit, and do not wait (htcondor)."),
+            _number("--workers", "Worker processes here; by default all usable cores."),
+            click.option(
+                "--pool",
+                default=default,
+                metavar="local|inline|htcondor",
+                help="Where jobs run: worker processes here, this process, or HTCondor.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _site_options(command: Command) -> Command:
+    """Add what says how jobs are submitted to HTCondor."""
     for option in (
-        _number("--workers", "Worker processes; by default all usable cores."),
-        click.option("--pool", default="local", help="Where jobs run: local or inline."),
+        click.option("--dry-run", is_flag=True, help="Show what would be submitted."),
+        click.option("--spool", is_flag=True, help="The schedd shares no disk with this machine."),
+        click.option("--collector", default="", metavar="HOST", help="Of another pool."),
+        click.option("--schedd", default="", metavar="NAME", help="Another than this machine's."),
+        click.option("--profile", default="", help="Submit commands of a site: cern, ospool, ..."),
+        click.option(
+            "--submit",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A submit command of HTCondor, such as request_memory=4GB or +ProjectName=top.",
+        ),
     ):
         command = option(command)
     return command
@@ -95,9 +125,15 @@ def app() -> None:
 @app.command()
 @click.argument("analysis")
 @click.argument("files", nargs=-1, required=True)
-@_pool_options
+@_pool_options("local")
 @_number("--jobs", "Number of jobs.")
 @_number("--events-per-job", "Exact number of events in each job.")
+@click.option(
+    "--target-time",
+    default="",
+    metavar="TIME",
+    help="Cut jobs so that each takes about this time, as in 20m, by a trial on this machine.",
+)
 @_number("--chunk", "Exact number of events in each call.")
 @click.option(
     "--range",
@@ -112,6 +148,7 @@ def app() -> None:
 @click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ...")
 @click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
 @_packing_options
+@_site_options
 @_show_options
 def run(
     analysis: str,
@@ -127,6 +164,13 @@ def run(
     everything: bool,
     python: str,
     glibc: str,
+    target_time: str,
+    profile: str,
+    submit: tuple[str, ...],
+    schedd: str,
+    collector: str,
+    spool: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Plan, run, merge and plot ANALYSIS over FILES.
@@ -135,21 +179,29 @@ def run(
     @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands
+    from eventflock.model import Site
     from eventflock.options import Options
 
     wish = commands.read_wish(include, requirements, everything, python, glibc)
+    site = Site(profile=profile, submit=submit, schedd=schedd, collector=collector, spool=spool)
+    commands.check_pool(options["pool"], site, detach=options["detach"], dry_run=dry_run)
     chosen = Options(
         parameters=commands.read_parameters(param),
         text=True,
         packing=commands.packing_for(options["pool"], packed, wish),
+        target_seconds=commands.read_target(target_time),
+        site=site,
         **options,
     )
+    if dry_run:
+        commands.show_submission(analysis, files, chosen, as_json=as_json, quiet=quiet)
+        return
     commands.run(analysis, files, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
 @app.command()
 @_run_folder
-@_pool_options
+@_pool_options("")
 @_show_options
 def resume(
     path: Path, no_plot: bool, log: bool, as_json: bool, quiet: bool, **options: Any
@@ -160,6 +212,26 @@ def resume(
 
     show = commands.Show(as_json, quiet, not no_plot, log)
     commands.resume(path, Options(**options), show)
+
+
+@app.command()
+@_run_folder
+@_show_options
+def watch(path: Path, no_plot: bool, log: bool, as_json: bool, quiet: bool) -> None:
+    """Follow RUN to its end, whoever works on it, then merge and plot. Nothing is submitted."""
+    from eventflock.cli import commands
+
+    commands.watch(path, commands.Show(as_json, quiet, not no_plot, log))
+
+
+@app.command()
+@_run_folder
+@_as_json
+def stop(path: Path, as_json: bool) -> None:
+    """Remove the jobs of RUN from HTCondor's queue. What is done is kept; resume goes on."""
+    from eventflock.cli import commands
+
+    commands.stop(path, as_json)
 
 
 @app.command()

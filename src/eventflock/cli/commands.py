@@ -11,15 +11,19 @@ import msgspec
 
 from eventflock.cli.progress import choose_observer
 from eventflock.errors import UsageError, plural
-from eventflock.model import GLIBC_MODES, Wish
+from eventflock.model import GLIBC_MODES, Site, Wish
 from eventflock.options import Options
 from eventflock.outcome import Outcome
+from eventflock.pools import HTCONDOR
 from eventflock.run import execute, merge_run, plot_run
 from eventflock.run import resume as resume_run
+from eventflock.run import show_submission as submission_of
+from eventflock.run import watch as watch_run
 from eventflock.status import Status, status_of
 
 __all__ = [
     "Show",
+    "check_pool",
     "demo",
     "inspect",
     "merge",
@@ -27,10 +31,14 @@ __all__ = [
     "plot",
     "print_json",
     "read_parameters",
+    "read_target",
     "read_wish",
     "resume",
     "run",
+    "show_submission",
     "status",
+    "stop",
+    "watch",
 ]
 
 
@@ -85,17 +93,80 @@ def read_wish(
 
 def packing_for(pool: str, packed: bool, wish: Wish) -> Wish | None:
     """Tell whether jobs bring an environment along, and which."""
-    if not packed and wish != Wish():
+    if pool != HTCONDOR and not packed and wish != Wish():
         raise UsageError(
             "--with, --requirements, --everything, --python and --glibc say what jobs bring along, "
             "and these use what is installed here.",
-            remedy="Add --packed.",
+            remedy="Add --packed, or --pool htcondor.",
         )
+    if pool == HTCONDOR:
+        return wish
     if packed and pool != "local":
         raise UsageError(
             f"--packed goes with --pool local, not with --pool {pool}.", remedy="Leave out one."
         )
     return wish if packed else None
+
+
+def check_pool(pool: str, site: Site, *, detach: bool, dry_run: bool) -> None:
+    """Check that what is said about HTCondor goes with its use."""
+    if pool == HTCONDOR:
+        return
+    given = {
+        "--profile": site.profile,
+        "--submit": site.submit,
+        "--schedd": site.schedd,
+        "--collector": site.collector,
+        "--spool": site.spool,
+        "--detach": detach,
+        "--dry-run": dry_run,
+    }
+    names = [name for name, value in given.items() if value]
+    if names:
+        verb = "go" if len(names) > 1 else "goes"
+        raise UsageError(
+            f"{', '.join(names)} {verb} with --pool htcondor, not with --pool {pool}.",
+            remedy="Add --pool htcondor.",
+        )
+
+
+def read_target(text: str) -> float | None:
+    """Read the time that a job should take."""
+    if not text:
+        return None
+    from eventflock.forecast import parse_duration
+
+    return parse_duration(text)
+
+
+def show_submission(
+    analysis: str, files: Sequence[str], options: Options, *, as_json: bool, quiet: bool
+) -> None:
+    """Show what a run would submit."""
+    observer = choose_observer(quiet=quiet or as_json)
+    text, plan = submission_of(analysis, files, options, observer)
+    if as_json:
+        print_json({"submit": text, "jobs": len(plan.jobs), "events": plan.entries})
+        return
+    print(text, end="")
+
+
+def watch(path: Path, show: Show) -> None:
+    """Follow a run."""
+    observer = choose_observer(quiet=show.quiet or show.as_json)
+    _finish(watch_run(path, observer), show)
+
+
+def stop(path: Path, as_json: bool) -> None:
+    """End the jobs of a run."""
+    from eventflock.dispatch import stop as stop_run
+
+    removed = stop_run(path)
+    if as_json:
+        print_json({"run": str(path), "removed": removed})
+        return
+    print(f"removed   {plural(removed, 'job')} from the queue; what is done is kept")
+    print(f"go on     eventflock resume {path}")
 
 
 def run(analysis: str, files: Sequence[str], options: Options, show: Show) -> None:
@@ -123,6 +194,9 @@ def _finish(outcome: Outcome, show: Show) -> None:
     error = outcome.error()
     if show.as_json:
         print_json(_summary(outcome, plots))
+    elif outcome.detached:
+        print(f"submitted {plural(len(outcome.plan.jobs), 'job')}: {outcome.run.path}")
+        print(f"follow    eventflock watch {outcome.run.path}")
     elif outcome.manifest is not None:
         _print_summary(outcome, plots)
     if error is not None:
@@ -134,6 +208,7 @@ def _summary(outcome: Outcome, plots: Sequence[Path]) -> dict[str, Any]:
     return {
         "run": str(outcome.run.path),
         "complete": outcome.complete,
+        "detached": outcome.detached,
         "jobs": len(outcome.plan.jobs),
         "jobs_missing": [state.job for state in outcome.absent],
         "events": manifest.counters.events if manifest else 0,
@@ -174,18 +249,36 @@ def status(path: Path, as_json: bool) -> None:
 
 def _print_status(found: Status) -> None:
     done, share = found.events, 100 * found.events / max(found.events_planned, 1)
-    state = "running" if found.busy else ("complete" if found.complete else "not running")
-    print(f"run       {found.run}: {state}")
+    print(f"run       {found.run}: {found.state}")
     print(f"analysis  {found.analysis}, made {found.created}")
     counts = ", ".join(f"{number:,} {name}" for name, number in found.jobs.items() if number)
     print(f"jobs      {sum(found.jobs.values()):,}: {counts}")
     print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
+    for line in queue_lines(found):
+        print(line)
+    for what, expected, fact in found.forecast:
+        print(f"{what:<24} {expected:>24} {fact:>24}")
     for problem in found.problems[:5]:
         where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
         print(f"problem   {plural(problem.jobs, 'job')}: {problem.message}{where}")
     print(f"result    {found.result or 'not merged yet'}{found.label and ' ' + found.label}")
-    if not found.complete and not found.busy:
-        print(f"go on     eventflock resume {found.run}")
+    if found.complete or found.busy:
+        return
+    print(f"go on     eventflock {'watch' if found.in_pool else 'resume'} {found.run}")
+
+
+def queue_lines(found: Status) -> list[str]:
+    """Say how the jobs stand that are in a queue."""
+    if found.queue is None:
+        return []
+    counts, hosts = found.queue.counts, found.queue.hosts
+    words = [f"{count:,} {status}" for status, count in sorted(counts.items())]
+    named = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else "")
+    lines = [f"queue     {', '.join(words) or 'nothing'}" + (f" on {named}" if hosts else "")]
+    lines += [f"held      {plural(n, 'job')}: {words}" for words, n in found.queue.reasons.items()]
+    if found.queue.note:
+        lines.append(f"note      {found.queue.note}")
+    return lines
 
 
 def plot(path: Path, *, log: bool, formats: Sequence[str], out: Path | None, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from eventflock.env.elf import MAGIC, stripped
 
-__all__ = ["Writer", "write_code", "write_environment"]
+__all__ = ["Writer", "unpacked_size", "write_code", "write_environment"]
 
 LEVEL = 10
 """Of zstandard: 12 takes half as long again for 0.5 % less, 16 four times as long for 2 %."""
@@ -123,6 +123,14 @@ def write_environment(
         first.unlink(missing_ok=True)
         rest.unlink(missing_ok=True)
     return unpacked
+
+
+def unpacked_size(archive: Path) -> int:
+    """Read how many bytes the archive of an environment takes when it is unpacked."""
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile("demands")
+        lines = file.read().decode().splitlines() if file else []
+    return sum(int(one.split()[1]) for one in lines if one.startswith("unpacked "))
 
 
 def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str]) -> int:

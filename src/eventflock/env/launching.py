@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from eventflock import worker
 from eventflock.errors import UsageError
 from eventflock.model import FORMAT, GLIBC_MODES, Assignment, Failure, Manifest, to_json
 
-__all__ = ["DIED", "LAUNCHER", "UNSUITABLE", "launch_command", "receipt_template"]
+__all__ = [
+    "DIED",
+    "LAUNCHER",
+    "UNSUITABLE",
+    "launch_command",
+    "receipt_template",
+    "shared_template",
+]
 
 LAUNCHER = Path(worker.__file__).with_name("launch.sh")
 UNSUITABLE = 85
@@ -51,7 +60,25 @@ def launch_command(
 def receipt_template(assignment: Assignment, environment: str) -> bytes:
     """Write the receipt of a job that never began, with places that the launcher fills in."""
     first = assignment.ranges[0]
-    manifest = Manifest(
+    where = Failure(
+        kind="@KIND@",
+        message="@SAY@",
+        path=assignment.files[first.file].path,
+        start=first.start,
+        stop=first.stop,
+    )
+    return to_json(_receipt(assignment, environment, where))
+
+
+def shared_template(assignment: Assignment, environment: str) -> bytes:
+    """Write one receipt for all jobs of a run: the launcher fills in the number of the job, too."""
+    where = Failure(kind="@KIND@", message="@SAY@")
+    receipt = msgspec.structs.replace(_receipt(assignment, environment, where), planned=0, job=0)
+    return to_json({**msgspec.to_builtins(receipt), "job": "@JOB@"})
+
+
+def _receipt(assignment: Assignment, environment: str, error: Failure) -> Manifest:
+    return Manifest(
         format=FORMAT,
         status="failed",
         plan=assignment.plan,
@@ -62,12 +89,5 @@ def receipt_template(assignment: Assignment, environment: str) -> bytes:
         hosts=("@HOST@",),
         started="@STARTED@",
         environment=environment,
-        error=Failure(
-            kind="@KIND@",
-            message="@SAY@",
-            path=assignment.files[first.file].path,
-            start=first.start,
-            stop=first.stop,
-        ),
+        error=error,
     )
-    return to_json(manifest)

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Protocol
 
 from eventflock.errors import UsageError, nearest
 from eventflock.worker.messages import Reply, Request
 
-__all__ = ["NAMES", "OnProgress", "Pool", "open_pool"]
+__all__ = ["HTCONDOR", "NAMES", "Listener", "Pool", "open_pool"]
 
-OnProgress = Callable[[int, int], None]
-"""Called with the number of a request and the events of it that are done so far."""
-
-_MODULES = {"local": "eventflock.pools.local", "inline": "eventflock.pools.inline"}
+HTCONDOR = "htcondor"
+"""The pool that runs jobs only: other questions are answered on this machine."""
+_MODULES = {
+    "local": "eventflock.pools.local",
+    "inline": "eventflock.pools.inline",
+    HTCONDOR: "eventflock.pools.local",
+}
 NAMES = tuple(_MODULES)
+
+
+class Listener(Protocol):
+    """Hears how requests go on."""
+
+    def on_progress(self, index: int, events: int) -> None:
+        """Hear how many events of a request are done so far."""
+        ...
+
+    def on_state(self, text: str) -> None:
+        """Hear how the jobs stand, where a pool has more to say than what is done."""
+        ...
 
 
 class Pool(Protocol):
     """Answers requests somewhere."""
 
     workers: int
+    outlives: bool = False
+    """Whether jobs go on without this process."""
 
     def ask(
-        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+        self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests, in any order; each answer comes with the number of its request.
 
-        Closing the iterator early gives up what is under way.
+        Closing the iterator early gives up what is under way in processes of this one.
         """
         ...
+
+    def submit(self, requests: Iterable[Request]) -> None:  # noqa: ARG002 -- of the protocol
+        """Let the pool have jobs without waiting for them, where they outlive this process."""
+        raise UsageError(
+            "--detach needs a pool whose jobs go on without this process.",
+            remedy="Add --pool htcondor.",
+        )
+
+    def abandon(self) -> None:
+        """End what goes on without this process: nobody will ask for it."""
+        return
 
     def close(self) -> None:
         """End all processes; what they have not finished is lost."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from eventflock.errors import PoolError
-from eventflock.pools import OnProgress
+from eventflock.pools import Listener, Pool
 from eventflock.worker.messages import Progress, Reply, Request
 from eventflock.worker.service import Service
 
 __all__ = ["InlinePool", "open_pool"]
 
 
-class InlinePool:
+class InlinePool(Pool):
     """Answers requests one after the other, here."""
 
     workers = 1
@@ -21,13 +21,13 @@ class InlinePool:
         self._service = Service()
 
     def ask(
-        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+        self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests in their order."""
         for index, request in enumerate(requests):
-            yield index, self._answer(index, request, on_progress)
+            yield index, self._answer(index, request, listener)
 
-    def _answer(self, index: int, request: Request, on_progress: OnProgress | None) -> Reply:
+    def _answer(self, index: int, request: Request, listener: Listener | None) -> Reply:
         answers: list[Reply] = []
         events = 0
 
@@ -35,8 +35,8 @@ class InlinePool:
             nonlocal events
             if isinstance(reply, Progress):
                 events += reply.events
-                if on_progress is not None:
-                    on_progress(index, events)
+                if listener is not None:
+                    listener.on_progress(index, events)
             else:
                 answers.append(reply)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.model import Failure
-from eventflock.pools import OnProgress
+from eventflock.pools import Listener, Pool
 from eventflock.pools.cores import usable_cores
 from eventflock.worker.messages import Failed, Progress, Reply, Request, Run
 from eventflock.worker.shadow import make_shadow
@@ -119,7 +119,7 @@ def _environment() -> dict[str, str]:
     return {**dict.fromkeys(_THREADS, "1"), "PYTHONHASHSEED": "0", **os.environ}
 
 
-class LocalPool:
+class LocalPool(Pool):
     """Worker processes on this machine.
 
     Parameters
@@ -156,7 +156,7 @@ class LocalPool:
         return worker.end()
 
     def ask(
-        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+        self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests, in the order in which workers finish them."""
         fresh = (_Task(index, request) for index, request in enumerate(requests))
@@ -167,7 +167,7 @@ class LocalPool:
                 if not any(worker.task for worker in self._crew):
                     return
                 for worker in {key.data for key, _ in self._selector.select()}:
-                    yield from self._listen(worker, again, on_progress)
+                    yield from self._listen(worker, again, listener)
         finally:
             for worker in [one for one in self._crew if one.task]:
                 self._end(worker)
@@ -187,7 +187,7 @@ class LocalPool:
             self._start().give(task)
 
     def _listen(
-        self, worker: _Worker, again: deque[_Task], on_progress: OnProgress | None
+        self, worker: _Worker, again: deque[_Task], listener: Listener | None
     ) -> Generator[tuple[int, Reply], None, None]:
         is_gone = worker.process.poll() is not None  # before reading: its last words count
         task = worker.task
@@ -196,8 +196,8 @@ class LocalPool:
                 continue
             if isinstance(reply, Progress):
                 task.events += reply.events
-                if on_progress is not None:
-                    on_progress(task.index, task.events)
+                if listener is not None:
+                    listener.on_progress(task.index, task.events)
             else:
                 worker.task = None
                 yield task.index, reply

@@ -20,18 +20,17 @@ from eventflock.env.launching import DIED, LAUNCHER, launch_command, receipt_tem
 from eventflock.errors import PoolError, ResultError
 from eventflock.files import atomic_path
 from eventflock.model import Failure, to_json
-from eventflock.pools import OnProgress, supervisor
+from eventflock.pools import Listener, Pool, supervisor
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Done, Failed, Reply, Request, Run
-from eventflock.worker.once import OneJob
+from eventflock.worker.once import RESULT, OneJob
 
 __all__ = ["PackedPool"]
 
 ATTEMPTS = 3
-_RESULT = "result.zip"
 
 
-class PackedPool:
+class PackedPool(Pool):
     """Runs jobs through the launcher; answers no other requests.
 
     Parameters
@@ -58,7 +57,7 @@ class PackedPool:
         self._stopped = False
 
     def ask(
-        self, requests: Iterable[Request], on_progress: OnProgress | None = None
+        self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Run jobs, and give their answers in the order in which they end."""
         waiting = enumerate(requests)
@@ -74,8 +73,8 @@ class PackedPool:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for one in done:
                     index, reply = running.pop(one), one.result()
-                    if on_progress is not None and isinstance(reply, Done):
-                        on_progress(index, reply.events)
+                    if listener is not None and isinstance(reply, Done):
+                        listener.on_progress(index, reply.events)
                     yield index, reply
         finally:
             self._stop()
@@ -90,7 +89,7 @@ class PackedPool:
                 if self._stopped:
                     break
                 if status != DIED or attempt == ATTEMPTS:
-                    return _collect(folder / _RESULT, request, status)
+                    return _collect(folder / RESULT, request, status)
         return Failed(failure=Failure(kind="pool", message="The job was stopped."))
 
     def _launch(self, request: Run, folder: Path) -> int:
@@ -99,10 +98,8 @@ class PackedPool:
         (folder / "job.json").write_bytes(to_json(job))
         (folder / "template.json").write_bytes(receipt_template(request.assignment, self._digest))
         shutil.copyfile(LAUNCHER, folder / "launch.sh")
-        words = ["-m", "eventflock.worker.once", "job.json", _RESULT]
-        launch = launch_command(
-            *self._archives, "template.json", _RESULT, *words, glibc=self._glibc
-        )
+        words = ["-m", "eventflock.worker.once", "job.json", RESULT]
+        launch = launch_command(*self._archives, "template.json", RESULT, *words, glibc=self._glibc)
         command = [sys.executable, "-S", supervisor.__file__, str(folder), "/bin/sh", "launch.sh"]
         with Path(request.log).open("wb") as log:
             process = subprocess.Popen(

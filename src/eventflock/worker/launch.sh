@@ -1,11 +1,13 @@
 #!/bin/sh
 # Runs a program of a packed environment, on a node that has only a shell, tar and gzip.
 #
-#   sh launch.sh [--glibc auto|never|always] ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
+#   sh launch.sh [--glibc auto|never|always] [--job N] [--join]
+#                ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
 #
 # ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
 # write the file RESULT. If it does not, or cannot be started, this script writes it from TEMPLATE,
-# a receipt with places for the reason. Exit status:
+# a receipt with places for the reason, and for the number of the job where jobs share one template.
+# With --join, errors go where output goes. Exit status:
 #
 #   0   the program ended well          70  it died without a word
 #   85  this node cannot run it         else: what the program said
@@ -20,12 +22,17 @@ root=
 child=
 stopped=
 glibc_mode=auto
-if [ "${1:-}" = --glibc ]; then
-    glibc_mode=$2
-    shift 2
-fi
+job=-1
+while :; do
+    case ${1:-} in
+        --glibc) glibc_mode=$2; shift 2 ;;
+        --job) job=$2; shift 2 ;;
+        --join) exec 2>&1; shift ;;
+        *) break ;;
+    esac
+done
 if [ $# -lt 5 ]; then
-    echo "usage: launch.sh [--glibc auto|never|always] ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT..." >&2
+    echo "usage: launch.sh [OPTION...] ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT..." >&2
     exit 64
 fi
 
@@ -57,7 +64,7 @@ receipt() { # KIND SENTENCE
     text=$(printf '%s' "$2" | tr -c 'A-Za-z0-9 .,:;()/_+=%@-' '?')
     printf 'eventflock: %s\n' "$text" >&2
     sed -e "s|@KIND@|$1|" -e "s|@SAY@|$text|" -e "s|@HOST@|$host|" -e "s|@STARTED@|$started|" \
-        "$template" > "$result.part" && mv "$result.part" "$result"
+        -e "s|\"@JOB@\"|$job|" "$template" > "$result.part" && mv "$result.part" "$result"
 }
 
 died() { # SENTENCE

@@ -68,12 +68,13 @@ class Trial(_Message, frozen=True):
 
 
 class Run(_Message, frozen=True):
-    """Do one job and write its result file."""
+    """Do one job and write its result file; if `fresh`, without what earlier ones left open."""
 
     assignment: Assignment
     folder: str
     result: str
     log: str = ""
+    fresh: bool = False
 
 
 class Progress(_Message, frozen=True):

@@ -1,7 +1,8 @@
-"""One job, on a node: `python -m eventflock.worker.once JOB RESULT`.
+"""One job, on a node: `python -m eventflock.worker.once JOB RESULT [LINE]`.
 
-JOB is a JSON file, RESULT the result file to be written. It is what `launch.sh` runs, in an
-interpreter that came with the job; the user's code is in the folder `code` beside it.
+JOB is a JSON file, or one with many jobs, a line for each, of which LINE (from 0) is meant; RESULT
+is the result file to be written. It is what `launch.sh` runs, in an interpreter that came with
+the job; the user's code is in the folder `code` beside it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import msgspec
 
 from eventflock.model import AnalysisRef, Assignment, from_json
 
-__all__ = ["CODE", "OneJob", "moved"]
+__all__ = ["CODE", "RESULT", "OneJob", "moved"]
 
 CODE = "code/analysis"
 """Where an archive of the user's code has the analysis, and what lies beside it."""
+RESULT = "result.zip"
+"""Name of the result file in a job's own folder."""
 
 
 class OneJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +33,13 @@ class OneJob(msgspec.Struct, frozen=True, kw_only=True):
         The job.
     environment
         Digest of the environment, for the receipt.
+    inputs
+        From planned paths to the names of the files that came with the job.
     """
 
     assignment: Assignment
     environment: str = ""
+    inputs: dict[str, str] = {}
 
 
 def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
@@ -52,7 +58,7 @@ def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
     return msgspec.structs.replace(ref, origin=origin, search=(str(folder),), helpers=helpers)
 
 
-def main(job: str, result: str) -> int:
+def main(job: str, result: str, line: str = "0") -> int:
     """Do the job.
 
     Returns
@@ -64,10 +70,10 @@ def main(job: str, result: str) -> int:
     from eventflock.worker.runner import Runner
 
     faulthandler.enable()
-    told = from_json(Path(job).read_bytes(), OneJob)
+    told = from_json(Path(job).read_bytes().splitlines()[int(line)], OneJob)
     folder = Path(sys.executable).parents[1] / CODE
     ref = moved(told.assignment.analysis, folder)
-    runner = Runner(environment=told.environment)
+    runner = Runner(environment=told.environment, places=told.inputs)
     manifest = runner.run(
         told.assignment, lambda: load(ref, folder), Path(result), lambda _events: None
     )

@@ -69,10 +69,13 @@ class Runner:
     ----------
     environment
         Digest of the packed environment that this process runs in, for the result files.
+    places
+        From planned paths to where the files are, for those that are elsewhere here.
     """
 
-    def __init__(self, environment: str = "") -> None:
+    def __init__(self, environment: str = "", places: Mapping[str, str] | None = None) -> None:
         self._environment = environment
+        self._places = places or {}
         self._reader: TreeReader | None = None
         self._earlier = Earlier()
 
@@ -191,7 +194,8 @@ class Runner:
     def _open(self, entry: Any, analysis: Analysis) -> TreeReader:
         if self._reader is None or self._reader.entry != entry:
             self.close()
-            self._reader = TreeReader(entry, analysis.columns)
+            place = self._places.get(entry.path, entry.path)
+            self._reader = TreeReader(entry, analysis.columns, place)
         return self._reader
 
     def close(self) -> None:

@@ -1,0 +1,198 @@
+"""What a run on an HTCondor pool needs beside its plan, and finding its jobs again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from eventflock.env.cache import digest_in
+from eventflock.errors import EventflockError, PoolError, ResultError, UsageError
+from eventflock.files import atomic_write
+from eventflock.forecast import Forecast
+from eventflock.model import Frozen, Plan, from_json, to_json
+from eventflock.observe import Observer
+from eventflock.options import Options
+from eventflock.pools.htcondor.account import OVER
+from eventflock.pools.htcondor.describe import Needs, check_folder, describe
+from eventflock.pools.htcondor.following import Following
+from eventflock.pools.htcondor.pool import HTCondorPool
+from eventflock.pools.htcondor.schedd import Schedd
+from eventflock.pools.htcondor.settings import Settings, read_settings
+from eventflock.pools.htcondor.wave import Cargo, waves_in
+from eventflock.reading import is_url
+from eventflock.rundir import RunDir
+from eventflock.shipping import Shipment, recall_for
+from eventflock.status import Standing
+
+__all__ = ["Dispatch", "check_call", "dispatch_for", "open_htcondor", "recall", "standing", "stop"]
+
+MEMORY_MB = 2048
+"""Asked for where nothing was measured."""
+MIB = 2**20
+
+
+class Dispatch(Frozen, frozen=True):
+    """How the jobs of a run are submitted; frozen in the run folder as `htcondor.json`."""
+
+    settings: Settings
+    needs: Needs
+
+    def freeze(self, run: RunDir) -> None:
+        """Write it into the run folder."""
+        atomic_write(run.htcondor, msgspec.json.format(to_json(self)) + b"\n")
+
+    def show(self, shipment: Shipment, name: str) -> str:
+        """Give the submit description, without submitting anything."""
+        archives = (shipment.environment.name, shipment.code.name)
+        return describe(
+            name, "chosen-when-submitted", archives, shipment.glibc, self.needs, self.settings
+        )
+
+
+def dispatch_for(
+    plan: Plan, shipment: Shipment, expected: Forecast | None, options: Options
+) -> Dispatch:
+    """Decide what jobs ask for, from a forecast or from what is known without one.
+
+    Raises
+    ------
+    UsageError
+        The settings are wrong.
+    """
+    settings = read_settings(options.site, Path.cwd())
+    if expected is not None:
+        needs = Needs(memory_mb=expected.request_memory_mb, disk_mb=expected.request_disk_mb)
+    else:
+        needs = Needs(memory_mb=MEMORY_MB, disk_mb=_disk_for(plan, shipment))
+    return Dispatch(settings=settings, needs=needs)
+
+
+def _disk_for(plan: Plan, shipment: Shipment) -> int:
+    """Room for the archives, what they unpack to, and the input files of the largest job."""
+    sent = shipment.weigh(inputs=True)
+    archives = sent.environment_bytes + sent.unpacked_bytes + 2 * sent.code_bytes
+    largest = 0
+    for job in plan.jobs:
+        files = plan.datasets[job.dataset].files
+        sizes = {part.file: files[part.file].size for part in job.ranges}
+        local = (size for file, size in sizes.items() if not is_url(files[file].path))
+        largest = max(largest, sum(local))
+    return int((archives + largest) * 1.2 / MIB) + 500
+
+
+def recall(run: RunDir) -> Dispatch:
+    """Read how the jobs of a run are submitted.
+
+    Raises
+    ------
+    ResultError
+        The run folder is damaged.
+    """
+    try:
+        return from_json(run.htcondor.read_bytes(), Dispatch)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ResultError(
+            f"{run.htcondor} is damaged: {error}", remedy="Start a new run."
+        ) from None
+
+
+def open_htcondor(run: RunDir, observer: Observer, *, submit: bool = True) -> HTCondorPool:
+    """Open the HTCondor pool for a run.
+
+    Parameters
+    ----------
+    submit
+        Whether jobs may be submitted; otherwise those in the queue are followed.
+
+    Raises
+    ------
+    PoolError
+        HTCondor cannot be reached.
+    EnvError
+        The environment of the run is gone.
+    """
+    told = recall(run)
+    shipment = recall_for(run, observer)
+    cargo = Cargo(
+        environment=str(shipment.environment.resolve()),
+        code=str(shipment.code.resolve()),
+        digest=digest_in(shipment.environment),
+        glibc=shipment.glibc,
+    )
+    return HTCondorPool(run.pool, cargo, told.needs, told.settings, observer, submit=submit)
+
+
+def standing(run: RunDir) -> Standing | None:
+    """Find out how the jobs of a run stand; None if it has none in a queue."""
+    waves = waves_in(run.pool)
+    if not waves:
+        return None
+    told = recall(run)
+    note, schedd = "", None
+    try:
+        schedd = Schedd(told.settings.schedd, told.settings.collector)
+    except PoolError as error:
+        note = error.message
+    total: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    hosts: set[str] = set()
+    for wave in waves:
+        following = Following(wave, schedd)
+        try:
+            list(following.look())
+            if following.open_jobs():
+                following.ask()
+        except EventflockError as error:
+            note = error.message
+        account = following.account
+        total += account.counts()
+        hosts |= account.hosts()
+        reasons.update(one.words for one in account.seen.values() if one.status == "held")
+        following.close()
+    left = {status: count for status, count in total.items() if count and status not in OVER}
+    return Standing(counts=left, hosts=sorted(hosts), reasons=dict(reasons), note=note)
+
+
+def stop(path: Path) -> int:
+    """Remove the jobs of a run from the queue; what is done is kept.
+
+    Returns
+    -------
+    int
+        How many jobs were in the queue.
+
+    Raises
+    ------
+    UsageError
+        The run has no jobs in a queue.
+    PoolError
+        HTCondor cannot be reached.
+    """
+    run = RunDir(path)
+    run.load_plan()
+    if not run.htcondor.exists():
+        raise UsageError(
+            f"{path} has no jobs on an HTCondor pool.",
+            remedy="End a run on this machine with Ctrl-C where it runs.",
+        )
+    told = recall(run)
+    schedd = Schedd(told.settings.schedd, told.settings.collector)
+    removed = 0
+    for wave in waves_in(run.pool):
+        mark = f'EventflockWave == "{wave.record().identity}"'
+        removed += schedd.remove(mark, "eventflock stop")
+    return removed
+
+
+def check_call(options: Options) -> None:
+    """Check the settings and the place of a run, before anything takes time.
+
+    Raises
+    ------
+    UsageError
+        Something is wrong with them.
+    """
+    read_settings(options.site, Path.cwd())
+    check_folder((options.out or Path("runs")).resolve())

@@ -1,0 +1,261 @@
+"""Talking to HTCondor through its bindings, and turning their errors into ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eventflock.errors import PoolError, nearest
+
+__all__ = ["Schedd", "read_events"]
+
+T = TypeVar("T")
+_INSTALL = "Install HTCondor's Python bindings: pip install 'eventflock[htcondor]'"
+IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
+"""Values of `JobStatus`."""
+
+
+def bindings() -> Any:
+    """Import HTCondor's bindings.
+
+    Raises
+    ------
+    PoolError
+        They are not installed, or CONDOR_CONFIG names no file, at which they end the process.
+    """
+    config = os.environ.get("CONDOR_CONFIG", "")
+    if config and config != "ONLY_ENV" and not Path(config).is_file():
+        raise PoolError(
+            f"CONDOR_CONFIG is {config!r}, and there is no such file.",
+            remedy="Set it to HTCondor's configuration file, or unset it.",
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import htcondor2
+    except ImportError as error:
+        raise PoolError(f"HTCondor cannot be used from here: {error}.", remedy=_INSTALL) from None
+    return htcondor2
+
+
+def _call(what: str, function: Callable[..., T], *words: Any, **named: Any) -> T:
+    """Call the bindings, whose errors are of many classes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*words, **named)
+    except (RuntimeError, ValueError, OSError, KeyError, IndexError, TypeError) as error:
+        raise _explain(what, str(error).strip() or type(error).__name__) from None
+    except Exception as error:
+        if type(error).__name__ == "HTCondorException":
+            raise _explain(what, str(error).strip()) from None
+        raise
+
+
+def _explain(what: str, text: str) -> PoolError:
+    """Say what a failure of the bindings means, with what to do."""
+    line = " ".join(text.split())
+    low = line.lower()
+    remedy = "See 'condor_q' and 'condor_status'; what was done is kept, and 'resume' goes on."
+    if "authenticat" in low or "authoriz" in low or "permission" in low or "token" in low:
+        remedy = (
+            "HTCondor does not know you: get a token ('condor_token_fetch'), "
+            "a Kerberos ticket (kinit) or a proxy, as your site asks, and try again."
+        )
+    elif "collector" in low or "locate" in low or "communicat" in low or "connect" in low:
+        remedy = "Is HTCondor running here? Try 'condor_status'; --collector HOST names another."
+    return PoolError(f"{what}: {line}", remedy=remedy)
+
+
+class Schedd:
+    """One schedd.
+
+    Parameters
+    ----------
+    name
+        Its name; empty for the one of this machine, or the only one there is.
+    collector
+        Of the pool that it is known to; empty for the configured one.
+
+    Raises
+    ------
+    PoolError
+        There is none, or several to choose from.
+    """
+
+    def __init__(self, name: str = "", collector: str = "") -> None:
+        self._condor = bindings()
+        self._collector_name = collector
+        self.ad = self._locate(name)
+        self.name = str(self.ad.get("Name", "schedd"))
+        self._schedd = _call("The schedd cannot be used", self._condor.Schedd, self.ad)
+
+    def _collector(self) -> Any:
+        words = [self._collector_name] if self._collector_name else []
+        return _call("The collector cannot be used", self._condor.Collector, *words)
+
+    def _locate(self, name: str) -> Any:
+        kind = self._condor.DaemonType.Schedd
+        if not name and not self._collector_name:
+            with contextlib.suppress(Exception):  # this machine's own, found without the collector
+                return self._collector().locate(kind)
+        found = _call("No HTCondor can be reached", self._collector().locateAll, kind)
+        names = [str(one.get("Name", "")) for one in found]
+        if not names:
+            raise PoolError(
+                "The HTCondor pool has no schedd.", remedy="Is it running? See 'condor_status'."
+            )
+        if name:
+            chosen = [one for one in found if one.get("Name") == name]
+            if not chosen:
+                raise PoolError(
+                    f"There is no schedd {name!r}; {nearest(name, names)}".rstrip("; "),
+                    remedy=f"Choose one with --schedd: {_some(names)}.",
+                )
+            return chosen[0]
+        here = {socket.gethostname(), socket.getfqdn()}
+        near = [one for one in found if one.get("Machine") in here]
+        for choice in (near, found):
+            if len(choice) == 1:
+                return choice[0]
+        raise PoolError(
+            f"The pool has {len(names)} schedds, and none of them is this machine's.",
+            remedy=f"Choose one with --schedd: {_some(names)}.",
+        )
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Version of the daemon, such as `(23, 9, 6)`."""
+        words = str(self.ad.get("CondorVersion", "")).split()
+        number = next((one for one in words if one[:1].isdigit()), "0")
+        return tuple(int(one) for one in number.split(".") if one.isdigit())
+
+    def submit(self, folder: Path, text: str, *, spool: bool) -> int:
+        """Submit a wave from its folder, to which the names in the description are relative.
+
+        Returns
+        -------
+        int
+            The cluster.
+        """
+
+        def submit() -> int:
+            with contextlib.chdir(folder):
+                description = self._condor.Submit(text)
+                result = self._schedd.submit(description, spool=spool)
+                if spool:
+                    self._schedd.spool(result)
+                return int(result.cluster())
+
+        return _call(f"The schedd {self.name} did not take the jobs", submit)
+
+    def jobs(self, constraint: str, projection: Sequence[str]) -> list[dict[str, Any]]:
+        """Give attributes of the jobs in the queue for which the constraint is true."""
+        found = _call(
+            f"The schedd {self.name} does not answer",
+            self._schedd.query,
+            constraint=constraint,
+            projection=list(projection),
+        )
+        return [dict(one) for one in found]
+
+    def cluster(self, cluster: int) -> dict[str, Any]:
+        """Give the attributes that the jobs of a cluster share, while it is in the queue."""
+        found = _call(
+            f"The schedd {self.name} does not answer",
+            self._schedd.query,
+            constraint=f"ClusterId == {cluster} && ProcId is undefined",
+            opts=self._condor.QueryOpt.IncludeClusterAd,
+        )
+        return dict(found[0]) if found else {}
+
+    def full_job(self, constraint: str) -> Any:
+        """Give all of one job, as a ClassAd; None if there is none."""
+        found = _call(
+            f"The schedd {self.name} does not answer",
+            self._schedd.query,
+            constraint=constraint,
+            limit=1,
+        )
+        return found[0] if found else None
+
+    def remove(self, constraint: str, reason: str) -> int:
+        """Remove jobs from the queue, and give their number."""
+        return self._act("Remove", constraint, reason)
+
+    def forget(self, constraint: str) -> int:
+        """Remove jobs that wait for a node to confirm that they are gone."""
+        return self._act("RemoveX", constraint, "forgotten")
+
+    def _act(self, action: str, constraint: str, reason: str) -> int:
+        ad = _call(
+            f"The schedd {self.name} does not answer",
+            self._schedd.act,
+            getattr(self._condor.JobAction, action),
+            constraint,
+            reason=reason,
+        )
+        return int(ad.get("TotalSuccess", 0))
+
+    def retrieve(self, constraint: str) -> None:
+        """Fetch the files of jobs that were spooled."""
+        _call("The results cannot be fetched", self._schedd.retrieve, constraint)
+
+    def slots(self) -> list[Any]:
+        """Give the ads of the slots of the pool."""
+        return list(
+            _call(
+                "The collector does not answer",
+                self._collector().query,
+                self._condor.AdType.Startd,
+            )
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+class EventLog:
+    """The event log of a wave, read on from where the last reading ended.
+
+    Parameters
+    ----------
+    path
+        It may not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log: Any = None
+        self.broken = ""
+
+    def read(self) -> Iterator[Mapping[str, Any]]:
+        """Give the events that are new. A log that cannot be read ends here, and says why."""
+        if self._log is None:
+            if not self._path.is_file():
+                return
+            self._log = bindings().JobEventLog(str(self._path))
+        try:
+            yield from self._log.events(stop_after=0)
+        except Exception as error:  # noqa: BLE001 -- the bindings raise several kinds
+            self.broken = str(error) or type(error).__name__
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._log is not None:
+            self._log.close()
+
+
+def read_events(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Give all events of a log."""
+    log = EventLog(path)
+    try:
+        yield from log.read()
+    finally:
+        log.close()

@@ -1,0 +1,142 @@
+"""A real HTCondor pool on this machine, and a client of it: an ordinary user at an access point."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NEEDED = "EVENTFLOCK_NEED_POOL"
+"""Set where these tests must not be skipped."""
+USER = os.environ.get("EVENTFLOCK_POOL_USER", "flock")
+TOOL = Path(__file__).parents[1] / "tools/pool"
+
+
+def _why_not() -> str:
+    if os.geteuid() != 0:
+        return "a whole HTCondor pool on this machine needs root"
+    if shutil.which("mmdebstrap") is None:
+        return "mmdebstrap is not installed: it makes the root file system of the pool"
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return f"there is no user {USER!r} for jobs to belong to: useradd --system {USER}"
+    return ""
+
+
+def check_possible() -> None:
+    """Skip by name where there can be no pool, or fail where there must be one."""
+    why = _why_not()
+    if why and os.environ.get(NEEDED):
+        pytest.fail(why)
+    if why:
+        pytest.skip(why)
+
+
+class Client:
+    """The access point: commands run as an ordinary user, who may read what root may.
+
+    Parameters
+    ----------
+    folder
+        The pool.
+    home
+        What the pool sees of this machine; the user's.
+    """
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self.home = home
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "EVENTFLOCK_CACHE": str(home / "cache"),
+            "CONDOR_CONFIG": str(folder / "client.conf"),
+            "TMPDIR": str(home / "tmp"),
+            "LANG": "C.UTF-8",
+        }
+
+    def _command(self, words: tuple[str | Path, ...]) -> list[str]:
+        # Root's own interpreter may be where others cannot look.
+        caps = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        user = [f"--reuid={USER}", f"--regid={pwd.getpwnam(USER).pw_gid}", "--clear-groups"]
+        return ["setpriv", *user, *caps, *map(str, words)]
+
+    def python(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run Python as the user."""
+        return subprocess.run(
+            self._command((sys.executable, "-P", *words)),
+            capture_output=True,
+            text=True,
+            timeout=options.pop("timeout", 280),
+            env={**self.env, **options.pop("env", {})},
+            cwd=options.pop("cwd", self.home),
+            check=False,
+            **options,
+        )
+
+    def run(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run eventflock as the user."""
+        return self.python("-m", "eventflock", *words, **options)
+
+    def start(self, *words: str | Path, log: Path | None = None) -> subprocess.Popen[str]:
+        """Start eventflock as the user, and let it run."""
+        out = (log or self.home / "client.log").open("w")
+        return subprocess.Popen(
+            self._command((sys.executable, "-P", "-m", "eventflock", *words)),
+            stdout=out,
+            stderr=out,
+            text=True,
+            env=self.env,
+            cwd=self.home,
+        )
+
+    def inside(self, *words: str) -> str:
+        """Run a command in the pool, as root, and give what it prints."""
+        told = subprocess.run(
+            [sys.executable, TOOL, "exec", str(self.folder), "--", *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return told.stdout
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Give the jobs in the queue."""
+        text = self.inside("condor_q", "-allusers", "-json")
+        found: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+        return found
+
+    def own(self, path: Path) -> Path:
+        """Give a file or folder to the user."""
+        shutil.chown(path, USER)
+        return path
+
+
+@contextmanager
+def running_pool(base: Path, suite: str, *settings: str) -> Iterator[Client]:
+    """Start a pool that ends with this process at the latest."""
+    check_possible()
+    folder, home = base / f"pool-{suite}", base / "home"
+    for one in (home, home / "tmp", home / "cache"):
+        one.mkdir(exist_ok=True)
+        shutil.chown(one, USER)
+    command = [sys.executable, str(TOOL), "start", str(folder), "--suite", suite]
+    command += ["--user", USER, "--share", str(home), "--until", str(os.getpid())]
+    for one in settings:
+        command += ["--set", one]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    try:
+        yield Client(folder, home)
+    finally:
+        subprocess.run([sys.executable, str(TOOL), "stop", str(folder)], check=True)

@@ -1,0 +1,309 @@
+"""Runs on a real HTCondor pool: Debian 13 on this machine, another distribution and Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eventflock.results.reader import read_manifest
+from eventflock.results.result import load
+from tests.condor import Client, running_pool
+from tests.xrootd import running_server
+
+pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
+
+SLOW = """
+import time
+import awkward as ak
+import eventflock as ef
+from hist import Hist
+
+
+@ef.analysis(tree="TTbar_14TeV_MU80/mytree")
+def slow(events, *, seconds: float = 1.0, note: str = ""):
+    energy = ak.flatten(events["jet_AntiKt10LCTopo_E"]) / 1000
+    if len(events):
+        time.sleep(seconds)
+    return {"E": Hist.new.Reg(200, 0, 2000, name="E").Int64().fill(energy), "sum": ak.sum(energy)}
+"""
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Path]:
+    """A folder of which users can see what is in it, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="eventflock-pool-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def client(base: Path) -> Iterator[Client]:
+    """The access point of a pool of HTCondor 23.9."""
+    with running_pool(base, "trixie") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tutorial(client: Client, data_dir: Path) -> Path:
+    """The tutorial's file, where the user has it."""
+    return Path(shutil.copy(data_dir / "tutorial-10k.root", client.home / "tutorial-10k.root"))
+
+
+@pytest.fixture(scope="module")
+def jets_here(client: Client, jets: Path) -> Path:
+    """The tutorial's analysis, where the user has it."""
+    return Path(shutil.copy(jets, client.home / "jets.py"))
+
+
+@pytest.fixture(scope="module")
+def slow(client: Client) -> Path:
+    """An analysis whose jobs take their time."""
+    path = client.home / "slow.py"
+    path.write_text(SLOW)
+    return path
+
+
+def energies(folder: Path) -> list[int]:
+    return [int(one) for one in np.asarray(load(folder)["E"].view(flow=True))]
+
+
+def truth_of(expected: list[dict[str, Any]]) -> list[int]:
+    one = expected[0]
+    assert (one["file"], one["range"]) == ("tutorial-10k.root", None)
+    return [one["under"], *one["values"], one["over"]]
+
+
+def ok(told: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert told.returncode == 0, f"exit {told.returncode}\n{told.stdout}\n{told.stderr}"
+    return told
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.2)
+    return found
+
+
+def test_the_tutorial_from_one_command_to_the_plot(
+    client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    run = client.home / "ten"
+    words = ["--events-per-job", "1000", "--out", run]
+    told = ok(client.run("run", jets_here, tutorial, "--pool", "htcondor", *words))
+    assert "complete  10,000 events, each exactly once, in 10 jobs" in told.stdout
+    assert energies(run) == truth_of(expected)
+    assert (run / "plots/E.png").stat().st_size > 10_000
+    results = [read_manifest(one) for one in sorted((run / "results").iterdir())]
+    assert len(results) == 10
+    assert {one.counters.events for one in results} == {1000}
+    log = (run / "pool/wave-001/job-000000.log").read_text()
+    assert "unpacking in /var/lib/condor/execute/dir_" in log
+    assert not client.queue()
+    status = json.loads(ok(client.run("status", run, "--json")).stdout)
+    assert status["complete"]
+    assert status["queue"]["counts"] == {}
+
+
+@pytest.mark.parametrize("jobs", ["1", "37"])
+def test_other_cuts_give_the_same_bins_and_the_same_bits_as_local_cores(
+    client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]], jobs: str
+) -> None:
+    far, near = client.home / f"far-{jobs}", client.home / f"near-{jobs}"
+    ok(client.run("run", jets_here, tutorial, "--jobs", jobs, "--out", far, "--pool", "htcondor"))
+    ok(client.run("run", jets_here, tutorial, "--jobs", jobs, "--out", near))
+    assert energies(far) == truth_of(expected)
+    ours, theirs = read_manifest(far / "result.zip"), read_manifest(near / "result.zip")
+    assert ours.coverage == theirs.coverage
+    assert (ours.items, ours.payloads) == (theirs.items, theirs.payloads)
+
+
+OWN = """
+import helping.maths as hm
+import awkward as ak
+import eventflock as ef
+import scipy.special, sys
+from hist import Hist
+
+
+@ef.analysis(tree="TTbar_14TeV_MU80/mytree")
+def own(events):
+    energy = ak.flatten(events["jet_AntiKt10LCTopo_E"]) / hm.GEV
+    if len(events):
+        print("PYTHON", sys.version.split()[0], sys.executable, scipy.special.erf(1.0))
+    return {"E": Hist.new.Reg(200, 0, 2000, name="E").Int64().fill(energy)}
+"""
+
+
+def test_own_package_and_scipy_where_neither_is_installed(
+    client: Client, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    folder = client.home / "project"
+    (folder / "helping").mkdir(parents=True)
+    (folder / "helping/__init__.py").write_text("")
+    (folder / "helping/maths.py").write_text("GEV = 1000.0\n")
+    (folder / "own.py").write_text(OWN)
+    run = client.home / "own"
+    words = ["--jobs", "2", "--out", run, "--pool", "htcondor"]
+    ok(client.run("run", folder / "own.py", tutorial, *words))
+    assert energies(run) == truth_of(expected)
+    said = (run / "pool/wave-001/job-000001.log").read_text()
+    (line,) = [one for one in said.splitlines() if one.startswith("PYTHON")]
+    theirs = client.inside("sh", "-c", "ls /usr/bin/python3* || true")
+    assert line.split()[1] not in theirs
+    assert line.split()[2].startswith("/var/lib/condor/execute/")
+
+
+def test_names_come_through_unharmed(
+    client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]], slow: Path
+) -> None:
+    folder = client.home / "a b, 'ü\" #; x=y"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(tutorial, folder / "in, put $(HOME).root")
+    client.own(folder)
+    note = "x \"y\" 'z' $(HOME) $$(Arch) %(a)s ; | & ü\\n"
+    words = ["--param", f"note={note}", "--param", "seconds=0", "--jobs", "2"]
+    more = ["--submit", '+Note=a "b" $(DOLLAR)(c) ü', "--out", folder / "run"]
+    data = folder / "in, put $(HOME).root"
+    ok(client.run("run", slow, data, *words, *more, "--pool", "htcondor"))
+    assert energies(folder / "run") == truth_of(expected)
+    assert read_manifest(folder / "run/results/job-000000.zip").parameters["note"] == note
+    told = client.run("run", slow, tutorial, "--pool", "htcondor", "--out", folder / "$(HOME)")
+    assert told.returncode == 2
+    assert "'$('" in told.stderr
+
+
+def test_watch_from_elsewhere_kill_and_resume(
+    client: Client, slow: Path, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    run = client.home / "killed"
+    words = ["--events-per-job", "1000", "--param", "seconds=2", "--out", run]
+    first = client.start("run", slow, tutorial, "--pool", "htcondor", *words)
+    wait_for(lambda: list(run.glob("results/job-*.zip")))
+    watching = client.start("watch", run, log=client.home / "watch.log")
+    time.sleep(1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert watching.wait(120) == 0, (client.home / "watch.log").read_text()
+    assert energies(run) == truth_of(expected)
+    assert len(list(run.glob("pool/wave-*"))) == 1
+    told = ok(client.run("resume", run))
+    assert "complete  10,000 events" in told.stdout
+
+
+def test_killed_and_resumed_submits_only_what_is_missing(
+    client: Client, slow: Path, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    run = client.home / "resumed"
+    words = ["--events-per-job", "1000", "--param", "seconds=2", "--out", run]
+    first = client.start("run", slow, tutorial, "--pool", "htcondor", *words)
+    wait_for(lambda: list(run.glob("results/job-*.zip")))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    told = ok(client.run("resume", run))
+    assert "in the queue already" in told.stderr
+    assert len(list(run.glob("pool/wave-*"))) == 1  # nothing was submitted again
+    assert energies(run) == truth_of(expected)
+
+
+def test_stop_then_resume(
+    client: Client, slow: Path, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    run = client.home / "stopped"
+    words = ["--events-per-job", "1000", "--param", "seconds=2", "--out", run]
+    first = client.start("run", slow, tutorial, "--pool", "htcondor", *words)
+    wait_for(lambda: len(list(run.glob("results/job-*.zip"))) > 1)
+    told = ok(client.run("stop", run))
+    assert "from the queue; what is done is kept" in told.stdout
+    assert first.wait(60) in {5, 7}
+    done = {one.name for one in run.glob("results/job-*.zip")}
+    assert 0 < len(done) < 10
+    assert not client.queue()
+    status = json.loads(ok(client.run("status", run, "--json")).stdout)
+    assert status["jobs"]["done"] == len(done)
+    assert "partial" in status["label"].lower()
+    ok(client.run("resume", run))
+    again = json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"]
+    assert {f"job-{job:06d}.zip" for job in again}.isdisjoint(done)
+    assert len(again) + len(done) == 10
+    assert energies(run) == truth_of(expected)
+
+
+def test_many_small_jobs_are_made_one_after_the_other(
+    client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    """As many as EVENTFLOCK_MANY says; 1,000 take a while on two cores."""
+    many = int(os.environ.get("EVENTFLOCK_MANY", "60"))
+    (client.home / "eventflock.toml").write_text("[htcondor]\nmax_idle = 5\n")
+    run = client.home / "many"
+    words = ["--events-per-job", str(10_000 // many), "--out", run, "--pool", "htcondor"]
+    try:
+        ok(client.run("run", jets_here, tutorial, *words, timeout=3600))
+    finally:
+        (client.home / "eventflock.toml").unlink()
+    assert energies(run) == truth_of(expected)
+    events = (run / "pool/wave-001/events.log").read_text()
+    assert "Cluster submitted" in events  # made late: only then is there such an event
+
+
+def test_a_hundred_thousand_jobs(client: Client, jets_here: Path, slow: Path) -> None:
+    from eventflock.sample import write_sample
+
+    data = write_sample(client.home / "large.root", entries=100_000)
+    run = client.home / "hundred-thousand"
+    words = ["--events-per-job", "1", "--detach", "--submit", "requirements=false"]
+    code = (
+        "import resource, subprocess, sys, time; t = time.time();"
+        "code = subprocess.call([sys.executable, '-P', '-m', 'eventflock', *sys.argv[1:]]);"
+        "print(code, time.time() - t, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    ok(client.run("pack", jets_here, data))  # what takes long once is not what is measured
+    told = ok(
+        client.python("-c", code, "run", jets_here, data, *words, "--out", run, "--pool", "htcondor")
+    )
+    code_, seconds, kilobytes = told.stdout.split()[-3:]
+    print(f"100,000 jobs: {seconds} s, {int(kilobytes) / 1e6:.2f} GB")
+    assert int(code_) == 0, told.stdout + told.stderr
+    assert float(seconds) < 60
+    assert int(kilobytes) < 1_000_000
+    started = time.monotonic()
+    status = json.loads(ok(client.run("status", run, "--json")).stdout)
+    taken = time.monotonic() - started
+    print(f"status: {taken:.1f} s")
+    assert taken < 5
+    assert sum(status["queue"]["counts"].values()) == 100_000
+    told = ok(client.run("stop", run))
+    assert not client.queue()
+
+
+def test_the_file_on_an_xrootd_server(
+    client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    with running_server(client.home / "served", client.home / "xrootd") as server:
+        shutil.copy(tutorial, server.folder / "tutorial-10k.root")
+        url = f"{server.url}/tutorial-10k.root"
+        run = client.home / "remote"
+        words = ["--events-per-job", "1000", "--out", run, "--pool", "htcondor"]
+        ok(client.run("run", jets_here, url, *words))
+        assert energies(run) == truth_of(expected)
+        manifests = [read_manifest(one) for one in sorted((run / "results").iterdir())]
+        size = tutorial.stat().st_size
+        for one in manifests:
+            assert one.branches == ("jet_AntiKt10LCTopo_E",)
+            assert one.coverage[0].path == url
+            assert one.counters.bytes_read < size / 4
+        assert not list((run / "pool/wave-001").glob("input-*"))
