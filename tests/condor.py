@@ -90,15 +90,15 @@ class Client:
 
     def start(self, *words: str | Path, log: Path | None = None) -> subprocess.Popen[str]:
         """Start eventflock as the user, and let it run."""
-        out = (log or self.home / "client.log").open("w")
-        return subprocess.Popen(
-            self._command((sys.executable, "-P", "-m", "eventflock", *words)),
-            stdout=out,
-            stderr=out,
-            text=True,
-            env=self.env,
-            cwd=self.home,
-        )
+        with (log or self.home / "client.log").open("w") as out:
+            return subprocess.Popen(
+                self._command((sys.executable, "-P", "-m", "eventflock", *words)),
+                stdout=out,
+                stderr=out,
+                text=True,
+                env=self.env,
+                cwd=self.home,
+            )
 
     def inside(self, *words: str) -> str:
         """Run a command in the pool, as root, and give what it prints."""
@@ -123,17 +123,29 @@ class Client:
 
 
 @contextmanager
-def running_pool(base: Path, suite: str, *settings: str) -> Iterator[Client]:
-    """Start a pool that ends with this process at the latest."""
+def running_pool(
+    base: Path, suite: str, *options: str, root: Path | None = None
+) -> Iterator[Client]:
+    """Start a pool that ends with this process at the latest.
+
+    Parameters
+    ----------
+    base
+        Folder for the user's home, and for the pool unless `root` says where that is.
+    suite
+        `trixie` or `sid`.
+    options
+        More of `tools/pool start`.
+    """
     check_possible()
-    folder, home = base / f"pool-{suite}", base / "home"
+    kept = os.environ.get("EVENTFLOCK_POOLS")  # where root file systems stay for the next time
+    folder = root or Path(kept or base) / f"pool-{suite}"
+    home = base / "home"
     for one in (home, home / "tmp", home / "cache"):
         one.mkdir(exist_ok=True)
         shutil.chown(one, USER)
     command = [sys.executable, str(TOOL), "start", str(folder), "--suite", suite]
-    command += ["--user", USER, "--share", str(home), "--until", str(os.getpid())]
-    for one in settings:
-        command += ["--set", one]
+    command += ["--user", USER, "--share", str(home), "--until", str(os.getpid()), *options]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     try:

@@ -232,7 +232,7 @@ def test_stop_then_resume(
     assert first.wait(60) in {5, 7}
     done = {one.name for one in run.glob("results/job-*.zip")}
     assert 0 < len(done) < 10
-    assert not client.queue()
+    wait_for(lambda: not client.queue())
     status = json.loads(ok(client.run("status", run, "--json")).stdout)
     assert status["jobs"]["done"] == len(done)
     assert "partial" in status["label"].lower()
@@ -263,7 +263,7 @@ def test_many_small_jobs_are_made_one_after_the_other(
 def test_a_hundred_thousand_jobs(client: Client, jets_here: Path, slow: Path) -> None:
     from eventflock.sample import write_sample
 
-    data = write_sample(client.home / "large.root", entries=100_000)
+    data = write_sample(client.home / "large.root", events=100_000)
     run = client.home / "hundred-thousand"
     words = ["--events-per-job", "1", "--detach", "--submit", "requirements=false"]
     code = (
@@ -287,7 +287,8 @@ def test_a_hundred_thousand_jobs(client: Client, jets_here: Path, slow: Path) ->
     assert taken < 5
     assert sum(status["queue"]["counts"].values()) == 100_000
     told = ok(client.run("stop", run))
-    assert not client.queue()
+    assert told.stdout.startswith("removed   100,000 jobs")
+    wait_for(lambda: not client.queue())
 
 
 def test_the_file_on_an_xrootd_server(

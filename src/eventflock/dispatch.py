@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -181,8 +182,10 @@ def stop(path: Path) -> int:
     schedd = Schedd(told.settings.schedd, told.settings.collector)
     removed = 0
     for wave in waves_in(run.pool):
-        mark = f'EventflockWave == "{wave.record().identity}"'
-        removed += schedd.remove(mark, "eventflock stop")
+        with contextlib.closing(Following(wave, schedd)) as following:
+            list(following.look())
+            following.ask()
+            removed += following.remove("eventflock stop")
     return removed
 
 

@@ -61,8 +61,6 @@ class Measured(Frozen, frozen=True, omit_defaults=True):
         Bytes of a process, and those for each event of its largest chunk.
     output, event_output
         Bytes of a result file, and those for each event (rows of skims).
-    event_read
-        Bytes requested from the files for each event.
     """
 
     dataset: str
@@ -79,7 +77,6 @@ class Measured(Frozen, frozen=True, omit_defaults=True):
     event_memory: float = 0.0
     output: int = 0
     event_output: float = 0.0
-    event_read: float = 0.0
 
 
 class Shipping(msgspec.Struct, frozen=True):
@@ -119,8 +116,8 @@ class Forecast(Frozen, frozen=True, omit_defaults=True):
         Peak in a job, without a margin.
     request_memory_mb, request_disk_mb
         To ask of a batch system, with a margin, in units of 2**20 bytes.
-    bytes_to_ship, bytes_to_bring, bytes_read
-        To all jobs together, back from them, and out of the input files.
+    bytes_to_ship, bytes_to_bring
+        To all jobs together, and back from them.
     """
 
     target_seconds: float
@@ -134,7 +131,6 @@ class Forecast(Frozen, frozen=True, omit_defaults=True):
     request_disk_mb: int
     bytes_to_ship: int = 0
     bytes_to_bring: int = 0
-    bytes_read: int = 0
 
 
 class Fact(Frozen, frozen=True, omit_defaults=True):
@@ -148,7 +144,6 @@ class Fact(Frozen, frozen=True, omit_defaults=True):
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
     bytes_to_bring: int = 0
-    bytes_read: int = 0
 
 
 # --- how many jobs -----------------------------------------------------------------------------
@@ -231,7 +226,6 @@ class _Expected(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float
     memory: float
     output: float
-    read: float
     inputs: int
 
 
@@ -250,7 +244,6 @@ def _expect(plan: Plan, job: Job, measured: Measured, fresh: bool) -> _Expected:
         cpu_seconds=seconds * measured.cpu_share,
         memory=measured.memory + measured.event_memory * max(stop - start for start, stop in cuts),
         output=measured.output + measured.event_output * job.entries,
-        read=measured.event_read * job.entries,
         inputs=sum(max(files[index].size, 0) for index in local),
     )
 
@@ -301,7 +294,6 @@ def forecast(
         request_disk_mb=math.ceil(disk),
         bytes_to_ship=len(jobs) * archives + sum(inputs),
         bytes_to_bring=math.ceil(sum(one.output for one in jobs)),
-        bytes_read=math.ceil(sum(one.read for one in jobs)),
     )
 
 
@@ -327,7 +319,6 @@ def facts(plan: Plan, done: Iterable[tuple[Manifest, int]]) -> Fact:
         cpu_seconds=sum(one.cpu_seconds for one in counters),
         memory_bytes=max((one.peak_memory for one in counters), default=0),
         bytes_to_bring=sum(size for _, size in results),
-        bytes_read=sum(one.bytes_read for one in counters),
     )
 
 
@@ -349,7 +340,6 @@ def compare(expected: Forecast, fact: Fact) -> list[tuple[str, str, str]]:
     )
     totals = [
         ("CPU time", say_duration(expected.cpu_seconds), say_duration(fact.cpu_seconds)),
-        ("bytes read", say_bytes(expected.bytes_read), say_bytes(fact.bytes_read)),
         ("results", say_bytes(expected.bytes_to_bring), say_bytes(fact.bytes_to_bring)),
     ]
     return [

@@ -7,9 +7,8 @@ event, then more and more until they take long enough to be timed well.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import msgspec
@@ -18,7 +17,7 @@ from eventflock.errors import AnalysisError, EventflockError, InputError, error_
 from eventflock.forecast import Measured
 from eventflock.model import Dataset, Plan
 from eventflock.observe import Observer
-from eventflock.plan import Sizing, assignment_of, cut, span_of
+from eventflock.plan import CHUNK_BYTES, Sizing, assignment_of, cut, span_of
 from eventflock.pools import Pool
 from eventflock.results.reader import read_manifest
 from eventflock.units import say_duration
@@ -39,6 +38,8 @@ GROWTH = 5
 LEAST_SHARE = 0.1
 """At least this share of the time of the largest trial is that of its events, not fixed."""
 NOTES = 5
+NOISE = 2 * 2**20
+"""Bytes by which the memory of a process may differ for no reason."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +53,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         Wall time and CPU time.
     memory
         Peak of the resident set, in bytes.
-    read
-        Bytes requested from the files.
     output, rows
         Bytes of the result file, and how many of these are rows of skims.
     """
@@ -65,7 +64,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_seconds: float = 0.0
     memory: int = 0
-    read: int = 0
     output: int = 0
     rows: int = 0
 
@@ -172,15 +170,13 @@ class _Trial:
             seconds=counters.wall_seconds,
             cpu_seconds=counters.cpu_seconds,
             memory=counters.peak_memory,
-            read=counters.bytes_read,
             output=result.stat().st_size,
             rows=sum(one.size for name, one in manifest.payloads.items() if name in skims),
         )
 
 
 def _measure_one(trial: _Trial, span: tuple[int, int], long: float, observer: Observer) -> Measured:
-    start, stop = span
-    entries = stop - start
+    start, entries = span[0], span[1] - span[0]
     first = _attempt(trial, start, 1, entries)  # with what it imports and keeps
     single = _attempt(trial, start, 1, entries)
     first_seconds = file_seconds = 0.0
@@ -189,11 +185,8 @@ def _measure_one(trial: _Trial, span: tuple[int, int], long: float, observer: Ob
         first_seconds = max(first.seconds - single.seconds, 0.0)
         file_seconds = max(single.seconds - again.seconds, 0.0)
     steps = _grow(trial, span, long, single, observer)
-    size = steps[-1].events
-    # If these would overlap, most of the dataset was seen.
-    places = [start + (entries - size) // 2] * (entries >= 3 * size)
-    places += [stop - size] * (entries >= 2 * size)
-    elsewhere = [_attempt(trial, place, size, entries) for place in places]
+    elsewhere = _look_elsewhere(trial, span, steps[-1].events, observer)
+    files = trial.dataset.files
     ranges = cut([trial.dataset], Sizing(entries=span, jobs=1, chunk=trial.chunk))[0].ranges
     return fit(
         Measured(
@@ -205,7 +198,8 @@ def _measure_one(trial: _Trial, span: tuple[int, int], long: float, observer: Ob
             file_seconds=file_seconds,
         ),
         steps,
-        [one for one in elsewhere if one is not None],
+        elsewhere,
+        sum(one.entries * one.entry_bytes for one in files) / sum(one.entries for one in files),
     )
 
 
@@ -218,13 +212,11 @@ def _grow(
     step, size = single, 1
     spent = sum(one.seconds for one in steps)
     while size < entries and not (steps and _is_enough(steps, spent, long)):
-        size = min(_larger(size, step, long), entries)
+        size = min(_larger(size, step, steps[:1], long), entries)
         try:
             step = _attempt(trial, start, size, entries)
-        except (AnalysisError, InputError):
-            raise
         except EventflockError as error:
-            if not steps:
+            if not steps or _is_of_jobs(error):
                 raise
             observer.note(f"A trial with {plural(size, 'event')} failed: {error.message}")
             break
@@ -232,6 +224,33 @@ def _grow(
             steps.append(step)
             spent += step.seconds
     return steps
+
+
+def _look_elsewhere(
+    trial: _Trial, span: tuple[int, int], size: int, observer: Observer
+) -> list[Step]:
+    """Try as many events in the middle and at the end, unless most of the entries were seen."""
+    start, stop = span
+    entries = stop - start
+    places = [start + (entries - size) // 2] * (entries >= 3 * size)
+    places += [stop - size] * (entries >= 2 * size)
+    found = []
+    for place in places:
+        try:
+            step = _attempt(trial, place, size, entries)
+        except EventflockError as error:
+            if _is_of_jobs(error):
+                raise
+            observer.note(f"A trial with {plural(size, 'event')} failed: {error.message}")
+            break
+        if step is not None:
+            found.append(step)
+    return found
+
+
+def _is_of_jobs(error: EventflockError) -> bool:
+    """Tell what jobs would fail of as well from what may be this machine's, as a full memory."""
+    return isinstance(error, AnalysisError | InputError)
 
 
 def _attempt(trial: _Trial, start: int, size: int, entries: int) -> Step | None:
@@ -250,20 +269,27 @@ def _is_enough(steps: Sequence[Step], spent: float, long: float) -> bool:
     return seconds >= long and (seconds > 1.5 * steps[0].seconds or spent > PATIENCE * long)
 
 
-def _larger(size: int, step: Step | None, long: float) -> int:
+def _larger(size: int, step: Step | None, first: Sequence[Step], long: float) -> int:
     """Give the number of events of the next trial."""
     if step is None:
         return FEW if size < FEW else MANY
     seconds = max(step.seconds, 1e-6)
     if size < FEW and seconds * FEW / size < long:
         return FEW
+    if all(seconds < 1.5 * one.seconds for one in first):  # most of it is not that of events
+        return 2 * GROWTH * size
     return max(size + 1, int(size * min(max(1.25 * long / seconds, 2), GROWTH)))
 
 
 # --- from trials to a model --------------------------------------------------------------------
 
 
-def fit(plain: Measured, steps: Sequence[Step], elsewhere: Sequence[Step] = ()) -> Measured:
+def fit(
+    plain: Measured,
+    steps: Sequence[Step],
+    elsewhere: Sequence[Step] = (),
+    event_bytes: float = math.inf,
+) -> Measured:
     """Find the straight lines through the trials of one dataset.
 
     Parameters
@@ -274,13 +300,15 @@ def fit(plain: Measured, steps: Sequence[Step], elsewhere: Sequence[Step] = ()) 
         Growing trials of its beginning, at least one.
     elsewhere
         Trials of other places, of the size of the last.
+    event_bytes
+        Of all branches, uncompressed.
     """
     opened = [_without_opening(one, plain.file_seconds) for one in (*steps, *elsewhere)]
     chunk_seconds, event_seconds = _times(opened[: len(steps)], opened[len(steps) :])
     last, everywhere = [steps[-1], *elsewhere], [*steps, *elsewhere]
     seconds = max(sum(one.seconds for one in last), 1e-6)
     small = steps[0]
-    rows = fmean(_slope(small.events, small.rows, one.events, one.rows) for one in last)
+    rows = _mean(_slope(small.events, small.rows, one.events, one.rows) for one in last)
     rows = max(rows, 0.0)
     footers = max(small.rows - rows * small.events, 0.0)
     return msgspec.structs.replace(
@@ -290,10 +318,9 @@ def fit(plain: Measured, steps: Sequence[Step], elsewhere: Sequence[Step] = ()) 
         event_seconds=event_seconds,
         cpu_share=sum(one.cpu_seconds for one in last) / seconds,
         memory=min(one.memory for one in everywhere),
-        event_memory=_event_memory(everywhere),
+        event_memory=_event_memory(everywhere, plain.chunk, event_bytes),
         output=math.ceil(max(one.output - one.rows for one in everywhere) + footers),
         event_output=rows,
-        event_read=sum(one.read for one in last) / sum(one.events for one in last),
     )
 
 
@@ -319,7 +346,13 @@ def _times(steps: Sequence[Step], elsewhere: Sequence[Step]) -> tuple[float, flo
     per_event = min(max([*slopes, LEAST_SHARE * mean]), mean) if slopes else mean
     per_chunk = max((last.seconds - per_event * last.events) / last.chunks, 0.0)
     rates = [(one.seconds - per_chunk * one.chunks) / one.events for one in (last, *elsewhere)]
-    return per_chunk, max(fmean(rates), LEAST_SHARE * mean)
+    return per_chunk, max(_mean(rates), LEAST_SHARE * mean)
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    """Give the mean; the module `statistics` would take its time to import."""
+    found = list(numbers)
+    return sum(found) / len(found)
 
 
 def _slope(x: int, y: int, further: int, higher: int) -> float:
@@ -327,13 +360,18 @@ def _slope(x: int, y: int, further: int, higher: int) -> float:
     return (higher - y) / (further - x) if further > x else higher / further
 
 
-def _event_memory(steps: Sequence[Step]) -> float:
-    """Give the bytes for each event of a chunk, so that no large trial is above the line."""
+def _event_memory(steps: Sequence[Step], chunk: float, event_bytes: float) -> float:
+    """Give the bytes for each event of a chunk, so that no large trial is above the line.
+
+    A line through small trials says little about a large chunk. There, noise must not become
+    gigabytes, and reading the branches takes memory that no small trial has shown.
+    """
+    reading = min(event_bytes, CHUNK_BYTES / chunk)
     small = min(steps, key=lambda one: one.memory)
     widest = max(one.largest for one in steps)
-    slopes = [
-        (one.memory - small.memory) / (one.largest - small.largest)
-        for one in steps
-        if one.largest > small.largest and one.largest * 10 >= widest
-    ]
-    return max([*slopes, 0.0])
+    found = reading if widest * 10 <= chunk else 0.0
+    for one in steps:
+        further, more = one.largest - small.largest, one.memory - small.memory
+        if further > 0 and one.largest * 10 >= widest:
+            found = max(found, min(more / further, 3 * reading), (more - NOISE) / further)
+    return found

@@ -17,7 +17,6 @@ from eventflock.analysis import store_parameters
 from eventflock.dataset import NamedFile, assemble, expand, restrict
 from eventflock.errors import EventflockError, UsageError, error_from
 from eventflock.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
-from eventflock.measuring import measure
 from eventflock.model import FORMAT, AnalysisRef, Assignment, Dataset, Failure, FileEntry, Plan
 from eventflock.observe import Observer, shown
 from eventflock.options import Options
@@ -119,6 +118,8 @@ def _cut_by_time(
     observer: Observer,
 ) -> Prepared:
     """Measure the analysis, and cut the plan again so that its jobs take the time asked for."""
+    from eventflock.measuring import measure
+
     asked = float(options.target_seconds or 0)
     sizing = _sizing(datasets, options)
     measured = measure(pool, plan, datasets, sizing, folder, observer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,5 +96,6 @@ class Service:
 
 def _forget_peak_memory() -> None:
     """Count the peak of this process from now on, where Linux allows it (see proc(5))."""
+    gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

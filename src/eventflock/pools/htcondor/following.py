@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from eventflock.errors import EventflockError, PoolError
 from eventflock.pools.htcondor.account import OVER, Account, Seen
-from eventflock.pools.htcondor.schedd import COMPLETED, EventLog, Schedd
+from eventflock.pools.htcondor.schedd import COMPLETED, HELD, EventLog, Schedd
 from eventflock.pools.htcondor.wave import Wave
 
 __all__ = ["Following"]
@@ -133,13 +133,20 @@ class Following:
         proc = self.record.jobs.index(job)
         return self.account.seen.get(proc, Seen(status="removed", words="it was never made"))
 
-    def remove(self, status: str, reason: str) -> None:
-        """Remove the jobs of a status (of `JobStatus`, as a condition) from the queue."""
-        if self._schedd is None:
-            raise PoolError("There is no schedd to remove jobs from.")
-        mark = f'EventflockWave == "{self.record.identity}"'
-        condition = f"{mark} && ({status})" if status else mark
-        self._schedd.remove(condition, reason)
+    def remove_held(self) -> None:
+        """Remove the jobs that are held from the queue."""
+        cluster = self.find_cluster()
+        if self._schedd is not None and cluster is not None:
+            condition = f"ClusterId == {cluster} && JobStatus == {HELD}"
+            self._schedd.remove(condition, "it is tried again")
+
+    def remove(self, reason: str) -> int:
+        """Remove all jobs from the queue, and give the number of those that were not over."""
+        cluster = self.find_cluster()
+        left = len(self.open_jobs())
+        if self._schedd is not None and cluster is not None and left:
+            self._schedd.remove(cluster, reason)
+        return left
 
     def close(self) -> None:
         """Close the log."""

@@ -16,7 +16,7 @@ from eventflock.pools import Listener, Pool
 from eventflock.pools.htcondor.describe import Needs, check_folder, describe
 from eventflock.pools.htcondor.following import Following, is_unreachable
 from eventflock.pools.htcondor.match import explain, in_words
-from eventflock.pools.htcondor.schedd import HELD, Schedd
+from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.pools.htcondor.wave import Cargo, Draft, WaveRecord, waves_in
 from eventflock.results.reader import read_manifest
@@ -109,7 +109,7 @@ class HTCondorPool(Pool):
     def abandon(self) -> None:
         """Remove all jobs from the queue: nobody will ask for them."""
         for one in self._followings:
-            one.remove("", "the run was given up")
+            one.remove("the run was given up")
 
     def close(self) -> None:
         """Let go of the logs; jobs go on."""
@@ -133,7 +133,7 @@ class HTCondorPool(Pool):
             jobs = following.open_jobs()
             held = {job for job, status in jobs.items() if status == "held"}
             if held and self._submits:
-                following.remove(f"JobStatus == {HELD}", "it is tried again")
+                following.remove_held()
                 jobs = {job: status for job, status in jobs.items() if job not in held}
             if jobs:
                 self._followings.append(following)

@@ -184,23 +184,21 @@ class Schedd:
         )
         return found[0] if found else None
 
-    def remove(self, constraint: str, reason: str) -> int:
-        """Remove jobs from the queue, and give their number."""
-        return self._act("Remove", constraint, reason)
+    def remove(self, which: str | int, reason: str) -> None:
+        """Remove jobs from the queue.
 
-    def forget(self, constraint: str) -> int:
-        """Remove jobs that wait for a node to confirm that they are gone."""
-        return self._act("RemoveX", constraint, "forgotten")
-
-    def _act(self, action: str, constraint: str, reason: str) -> int:
-        ad = _call(
+        Parameters
+        ----------
+        which
+            A condition; or a cluster, of which then no more jobs are made either.
+        """
+        _call(
             f"The schedd {self.name} does not answer",
             self._schedd.act,
-            getattr(self._condor.JobAction, action),
-            constraint,
+            self._condor.JobAction.Remove,
+            [str(which)] if isinstance(which, int) else which,
             reason=reason,
         )
-        return int(ad.get("TotalSuccess", 0))
 
     def retrieve(self, constraint: str) -> None:
         """Fetch the files of jobs that were spooled."""

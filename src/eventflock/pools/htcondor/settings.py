@@ -1,12 +1,305 @@
-# A placeholder by the lead, for trying the rest; replace this file.
+"""What the user says about an HTCondor pool: in a profile, a TOML file, and the call.
+
+A later one of these replaces what an earlier one says under the same name. What is left is checked,
+and all that is wrong is said at once, before anything is submitted.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+from eventflock.errors import UsageError, nearest
 from eventflock.model import Frozen, Site
+from eventflock.pools.htcondor.names import normal_name
+from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
+from eventflock.pools.htcondor.values import Line, check_text, command, shown
+
+__all__ = ["Settings", "read_settings"]
+
+SHIPPED = Path(__file__).with_name("profiles.toml")
+TABLE = "htcondor"
+INPUTS = "transfer_input_files"
+
+
 class Settings(Frozen, frozen=True, omit_defaults=True):
+    """What is to be set for all jobs of a run on HTCondor.
+
+    Attributes
+    ----------
+    schedd, collector
+        Where to submit, if not on this machine.
+    spool
+        The schedd does not share a disk with this machine.
+    max_idle
+        At most so many jobs wait in the queue at a time; 0 for all at once.
+    inputs
+        Files of the user that go to every job: absolute paths, or URLs.
+    commands
+        Submit commands, each with the text that stands right of '=' in a submit description.
+        Known names are in lower case and attributes have '+', so that each is there once.
+    """
+
     schedd: str = ""
     collector: str = ""
     spool: bool = False
     max_idle: int = 1000
     inputs: tuple[str, ...] = ()
-    commands: dict[str, str] = {}
+    commands: dict[str, str] = {}  # noqa: RUF012 -- msgspec makes a new one each time
+
+
 def read_settings(site: Site, folder: Path) -> Settings:
-    return Settings(schedd=site.schedd, collector=site.collector, spool=site.spool, commands=dict(one.split("=",1) for one in site.submit))
+    """Read all that is said about the pool, and check it.
+
+    Parameters
+    ----------
+    site
+        What the call says.
+    folder
+        Where the call is made: `eventflock.toml`, or `pyproject.toml` with a table
+        `[tool.eventflock.htcondor]`, is looked for in it and the folders above.
+
+    Raises
+    ------
+    UsageError
+        A file is not TOML, a profile is not known, or HTCondor would not do what is asked for;
+        all of it in one message.
+    """
+    folder = folder.absolute()
+    collected = _Collected()
+    table, file = _find_table(folder)
+    own, rest = collected.split(table, _OWN, str(file))
+    named = site.profile or own.get("profile", "")
+    where = "--profile" if site.profile else str(file)
+    if named:
+        profiles, needed = _profile(named, where, own.get("profiles", {}), str(file), collected)
+        own = profiles | own
+    else:
+        needed = ()
+    collected.add(rest, str(file), file.parent)
+    for one in site.submit:
+        collected.add_text(one, folder)
+    given = {"schedd": site.schedd, "collector": site.collector, "spool": site.spool}
+    own |= {key: value for key, value in given.items() if value}
+    collected.need(needed, named)
+    inputs, commands = collected.finish()
+    kept = {key: own[key] for key in ("schedd", "collector", "spool", "max_idle") if key in own}
+    return Settings(inputs=inputs, commands=commands, **kept)
+
+
+# --- where it stands -----------------------------------------------------------------------------
+
+
+def _find_table(folder: Path) -> tuple[dict[str, Any], Path]:
+    """Give the nearest table about HTCondor, and the file that it is in."""
+    for parent in (folder, *folder.parents):
+        path = parent / "eventflock.toml"
+        whole = _load(path)
+        if whole is not None:
+            outside = next((key for key, one in whole.items() if not isinstance(one, dict)), None)
+            if outside not in {None, TABLE}:
+                raise UsageError(
+                    f"{path}: {outside} stands outside of a table.",
+                    remedy=f"Write [{TABLE}] above it.",
+                )
+            return _inner(whole, "", TABLE, path) or {}, path
+        path = parent / "pyproject.toml"
+        tool = (_load(path) or {}).get("tool")
+        ours = _inner(tool, "tool.", "eventflock", path) if isinstance(tool, dict) else None
+        table = _inner(ours, "tool.eventflock.", TABLE, path) if ours else None
+        if table is not None:
+            return table, path
+    return {}, folder / "eventflock.toml"
+
+
+def _inner(outer: dict[str, Any], before: str, key: str, path: Path) -> dict[str, Any] | None:
+    """Give a table in another one, or None if there is none."""
+    table = outer.get(key)
+    if table is None and key == TABLE:
+        if near := next((one for one in outer if nearest(one, [key])), None):
+            raise UsageError(
+                f"{path} has a table [{before}{near}], which nothing reads.",
+                remedy=f"Did you mean [{before}{key}]?",
+            )
+    elif not isinstance(table, dict | None):
+        raise UsageError(
+            f"{path}: {before}{key} is not a table.",
+            remedy=f"Write [{before}{key}] and the settings below it.",
+        )
+    return table
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """Read a TOML file; None if there is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is not TOML: {error}.",
+            remedy='A name with + stands in quotes: "+JobFlavour" = "longlunch".',
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}.", remedy="Check its permissions."
+        ) from None
+
+
+def _profile(
+    name: str, where: str, own: Mapping[str, Any], file: str, collected: _Collected
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Add the commands of a profile; give its other settings, and the names that it needs."""
+    shipped = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    profiles = {key.lower(): value for key, value in (shipped | dict(own)).items()}
+    names = {key.lower() for key in own}
+    found = profiles.get(name.lower())
+    if found is None:
+        near = nearest(name, profiles)
+        collected.complain(
+            f"{where}: there is no profile {name!r}{'; ' + near if near else '.'}",
+            f"There are {', '.join(sorted(profiles))}; others can be written as tables "
+            "[htcondor.profiles.NAME] in eventflock.toml.",
+        )
+        return {}, ()
+    place = f"{file}, profile {name}" if name.lower() in names else f"profile {name}"
+    settings, rest = collected.split(found, _OF_PROFILE, place)
+    collected.add(rest, place, Path(file).parent)
+    return settings, tuple(settings.pop("required", ()))
+
+
+# --- what it says --------------------------------------------------------------------------------
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and not _is_bad(value)
+
+
+def _is_bad(text: str) -> bool:
+    try:
+        check_text(text)
+    except UsageError:
+        return True
+    return False
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+_SETTINGS = {
+    "schedd": (_is_name, "the name of a schedd, in quotes"),
+    "collector": (_is_name, "the address of a collector, in quotes"),
+    "spool": (lambda value: isinstance(value, bool), "true or false"),
+    "max_idle": (_is_count, "a whole number, 0 for no limit"),
+}
+_OWN = _SETTINGS | {
+    "profile": (_is_name, "the name of a profile, in quotes"),
+    "profiles": (
+        lambda value: (
+            isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+        ),
+        "tables [htcondor.profiles.NAME]",
+    ),
+}
+_OF_PROFILE = _SETTINGS | {
+    "required": (
+        lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+        "a list of names, in quotes",
+    ),
+}
+"""Keys that are ours, in the table and in a profile: what is a value, and how to say so."""
+
+
+class _Collected:
+    """The lines of all sources by name, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+        self._complaints: list[tuple[str, str]] = []
+
+    def complain(self, message: str, remedy: str) -> None:
+        """Keep what is wrong until all is read."""
+        self._complaints.append((message, remedy))
+
+    def split(
+        self, table: Mapping[str, Any], known: Mapping[str, Any], where: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Part the keys that are ours, checked and in lower case, from submit commands."""
+        own: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
+        for key, value in table.items():
+            if key.lower() not in known:
+                rest[key] = value
+                continue
+            fits, expected = known[key.lower()]
+            if fits(value):
+                own[key.lower()] = value
+            else:
+                self.complain(f"{where}: {key} is {value!r}.", f"Expected {expected}.")
+        return own, rest
+
+    def add(self, table: Mapping[str, Any], where: str, folder: Path) -> None:
+        """Add the submit commands of a table. `MY.NAME` without quotes is a table to TOML."""
+        for key, value in table.items():
+            if key.upper() == "MY" and isinstance(value, dict):
+                for name, inner in value.items():
+                    self._add(Line(f"MY.{name}", inner, where, folder))
+            else:
+                self._add(Line(key, value, where, folder))
+
+    def add_text(self, text: str, folder: Path) -> None:
+        """Add a submit command of the call."""
+        name, equals, value = text.partition("=")
+        line = Line(name, value, "--submit", folder)
+        if equals:
+            self._add(line)
+        else:
+            self.complain(f"--submit: {text!r} is not NAME=VALUE.", "For example request_cpus=2.")
+
+    def _add(self, line: Line) -> None:
+        try:
+            name = normal_name(line.name)
+        except UsageError as error:
+            self.complain(f"{line.where}: {shown(line)}: {error.message}", error.remedy)
+            return
+        self._lines[name.lower()] = line._replace(name=name)
+
+    def need(self, names: Iterable[str], profile: str) -> None:
+        """Check that the commands which a profile leaves to the user are there."""
+        for name in names:
+            if normal_name(name).lower() not in self._lines:
+                self.complain(
+                    f"The profile {profile!r} needs {name}, which is not set.",
+                    f'Say --submit \'{name}=VALUE\', or write "{name}" = "VALUE" in the table '
+                    "[htcondor] of eventflock.toml.",
+                )
+
+    def finish(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Give the input files and all other commands, or say all that is wrong."""
+        inputs: tuple[str, ...] = ()
+        commands: dict[str, str] = {}
+        for line in self._lines.values():
+            try:
+                if line.name == INPUTS:
+                    inputs = find_inputs(line)
+                else:
+                    text = command(line)
+                    commands[line.name] = find_path(line, text) if line.name in PATHS else text
+            except UsageError as error:
+                self.complain(f"{line.where}: {shown(line)}: {error.message}", error.remedy)
+        if self._complaints:
+            raise self._error()
+        return inputs, commands
+
+    def _error(self) -> UsageError:
+        if len(self._complaints) == 1:
+            message, remedy = self._complaints[0]
+            return UsageError(message, remedy=remedy)
+        lines = [f"{message} {remedy}".rstrip() for message, remedy in self._complaints]
+        return UsageError(
+            "\n  ".join([f"{len(lines)} settings for HTCondor are wrong:", *lines]),
+            remedy="Nothing was submitted.",
+        )

@@ -1,0 +1,120 @@
+"""Files that the user names in submit commands: they are found now, not when a job starts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from eventflock.errors import UsageError, nearest
+from eventflock.pools.htcondor.values import Line, check_text, text_of
+
+__all__ = ["PATHS", "find_inputs", "find_path"]
+
+PATHS = frozenset({"container_image", "scitokens_file", "x509userproxy"})
+"""Commands whose value is a file of this machine. The jobs' folder is not the user's, so HTCondor
+would look for a relative path in the wrong place."""
+
+TAKEN = frozenset({"condor_exec.exe", "launch.sh", "result.zip", "template.json"})
+"""Names of other files in the folder of a job."""
+
+
+def find_path(line: Line, text: str) -> str:
+    """Give the absolute path of the file that a command names.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    if line.name == "container_image" and ("://" in text or text.startswith("/")):
+        return text  # in a registry, or on the nodes
+    return str(_existing(text, line.folder))
+
+
+def find_inputs(line: Line) -> tuple[str, ...]:
+    """Give the files that go to every job: absolute paths, and URLs as they are.
+
+    Raises
+    ------
+    UsageError
+        One is not there, or HTCondor cannot send it, or would write another over it.
+    """
+    if line.value == []:
+        return ()
+    text = text_of(line)
+    found: list[str] = []
+    seen: dict[str, str] = {}
+    for item in (one.strip(" ") for one in text.split(",")):
+        if not item:
+            continue
+        path, names = _input(item, text, line.folder)
+        if path in found:
+            continue
+        for name in names:
+            if name in TAKEN:
+                raise UsageError(
+                    f"a file of eventflock in the job's folder is called {name!r}, too.",
+                    remedy="Rename yours.",
+                )
+            if name in seen:
+                raise UsageError(
+                    f"{seen[name]} and {path} are both {name!r} in the job's folder.",
+                    remedy="Rename one, or put them into folders of different names.",
+                )
+            seen[name] = path
+        found.append(path)
+    return tuple(found)
+
+
+def _input(item: str, text: str, folder: Path) -> tuple[str, list[str]]:
+    """Give where an input is, and the names that it has in the job's folder."""
+    if "://" in item:
+        return item, [item.partition("?")[0].rstrip("/").rpartition("/")[2]]
+    if "," in text and text in _names_in(folder):
+        raise UsageError(
+            "the file has a comma in its name, at which HTCondor would cut it.",
+            remedy="Rename it.",
+        )
+    path = _existing(item, folder)
+    if "," in str(path):
+        raise UsageError(
+            f"{path} has a comma in its name, at which HTCondor would cut it.",
+            remedy="Rename it, or move what is needed to another folder.",
+        )
+    if item.endswith("/") and path.is_dir():  # HTCondor then sends what is in it
+        return f"{path}/", _names_in(path)
+    return str(path), [path.name]
+
+
+def _existing(item: str, folder: Path) -> Path:
+    """Give the absolute path of something that is there and can be read."""
+    try:
+        path = folder / Path(item).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"there is no home folder {item.partition('/')[0]!r}.", remedy="Give the whole path."
+        ) from None
+    if path.name in {"", ".."}:
+        path = path.resolve()
+    try:
+        path.stat()
+    except OSError as error:
+        near = nearest(path.name, _names_in(path.parent))
+        raise UsageError(
+            f"{path}: {error.strerror or error}{'; ' + near if near else '.'}",
+            remedy=f"Relative paths are relative to {folder}.",
+        ) from None
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path} cannot be read.", remedy="Check its permissions.")
+    check_text(str(path))
+    if re.search(r"\$[A-Za-z0-9_$]*\(", str(path)):
+        raise UsageError(f"HTCondor would replace the '$' in {path}.", remedy="Rename it.")
+    return path
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 -- names, not paths
+    except OSError:
+        return []
