@@ -8,12 +8,16 @@ import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from eventflock.results.result import load
 
 NEEDED = "EVENTFLOCK_NEED_POOL"
 """Set where these tests must not be skipped."""
@@ -51,11 +55,14 @@ class Client:
         The pool.
     home
         What the pool sees of this machine; the user's.
+    small
+        A small disk, which it sees, too.
     """
 
-    def __init__(self, folder: Path, home: Path) -> None:
+    def __init__(self, folder: Path, home: Path, small: Path) -> None:
         self.folder = folder
         self.home = home
+        self.small = small
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -65,13 +72,13 @@ class Client:
             "LANG": "C.UTF-8",
         }
 
-    def _command(self, words: tuple[str | Path, ...]) -> list[str]:
+    def _command(self, words: tuple[object, ...]) -> list[str]:
         # Root's own interpreter may be where others cannot look.
         caps = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
         user = [f"--reuid={USER}", f"--regid={pwd.getpwnam(USER).pw_gid}", "--clear-groups"]
         return ["setpriv", *user, *caps, *map(str, words)]
 
-    def python(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    def python(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run Python as the user."""
         return subprocess.run(
             self._command((sys.executable, "-P", *words)),
@@ -84,11 +91,11 @@ class Client:
             **options,
         )
 
-    def run(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run eventflock as the user."""
         return self.python("-m", "eventflock", *words, **options)
 
-    def start(self, *words: str | Path, log: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, *words: object, log: Path | None = None) -> subprocess.Popen[str]:
         """Start eventflock as the user, and let it run."""
         with (log or self.home / "client.log").open("w") as out:
             return subprocess.Popen(
@@ -140,15 +147,53 @@ def running_pool(
     check_possible()
     kept = os.environ.get("EVENTFLOCK_POOLS")  # where root file systems stay for the next time
     folder = root or Path(kept or base) / f"pool-{suite}"
-    home = base / "home"
+    home, small = base / "home", base / "small"
     for one in (home, home / "tmp", home / "cache"):
         one.mkdir(exist_ok=True)
         shutil.chown(one, USER)
+    small.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(small)], check=True)
+    shutil.chown(small, USER)
     command = [sys.executable, str(TOOL), "start", str(folder), "--suite", suite]
-    command += ["--user", USER, "--share", str(home), "--until", str(os.getpid()), *options]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    command += [
+        "--user",
+        USER,
+        "--share",
+        str(home),
+        "--share",
+        str(small),
+        "--until",
+        str(os.getpid()),
+        *options,
+    ]
     try:
-        yield Client(folder, home)
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stdout + told.stderr
+        yield Client(folder, home, small)
     finally:
         subprocess.run([sys.executable, str(TOOL), "stop", str(folder)], check=True)
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def energies(folder: Path) -> list[int]:
+    return [int(one) for one in np.asarray(load(folder)["E"].view(flow=True))]
+
+
+def truth_of(expected: list[dict[str, Any]]) -> list[int]:
+    one = expected[0]
+    assert (one["file"], one["range"]) == ("tutorial-10k.root", None)
+    return [one["under"], *one["values"], one["over"]]
+
+
+def ok(told: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert told.returncode == 0, f"exit {told.returncode}\n{told.stdout}\n{told.stderr}"
+    return told
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.2)
+    return found

@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from eventflock.demo import ANALYSIS
 from eventflock.sample import write_sample
+from tests.condor import Client, running_pool
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -71,6 +73,58 @@ def archives(cache: Path, jets: Path, sample: Path) -> list[str]:
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
     return [found["environment"], found["code"]]
+
+
+SLOW = """
+import time
+import awkward as ak
+import eventflock as ef
+from hist import Hist
+
+
+@ef.analysis(tree="TTbar_14TeV_MU80/mytree")
+def slow(events, *, seconds: float = 1.0, note: str = ""):
+    energy = ak.flatten(events["jet_AntiKt10LCTopo_E"]) / 1000
+    if len(events):
+        time.sleep(seconds)
+    return {"E": Hist.new.Reg(200, 0, 2000, name="E").Int64().fill(energy), "sum": ak.sum(energy)}
+"""
+
+
+@pytest.fixture(scope="session")
+def base_of_pools() -> Iterator[Path]:
+    """A folder of which users can see what is in it, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="eventflock-pool-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def client(base_of_pools: Path) -> Iterator[Client]:
+    """The access point of a pool of HTCondor 23.9."""
+    with running_pool(base_of_pools, "trixie") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def tutorial(client: Client, data_dir: Path) -> Path:
+    """The tutorial's file, where the user has it."""
+    return Path(shutil.copy(data_dir / "tutorial-10k.root", client.home / "tutorial-10k.root"))
+
+
+@pytest.fixture(scope="session")
+def jets_here(client: Client, jets: Path) -> Path:
+    """The tutorial's analysis, where the user has it."""
+    return Path(shutil.copy(jets, client.home / "jets.py"))
+
+
+@pytest.fixture(scope="session")
+def slow(client: Client) -> Path:
+    """An analysis whose jobs take their time."""
+    path = client.home / "slow.py"
+    path.write_text(SLOW)
+    return path
 
 
 def copy_cache(target: Path) -> None:

@@ -6,97 +6,18 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from eventflock.results.reader import read_manifest
-from eventflock.results.result import load
-from tests.condor import Client, running_pool
+from eventflock.sample import write_sample
+from tests.condor import Client, energies, ok, truth_of, wait_for
 from tests.xrootd import running_server
 
 pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
-
-SLOW = """
-import time
-import awkward as ak
-import eventflock as ef
-from hist import Hist
-
-
-@ef.analysis(tree="TTbar_14TeV_MU80/mytree")
-def slow(events, *, seconds: float = 1.0, note: str = ""):
-    energy = ak.flatten(events["jet_AntiKt10LCTopo_E"]) / 1000
-    if len(events):
-        time.sleep(seconds)
-    return {"E": Hist.new.Reg(200, 0, 2000, name="E").Int64().fill(energy), "sum": ak.sum(energy)}
-"""
-
-
-@pytest.fixture(scope="module")
-def base() -> Iterator[Path]:
-    """A folder of which users can see what is in it, unlike those of pytest."""
-    with tempfile.TemporaryDirectory(prefix="eventflock-pool-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def client(base: Path) -> Iterator[Client]:
-    """The access point of a pool of HTCondor 23.9."""
-    with running_pool(base, "trixie") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def tutorial(client: Client, data_dir: Path) -> Path:
-    """The tutorial's file, where the user has it."""
-    return Path(shutil.copy(data_dir / "tutorial-10k.root", client.home / "tutorial-10k.root"))
-
-
-@pytest.fixture(scope="module")
-def jets_here(client: Client, jets: Path) -> Path:
-    """The tutorial's analysis, where the user has it."""
-    return Path(shutil.copy(jets, client.home / "jets.py"))
-
-
-@pytest.fixture(scope="module")
-def slow(client: Client) -> Path:
-    """An analysis whose jobs take their time."""
-    path = client.home / "slow.py"
-    path.write_text(SLOW)
-    return path
-
-
-def energies(folder: Path) -> list[int]:
-    return [int(one) for one in np.asarray(load(folder)["E"].view(flow=True))]
-
-
-def truth_of(expected: list[dict[str, Any]]) -> list[int]:
-    one = expected[0]
-    assert (one["file"], one["range"]) == ("tutorial-10k.root", None)
-    return [one["under"], *one["values"], one["over"]]
-
-
-def ok(told: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert told.returncode == 0, f"exit {told.returncode}\n{told.stdout}\n{told.stderr}"
-    return told
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.2)
-    return found
 
 
 def test_the_tutorial_from_one_command_to_the_plot(
@@ -261,8 +182,6 @@ def test_many_small_jobs_are_made_one_after_the_other(
 
 
 def test_a_hundred_thousand_jobs(client: Client, jets_here: Path, slow: Path) -> None:
-    from eventflock.sample import write_sample
-
     data = write_sample(client.home / "large.root", events=100_000)
     run = client.home / "hundred-thousand"
     words = ["--events-per-job", "1", "--detach", "--submit", "requirements=false"]
@@ -273,7 +192,9 @@ def test_a_hundred_thousand_jobs(client: Client, jets_here: Path, slow: Path) ->
     )
     ok(client.run("pack", jets_here, data))  # what takes long once is not what is measured
     told = ok(
-        client.python("-c", code, "run", jets_here, data, *words, "--out", run, "--pool", "htcondor")
+        client.python(
+            "-c", code, "run", jets_here, data, *words, "--out", run, "--pool", "htcondor"
+        )
     )
     code_, seconds, kilobytes = told.stdout.split()[-3:]
     print(f"100,000 jobs: {seconds} s, {int(kilobytes) / 1e6:.2f} GB")

@@ -64,7 +64,11 @@ def dispatch_for(
     """
     settings = read_settings(options.site, Path.cwd())
     if expected is not None:
-        needs = Needs(memory_mb=expected.request_memory_mb, disk_mb=expected.request_disk_mb)
+        needs = Needs(
+            memory_mb=expected.request_memory_mb,
+            disk_mb=expected.request_disk_mb,
+            seconds=expected.job_seconds,
+        )
     else:
         needs = Needs(memory_mb=MEMORY_MB, disk_mb=_disk_for(plan, shipment))
     return Dispatch(settings=settings, needs=needs)
@@ -189,13 +193,17 @@ def stop(path: Path) -> int:
     return removed
 
 
-def check_call(options: Options) -> None:
-    """Check the settings and the place of a run, before anything takes time.
+def check_call(options: Options, *, reach: bool = True) -> None:
+    """Check the settings, the place of a run and the schedd, before anything takes time.
 
     Raises
     ------
     UsageError
         Something is wrong with them.
+    PoolError
+        HTCondor cannot be reached, or takes no jobs from here.
     """
-    read_settings(options.site, Path.cwd())
+    settings = read_settings(options.site, Path.cwd())
     check_folder((options.out or Path("runs")).resolve())
+    if reach:
+        Schedd(settings.schedd, settings.collector).check_allowed()

@@ -66,7 +66,7 @@ def show_submission(
     analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
 ) -> tuple[str, Plan]:
     """Give the submit description that a run on HTCondor would have, and its plan."""
-    with _planned(analysis, files, options, observer) as (_, draft):
+    with _planned(analysis, files, options, observer, reach=False) as (_, draft):
         if draft.dispatch is None or draft.shipment is None:
             raise UsageError(
                 "--dry-run shows what is submitted to HTCondor.", remedy="Add --pool htcondor."
@@ -172,12 +172,17 @@ class _Draft(NamedTuple):
 
 @contextlib.contextmanager
 def _planned(
-    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+    analysis: str | Path | Analysis,
+    files: Sequence[str],
+    options: Options,
+    observer: Observer,
+    *,
+    reach: bool = True,
 ) -> Iterator[tuple[Pool, _Draft]]:
     """Plan, and pack if jobs bring their environment along; give the pool that was asked."""
     on_nodes = options.pool == HTCONDOR
     if on_nodes:
-        options = _for_nodes(options)
+        options = _for_nodes(options, reach=reach)
     ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
     python = ""
     if options.packing is not None:
@@ -200,11 +205,11 @@ def _planned(
         yield pool, _Draft(source, prepared.plan, shipment, expected, dispatch)
 
 
-def _for_nodes(options: Options) -> Options:
+def _for_nodes(options: Options, *, reach: bool) -> Options:
     """Fill in what a run on a batch system has by default, and check the rest before it starts."""
     from eventflock.dispatch import check_call
 
-    check_call(options)
+    check_call(options, reach=reach)
     cut = options.jobs or options.events_per_job or options.target_seconds
     return msgspec.structs.replace(
         options,

@@ -24,10 +24,13 @@ class Needs(Frozen, frozen=True):
     ----------
     memory_mb, disk_mb
         In units of 2**20 bytes.
+    seconds
+        How long the job will take; 0 if that is not known.
     """
 
     memory_mb: int
     disk_mb: int
+    seconds: float = 0.0
 
 
 def check_folder(path: Path) -> None:
@@ -54,6 +57,8 @@ def describe(
     glibc: str,
     needs: Needs,
     settings: Settings,
+    *,
+    common: bool = False,
 ) -> str:
     """Write the submit description of a wave. All paths in it are relative to the wave's folder.
 
@@ -71,6 +76,9 @@ def describe(
         What to ask for.
     settings
         What the user says; it wins over what is asked for here.
+    common
+        Send the archives once per node, not with each job. Then all jobs are made at once:
+        HTCondor 25.14 makes none of them late that has common files.
 
     Returns
     -------
@@ -81,7 +89,7 @@ def describe(
         *("--join", "--job", "$(job)", "--glibc", glibc, *archives, "template.json", RESULT),
         *("-m", "eventflock.worker.once", "jobs-$(shard).jsonl", RESULT, "$(line)"),
     ]
-    inputs = [*archives, "template.json", *settings.inputs, "$(inputs)"]
+    inputs = ["template.json", *settings.inputs, "$(inputs)"]
     fixed = {
         "universe": "vanilla",
         "executable": "launch.sh",
@@ -90,7 +98,7 @@ def describe(
         "output": "job-$(job).log",
         "should_transfer_files": "YES",
         "when_to_transfer_output": "ON_EXIT",
-        "transfer_input_files": ", ".join(inputs),
+        "transfer_input_files": ", ".join(inputs if common else [*archives, *inputs]),
         "transfer_output_files": RESULT,
         "transfer_output_remaps": f'"{RESULT} = job-$(job).zip"',
         "batch_name": "".join(one if one.isalnum() or one in "-_." else "-" for one in name),
@@ -101,7 +109,9 @@ def describe(
         "retry_until": f"ExitCode =?= {FAILED_FOR_GOOD}",
         "+EventflockWave": f'"{identity}"',
     }
-    if settings.max_idle and not settings.spool:  # jobs that are sent off exist from the start
+    if common:
+        fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
+    elif settings.max_idle and not settings.spool:  # jobs that are sent off exist from the start
         fixed["max_idle"] = str(settings.max_idle)
     fixed.update(settings.commands)
     lines = [f"{key} = {value}" for key, value in fixed.items()]

@@ -30,6 +30,9 @@ GRACE = 5.0
 """Seconds in which a result may follow the news that its job has ended."""
 PATIENCE = 600.0
 """Seconds for which a schedd may be away."""
+LONG = 300.0
+"""Seconds of a job for which it pays to send the environment once per node: with common files,
+HTCondor 25.14 takes some seconds more to start each job."""
 EXPLAIN_AFTER = 15.0
 """Seconds without any job running, after which it is asked whether any slot could."""
 
@@ -162,17 +165,31 @@ class HTCondorPool(Pool):
             collector=settings.collector,
             spool=settings.spool,
         )
+        count = len(draft.jobs)
+        common = self._sends_once(count)
         wave = draft.finish(
-            lambda identity: describe(name, identity, archives, cargo.glibc, self._needs, settings),
+            lambda identity: describe(
+                name, identity, archives, cargo.glibc, self._needs, settings, common=common
+            ),
             record,
         )
-        count = len(draft.jobs)
         cluster = self._schedd.submit(wave.path, wave.description.read_text(), spool=settings.spool)
         wave.set_cluster(cluster)
         self._observer.note(
             f"submitted {plural(count, 'job')} as cluster {cluster} to {self._schedd.name}"
         )
         self._followings.append(Following(wave, self._schedd))
+
+    def _sends_once(self, jobs: int) -> bool:
+        """Tell whether the environment is sent once per node: where the pool can, and it pays."""
+        wanted, most = self._settings.common_files, self._settings.max_idle
+        long = self._needs.seconds >= LONG and (not most or jobs <= most)
+        if wanted is False or self._settings.spool or (wanted is None and not long):
+            return False
+        why = self._schedd.why_not_common()
+        if why and wanted:
+            self._observer.note(f"common_files: {why} Each job gets its own copy.")
+        return not why
 
     # --- following -----------------------------------------------------------------------------
 

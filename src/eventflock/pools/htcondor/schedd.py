@@ -16,6 +16,11 @@ __all__ = ["Schedd", "read_events"]
 
 T = TypeVar("T")
 _INSTALL = "Install HTCondor's Python bindings: pip install 'eventflock[htcondor]'"
+_STRANGER = (
+    "HTCondor does not know you: get a token ('condor_token_fetch'), a Kerberos ticket (kinit) or "
+    "a proxy, as your site asks, and try again."
+)
+COMMON_SINCE = (24, 9)
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
 """Values of `JobStatus`."""
 
@@ -63,10 +68,7 @@ def _explain(what: str, text: str) -> PoolError:
     low = line.lower()
     remedy = "See 'condor_q' and 'condor_status'; what was done is kept, and 'resume' goes on."
     if "authenticat" in low or "authoriz" in low or "permission" in low or "token" in low:
-        remedy = (
-            "HTCondor does not know you: get a token ('condor_token_fetch'), "
-            "a Kerberos ticket (kinit) or a proxy, as your site asks, and try again."
-        )
+        remedy = _STRANGER
     elif "collector" in low or "locate" in low or "communicat" in low or "connect" in low:
         remedy = "Is HTCondor running here? Try 'condor_status'; --collector HOST names another."
     return PoolError(f"{what}: {line}", remedy=remedy)
@@ -134,6 +136,38 @@ class Schedd:
         words = str(self.ad.get("CondorVersion", "")).split()
         number = next((one for one in words if one[:1].isdigit()), "0")
         return tuple(int(one) for one in number.split(".") if one.isdigit())
+
+    def check_allowed(self) -> None:
+        """Check that jobs may be submitted.
+
+        Raises
+        ------
+        PoolError
+            The schedd does not know who asks.
+        """
+        try:
+            self._condor.ping(self.ad, "WRITE")
+        except Exception as error:  # noqa: BLE001 -- all that it says is that it did not work
+            raise PoolError(
+                f"The schedd {self.name} does not take jobs from here: {error}", remedy=_STRANGER
+            ) from None
+
+    def why_not_common(self) -> str:
+        """Say why files cannot be sent once per node; empty if they can."""
+        if self.version < COMMON_SINCE:
+            version = ".".join(map(str, self.version))
+            return f"The schedd is HTCondor {version}, and files are sent once per node from 24.9."
+        without = _call(
+            "The collector does not answer",
+            self._collector().query,
+            self._condor.AdType.Startd,
+            constraint='HasCommonFilesTransfer is undefined && SlotType =!= "Dynamic"',
+            projection=["Name"],
+        )
+        if without:
+            name = without[0].get("Name", "?")
+            return f"{len(without):,} slots, such as {name}, cannot take files once per node."
+        return ""
 
     def submit(self, folder: Path, text: str, *, spool: bool) -> int:
         """Submit a wave from its folder, to which the names in the description are relative.
@@ -211,6 +245,7 @@ class Schedd:
                 "The collector does not answer",
                 self._collector().query,
                 self._condor.AdType.Startd,
+                constraint='SlotType =!= "Dynamic"',
             )
         )
 

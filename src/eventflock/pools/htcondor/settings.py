@@ -35,6 +35,8 @@ class Settings(Frozen, frozen=True, omit_defaults=True):
         The schedd does not share a disk with this machine.
     max_idle
         At most so many jobs wait in the queue at a time; 0 for all at once.
+    common_files
+        Whether the environment is sent once per node; None where it pays.
     inputs
         Files of the user that go to every job: absolute paths, or URLs.
     commands
@@ -46,6 +48,7 @@ class Settings(Frozen, frozen=True, omit_defaults=True):
     collector: str = ""
     spool: bool = False
     max_idle: int = 1000
+    common_files: bool | None = None
     inputs: tuple[str, ...] = ()
     commands: dict[str, str] = {}  # noqa: RUF012 -- msgspec makes a new one each time
 
@@ -85,7 +88,7 @@ def read_settings(site: Site, folder: Path) -> Settings:
     own |= {key: value for key, value in given.items() if value}
     collected.need(needed, named)
     inputs, commands = collected.finish()
-    kept = {key: own[key] for key in ("schedd", "collector", "spool", "max_idle") if key in own}
+    kept = {key: own[key] for key in _SETTINGS if key in own}
     return Settings(inputs=inputs, commands=commands, **kept)
 
 
@@ -194,6 +197,7 @@ _SETTINGS = {
     "collector": (_is_name, "the address of a collector, in quotes"),
     "spool": (lambda value: isinstance(value, bool), "true or false"),
     "max_idle": (_is_count, "a whole number, 0 for no limit"),
+    "common_files": (lambda value: isinstance(value, bool), "true or false"),
 }
 _OWN = _SETTINGS | {
     "profile": (_is_name, "the name of a profile, in quotes"),

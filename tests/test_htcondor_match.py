@@ -1,0 +1,311 @@
+"""Why no slot can run a job: against HTCondor's own ClassAd library, and ads as real pools have them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventflock.pools.htcondor.match import Clause, explain, in_words, split
+
+classad2 = pytest.importorskip("classad2")
+
+REQUIREMENTS = (
+    '(TARGET.Arch == "X86_64") && (TARGET.OpSys == "LINUX") && (TARGET.Disk >= RequestDisk) && '
+    "(TARGET.Memory >= RequestMemory) && (TARGET.HasFileTransfer)"
+)
+"""What HTCondor adds to what the user demands."""
+LIMITS = (
+    "(MY.Cpus > 0 && TARGET.RequestCpus <= MY.Cpus && MY.Memory > 0 && TARGET.RequestMemory <= "
+    "MY.Memory && MY.Disk > 0 && TARGET.RequestDisk <= MY.Disk && (TARGET.RequestGPUs =?= "
+    "undefined || MY.GPUs >= TARGET.RequestGPUs))"
+)
+
+
+def expression(text: str) -> Any:
+    return classad2.ExprTree(text)
+
+
+def job(demands: str = "", **has: Any) -> Any:
+    ad = classad2.ClassAd(
+        {"RequestMemory": 2000, "RequestDisk": 102400, "RequestCpus": 1, "Owner": "ada"} | has
+    )
+    ad["Requirements"] = expression(f"({demands}) && {REQUIREMENTS}" if demands else REQUIREMENTS)
+    return ad
+
+
+def static(**has: Any) -> Any:
+    """Make the ad of a static slot, with the attributes that matter."""
+    plain = {"MyType": "Machine", "SlotType": "Static", "Arch": "X86_64", "OpSys": "LINUX"}
+    plain |= {"OpSysAndVer": "Debian13", "HasFileTransfer": True, "FileSystemDomain": "node.vm"}
+    plain |= {"Memory": 24105, "Disk": 79473144, "Cpus": 2, "GPUs": 0, "HasMPI": True}
+    ad = classad2.ClassAd(plain | {"Start": True} | has)
+    ad["WithinResourceLimits"] = expression(LIMITS)
+    ad.setdefault("Requirements", expression("START && (WithinResourceLimits)"))
+    return ad
+
+
+def partitionable(**has: Any) -> Any:
+    """Make the ad of a partitionable slot of which everything is in use."""
+    total = {"TotalSlotMemory": 24105, "TotalSlotDisk": 79473144.0, "TotalSlotCpus": 2}
+    free = {"Memory": 0, "Disk": 0, "Cpus": 0, "SlotType": "Partitionable"}
+    return static(**(free | total | {"PartitionableSlot": True, "TotalSlotGPUs": 0} | has))
+
+
+# --- splitting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "clauses"),
+    [
+        ("a", ["a"]),
+        ("((a && (b)) && ((c)))", ["a", "b", "c"]),
+        ("(a && b) || c", ["(a && b) || c"]),
+        ("a && b ? c : d", ["a && b ? c : d"]),
+        ("a && b ?: c", ["a && b ?: c"]),
+        ("(a) && (b)", ["a", "b"]),
+        ("(a || b) && (c)", ["a || b", "c"]),
+        (r'x == "a && \" && (" && y', [r'x == "a && \" && ("', "y"]),
+        ("'odd && name' && f(a && b) && {a && b}[0] && [a = b && c].a",
+         ["'odd && name'", "f(a && b)", "{a && b}[0]", "[a = b && c].a"]),
+        ('Os is "SL6" && Isnt isnt undefined', ['Os =?= "SL6"', "=!= =!= undefined"]),
+        ("a &&\n  b\t||  c", ["a && b || c"]),
+    ],
+)  # fmt: skip
+def test_split(text: str, clauses: list[str]) -> None:
+    assert split(text) == clauses
+
+
+VALUES = {"A": 1, "B": True, "C": "x", "D": False}
+ATOMS = st.sampled_from(
+    [
+        *("A", "B", "Nope", "TARGET.D", "!D", "A + 1 >= 2", "A & 1", "5.000000000000000E-01 < 1"),
+        *('C == "a && b"', r'C == "\" && ("', r'C == "\\"', "A =?= 1", "A =!= undefined", "'B'"),
+        *("ifThenElse(B && D, A, B)", "{ B && D, A }[1] == 1", "[ x = B && D ].x", 'C > "]"'),
+    ]
+)
+WHOLE = st.recursive(
+    ATOMS,
+    lambda inner: (
+        st.builds("({} || {})".format, inner, inner)
+        | st.builds("({} ? {} : {})".format, inner, inner, inner)
+        | st.builds("(({} && {}) ?: {})".format, inner, inner, inner)
+    ),
+    max_leaves=4,
+)
+
+
+def inner_of(clause: str) -> str:
+    return clause[1:-1] if clause.startswith("(") else clause
+
+
+@st.composite
+def conjunctions(draw: st.DrawFn) -> tuple[str, list[str]]:
+    """Draw clauses, and a text in which they are joined and put into parentheses anyhow."""
+    clauses = draw(st.lists(WHOLE, min_size=1, max_size=5))
+    parts = list(clauses)
+    while len(parts) > 1:
+        at = draw(st.integers(0, len(parts) - 2))
+        form = draw(st.sampled_from(["{} && {}", "({} && {})", "(({})&&{} )", " ( {} )\n&& {}"]))
+        parts[at : at + 2] = [form.format(parts[at], parts[at + 1])]
+    return parts[0], clauses
+
+
+@given(conjunctions())
+def test_split_gives_the_clauses_back(drawn: tuple[str, list[str]]) -> None:
+    text, clauses = drawn
+    assert split(text) == [inner_of(one) for one in clauses]
+    spelt = split(str(expression(text)))  # as the library writes it
+    assert [str(expression(one)) for one in spelt] == [
+        str(expression(inner_of(one))) for one in clauses
+    ]
+    scopes = classad2.ClassAd(VALUES), classad2.ClassAd({"D": False})
+    truths = [expression(one).eval(*scopes) for one in split(text)]
+    assert (expression(text).eval(*scopes) is True) == all(
+        one is True or (type(one) is int and one != 0) for one in truths
+    ) or len(clauses) == 1
+
+
+# --- explaining ----------------------------------------------------------------------------------
+
+
+def test_the_demand_of_the_user_and_the_memory() -> None:
+    slots = [static(OpSysAndVer="Debian13" if row < 118 else "AlmaLinux9") for row in range(120)]
+    slots[3:] = [static(**dict(one) | {"Memory": 99000}) for one in slots[3:]]
+    found = explain(job('OpSysAndVer =?= "SL6"', RequestMemory=64000), slots)
+    assert (found.slots, found.matching, found.pairs) == (120, 0, ())
+    assert in_words(found) == (
+        "No slot of the pool can run these jobs: of 120 slots,\n"
+        '  120 are excluded by  OpSysAndVer =?= "SL6"  (the slots have: Debian13 118, AlmaLinux9 2)\n'
+        "  3 by the memory asked for, 64,000 MB (the largest slot has 99,000 MB)"
+    )
+    assert found.clauses[0].text == 'OpSysAndVer =?= "SL6"'
+
+
+def test_no_slots_and_good_slots() -> None:
+    assert "has no slots" in in_words(explain(job(), []))
+    found = explain(job(), [static(), partitionable()])
+    assert (found.slots, found.matching, found.clauses) == (2, 2, ())
+    assert in_words(found) == "Every slot of the pool can run these jobs when it is free (2 slots)."
+    some = in_words(explain(job(), [static(), static(Arch="aarch64")]))
+    assert some == (
+        "1 of 2 slots of the pool can run these jobs; of the others,\n"
+        "  1 is excluded by the kind of processor asked for, X86_64 (the slots have: X86_64 1, aarch64 1)"
+    )
+
+
+def test_a_partitionable_slot_counts_with_all_it_has() -> None:
+    dynamic = partitionable(SlotType="Dynamic", DynamicSlot=True, Requirements=False)
+    full = [partitionable(), dynamic, dynamic]
+    assert explain(job(), full).matching == explain(job(), full).slots == 1
+    found = explain(job(RequestMemory=64000, RequestCpus=8, RequestDisk=10**9), full)
+    assert {one.words for one in found.clauses} == {
+        "the memory asked for, 64,000 MB (the largest slot has 24,105 MB)",
+        "the cores asked for, 8 (the largest slot has 2)",
+        "the disk asked for, 976,562 MB (the largest slot has 77,611 MB)",
+    }
+    assert [one.excludes for one in found.clauses] == [1, 1, 1]  # by job and slot: counted once
+
+
+def test_what_is_asked_for_may_be_an_expression() -> None:
+    wish = expression("ifThenElse(MemoryUsage =!= undefined, MemoryUsage * 2, 100)")
+    found = explain(job(RequestMemory=wish, MemoryUsage=30000), [static()])
+    assert "the memory asked for, 60,000 MB" in found.clauses[0].words
+
+
+def test_gpus() -> None:
+    gpu = {"Capability": 8.0}
+    wish = job(
+        "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= RequestGPUs && TARGET.GPUs >= RequestGPUs",
+        RequestGPUs=1,
+        RequireGPUs=expression("Capability >= 7.5"),
+    )
+    busy = partitionable(
+        TotalSlotGPUs=1, GPUs=0, AvailableGPUs=[], GPUs_GPU_a=classad2.ClassAd(gpu)
+    )
+    assert explain(wish, [busy, static()]).matching == 1
+    found = explain(wish, [static()])
+    assert any(one.words == "the GPUs asked for, 1 (no slot has any)" for one in found.clauses)
+    busy["GPUs_GPU_a"] = classad2.ClassAd({"Capability": 5.0})
+    assert "countMatches" in explain(wish, [busy]).clauses[0].text
+
+
+@pytest.mark.parametrize(
+    ("demands", "words"),
+    [
+        ("HasMPY", "HasMPY  (no slot advertises HasMPY; did you mean 'HasMPI'?)"),
+        ("TARGET.Cvmfs > 3", "TARGET.Cvmfs > 3  (no slot advertises Cvmfs)"),
+        ('OpSysAndVer > 3 && Cpus > 0', "OpSysAndVer > 3  (the slots have: Debian13 2; it cannot be evaluated on 2 slots)"),
+        ("MY.Wanted == 3", "MY.Wanted == 3  (the jobs have no Wanted)"),
+        ('TARGET.OpSys == "WINDOWS"', "the operating system asked for, WINDOWS (the slots have: LINUX 2)"),
+        ('OpSys != "LINUX"', 'OpSys != "LINUX"  (the slots have: LINUX 2)'),
+        ("TARGET.FileSystemDomain == MY.FileSystemDomain", "the shared file system asked for, vm (the slots have: node.vm 2)"),
+        ("TARGET.Memory > 10 * Cpus * TARGET.Memory", "(Cpus of the slots: 2 2; Memory of the slots: 24105 2)"),
+        ("Half", "Half  (the slots have: false 1; 1 do not advertise Half)"),
+    ],
+)  # fmt: skip
+def test_words_of_a_clause(demands: str, words: str) -> None:
+    found = explain(job(demands, FileSystemDomain="vm"), [static(), static(Half=False)])
+    assert found.clauses[0].excludes == 2
+    assert words in found.clauses[0].words
+    assert found.matching == 0
+
+
+def test_what_the_slots_demand() -> None:
+    theirs = static(Start=expression('TARGET.Owner == "atlas" && TARGET.Project =!= undefined'))
+    closed = static(Start=False)
+    found = explain(job(), [theirs, closed, closed, static()])
+    assert (found.slots, found.matching) == (4, 1)
+    words = [one.words for one in found.clauses]
+    assert words[0] == "their own condition  START  (they take no job now, whatever it is)"
+    assert 'their own condition  TARGET.Owner == "atlas"  (the jobs have Owner ada)' in words
+    assert any("Project nothing" in one for one in words)
+    never = explain(job(), [static(Requirements=False)])
+    assert never.clauses[0].words.startswith("their own condition  Requirements")
+
+
+def test_definitions_of_the_job_are_followed() -> None:
+    found = explain(job("MY.Wish", Wish=expression("Cpus > 5 && Memory > 1")), [static()])
+    assert [one.text for one in found.clauses] == ["Cpus > 5"]
+    circular = explain(job("Wish", Wish=expression("Wish && Cpus > 5")), [static()])
+    assert circular.matching == 0
+    bare = classad2.ClassAd({"RequestMemory": 1, "RequestDisk": 1, "RequestCpus": 1})
+    assert explain(bare, [static()]).matching == 1
+
+
+def test_demands_that_exclude_all_only_together() -> None:
+    slots = [static(Os="a", Cpus=8)] * 2 + [static(Os="b", Cpus=1)] * 3
+    found = explain(job('Os == "a" && Cpus < 4'), slots)
+    assert (found.matching, found.pairs) == (0, ((0, 1),))
+    assert in_words(found).splitlines() == [
+        "No slot of the pool can run these jobs, though no demand alone excludes all: of 5 slots,",
+        '  3 are excluded by  Os == "a"  (the slots have: b 3, a 2)',
+        "  2 by  Cpus < 4  (the slots have: 1 3, 8 2)",
+        'Together, Os == "a" and Cpus < 4 leave none.',
+    ]
+    three = [static(A=one == 0, B=one == 1, C=one == 2) for one in range(3)]
+    found = explain(job("!A && !B && !C"), three)
+    assert (found.matching, found.pairs) == (0, ())
+    assert "no demand alone" in in_words(found)
+
+
+def test_long_lists_are_cut() -> None:
+    slots = [static(Name=f"slot{row // 2}", Weight=row) for row in range(40)]
+    words = in_words(
+        explain(job('Name == "x" && Weight > 99 && ' + "A < 1 && " * 200 + "B"), slots)
+    )
+    assert "slot7 2 and 12 others" in words
+    assert "the slots have: 0 to 39" in words
+    many = " && ".join(f"A{row} > {row}" for row in range(20))
+    assert "  and some by 12 other demands" in in_words(explain(job(many), slots))
+    assert len(explain(job(f'Name == "{"x" * 9999}"'), slots).clauses[0].words) < 500
+    unique = [static(Name=f"slot{row}") for row in range(40)]
+    assert "40 different ones" in in_words(explain(job('Name == "x"'), unique))
+
+
+SLOT = st.fixed_dictionaries(
+    {"Cpus": st.integers(0, 3), "Os": st.sampled_from(["a", "b"]), "Memory": st.just(9000)},
+    optional={"Extra": st.booleans(), "Memory": st.integers(0, 5000), "Owner": st.just("ada")},
+)
+DEMANDS = st.sampled_from(
+    [
+        *('Os == "a"', "Cpus > 1", "Extra", "Extra =!= true", "Os > 3 || Cpus > 1", "WithinResourceLimits"),
+        *("Cpus * 2 > RequestCpus && Memory > 100", "MY.Owner == TARGET.Owner", "TARGET.Start", "Cpus"),
+    ]
+)  # fmt: skip
+STARTS = st.sampled_from(
+    ["true", 'Owner == "ada"', "TARGET.RequestCpus < Cpus", "Extra && Os == \"b\"", "Wish", "undefined"]
+)  # fmt: skip
+
+
+@given(
+    slots=st.lists(st.tuples(SLOT, STARTS), max_size=6),
+    demands=st.lists(DEMANDS, min_size=1, max_size=3),
+    memory=st.integers(1, 3000),
+)
+def test_it_agrees_with_the_library(
+    slots: list[tuple[dict[str, Any], str]], demands: list[str], memory: int
+) -> None:
+    ads = [static(**has, Start=expression(start)) for has, start in slots]
+    one = job(" && ".join(f"({text})" for text in demands), RequestMemory=memory, Wish=True)
+    found = explain(one, ads)
+    assert found.slots == len(ads)
+    assert found.matching == sum(one.symmetricMatch(ad) for ad in ads)
+    excludes = [clause.excludes for clause in found.clauses]
+    assert excludes == sorted(excludes, reverse=True)
+    assert max(excludes, default=0) <= len(ads) - found.matching <= sum(excludes)
+    assert in_words(found)
+
+
+def test_a_large_pool_takes_seconds() -> None:
+    kinds = [static(Memory=1000 * row, Disk=10**6 + row) for row in range(2000)]
+    start = time.process_time()
+    found = explain(job("Cpus > 5"), kinds * 25)
+    assert time.process_time() - start < 5
+    assert found.slots == 50000
+    assert found.clauses[0] == Clause(
+        text="Cpus > 5", excludes=50000, words="Cpus > 5  (the slots have: 2 50,000)"
+    )

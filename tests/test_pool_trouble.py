@@ -1,0 +1,243 @@
+"""What can go wrong with an HTCondor pool: a clear state, nothing lost, and resume works."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventflock.results.reader import read_manifest
+from tests.condor import Client, energies, ok, running_pool, truth_of, wait_for
+
+pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
+
+TEN = ("--events-per-job", "1000", "--pool", "htcondor")
+Expected = list[dict[str, Any]]
+
+
+def test_no_pool_at_all(client: Client, jets_here: Path, tutorial: Path, tmp_path: Path) -> None:
+    run = client.home / "nowhere"
+    words = ("run", jets_here, tutorial, "--pool", "htcondor", "--out", run)
+    told = client.run(*words, env={"_CONDOR_COLLECTOR_HOST": "127.0.0.1:1"})
+    assert told.returncode == 5
+    assert "No HTCondor can be reached" in told.stderr
+    assert "condor_status" in told.stderr
+    told = client.run(*words, env={"CONDOR_CONFIG": "/nowhere/condor_config"})
+    assert told.returncode == 5
+    assert "CONDOR_CONFIG is '/nowhere/condor_config', and there is no such file." in told.stderr
+    told = client.run(*words, "--schedd", "lokalhost")
+    assert told.returncode == 5
+    assert "There is no schedd 'lokalhost'; did you mean 'localhost" in told.stderr
+    assert not run.exists()
+
+
+def test_no_credential(client: Client, jets_here: Path, tutorial: Path) -> None:
+    run = client.home / "stranger"
+    words = ("run", jets_here, tutorial, "--pool", "htcondor", "--out", run)
+    told = client.run(*words, env={"_CONDOR_SEC_TOKEN_DIRECTORY": str(client.home / "tmp")})
+    assert told.returncode == 5
+    assert "does not know you" in told.stderr
+    assert not run.exists()
+
+
+def test_no_slot_can_ever_match(client: Client, slow: Path, tutorial: Path) -> None:
+    run = client.home / "nomatch"
+    more = ("--submit", 'requirements=OpSysAndVer =?= "SL6"', "--submit", "request_memory=9 TB")
+    log = client.home / "nomatch.log"
+    first = client.start("run", slow, tutorial, *TEN, *more, "--out", run, log=log)
+    wait_for(lambda: "No slot of the pool can run these jobs" in log.read_text())
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 130
+    said = log.read_text()
+    assert 'OpSysAndVer =?= "SL6"' in said
+    assert "Debian13" in said
+    assert "memory" in said
+    assert "eventflock watch" in said
+    assert "eventflock stop" in said
+    ok(client.run("stop", run))
+
+
+def test_held_for_a_missing_input(
+    client: Client, jets_here: Path, tutorial: Path, expected: Expected
+) -> None:
+    run, extra = client.home / "held", client.home / "weights.json"
+    extra.write_text("{}")
+    more = ("--submit", "transfer_input_files=weights.json", "--submit", "hold=true", "--detach")
+    ok(client.run("run", jets_here, tutorial, *TEN, *more, "--out", run))
+    told = client.run("watch", run)
+    assert told.returncode == 5, told.stdout + told.stderr
+    assert "Job 0 is held" in told.stderr
+    extra.unlink()
+    client.inside("condor_release", "-all")
+    wait_for(lambda: {one["HoldReasonCode"] for one in client.queue()} == {13})
+    told = client.run("watch", run)
+    assert told.returncode == 5
+    assert "weights.json" in told.stderr
+    status = ok(client.run("status", run)).stdout
+    assert "10 held" in status
+    assert "weights.json" in status
+    extra.write_text("{}")
+    # The jobs were submitted on hold, and a new wave would be: let them go while it looks on.
+    resumed = client.start("resume", run)
+    wait_for((run / "pool/wave-002/cluster").exists)
+    client.inside("condor_release", "-all")
+    assert resumed.wait(120) in {0, 5}
+    ok(client.run("watch", run))
+    assert energies(run) == truth_of(expected)
+
+
+def test_a_removed_job_is_named_and_done_again(
+    client: Client, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    run = client.home / "removed"
+    log = client.home / "removed.log"
+    first = client.start("run", slow, tutorial, *TEN, "--out", run, log=log)
+    cluster = run / "pool/wave-001/cluster"
+    wait_for(lambda: list(run.glob("results/job-*.zip")))
+    client.inside("condor_rm", f"{cluster.read_text().strip()}.9")
+    assert first.wait(120) == 5
+    said = log.read_text()
+    assert "Job 9 was removed from the queue" in said
+    assert "PARTIAL   9,000 of 10,000 events" in said
+    ok(client.run("resume", run))
+    assert json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"] == [9]
+    assert energies(run) == truth_of(expected)
+
+
+def test_the_schedd_goes_away_in_the_middle(
+    client: Client, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    run = client.home / "away"
+    log = client.home / "away.log"
+    first = client.start("run", slow, tutorial, *TEN, "--out", run, log=log)
+    wait_for(lambda: list(run.glob("results/job-*.zip")))
+    client.inside("pkill", "-KILL", "condor_schedd")
+    code = first.wait(240)
+    if code:  # nothing is lost, whatever the pool made of it
+        ok(client.run("resume", run))
+    assert energies(run) == truth_of(expected)
+
+
+def test_vacated_jobs_go_back_to_the_queue(
+    client: Client, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    run = client.home / "vacated"
+    log = client.home / "vacated.log"
+    words = ("--param", "seconds=4", "--out", run)
+    first = client.start("run", slow, tutorial, *TEN[2:], "--jobs", "2", *words, log=log)
+    wait_for(lambda: [one for one in client.queue() if one["JobStatus"] == 2])
+    client.inside("condor_vacate_job", "-fast", "-all")
+    assert first.wait(120) == 0, log.read_text()
+    assert "went back to the queue" in log.read_text()
+    assert energies(run) == truth_of(expected)
+
+
+def test_the_disk_of_the_access_point_is_full(
+    client: Client, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    run, filler = client.small / "full", client.small / "filler"
+    log = client.home / "full.log"
+    words = ("--param", "seconds=3", "--out", run)
+    first = client.start("run", slow, tutorial, *TEN, *words, log=log)
+    wait_for((run / "pool/wave-001/cluster").exists)
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], check=False, stderr=-3)
+    assert first.wait(240) != 0
+    assert "Traceback" not in log.read_text()
+    filler.unlink()
+    ok(client.run("resume", run))
+    assert energies(run) == truth_of(expected)
+    shutil.rmtree(run)
+
+
+def test_a_result_that_never_arrives_is_made_again(
+    client: Client, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    run = client.home / "lost"
+    words = ("--param", "seconds=0", "--detach", "--out", run)
+    told = ok(client.run("run", slow, tutorial, *TEN, *words))
+    assert "follow    eventflock watch" in told.stdout
+    wave = run / "pool/wave-001"
+    wait_for(lambda: len(list(wave.glob("job-*.zip"))) == 10)
+    wait_for(lambda: not client.queue())
+    (wave / "job-000004.zip").unlink()
+    (wave / "job-000005.zip").write_bytes((wave / "job-000005.zip").read_bytes()[:-100])
+    told = client.run("watch", run)
+    assert told.returncode in {5, 7}
+    assert "PARTIAL   8,000 of 10,000 events" in told.stdout
+    ok(client.run("resume", run))
+    assert json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"] == [4, 5]
+    assert energies(run) == truth_of(expected)
+
+
+def test_a_schedd_that_shares_no_disk(
+    client: Client, base_of_pools: Path, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    elsewhere = base_of_pools / "elsewhere"
+    elsewhere.mkdir()
+    client.own(elsewhere)
+    data = shutil.copy(tutorial, elsewhere / "data.root")
+    run = elsewhere / "spooled"
+    words = ("--events-per-job", "2500", "--pool", "htcondor", "--spool", "--param", "seconds=0")
+    ok(client.run("run", slow, data, *words, "--out", run))
+    assert energies(run) == truth_of(expected)
+    assert not client.queue()
+    assert "unpacking in /var/lib/condor/" in (run / "pool/wave-001/job-000003.log").read_text()
+
+
+def test_an_analysis_that_raises_in_all_jobs(client: Client, tutorial: Path) -> None:
+    wrong = client.home / "wrong.py"
+    wrong.write_text(
+        "import eventflock as ef\n\n@ef.analysis\n"
+        "def wrong(events):\n    if len(events): raise ValueError('no such thing')\n    return {}\n"
+    )
+    run = client.home / "wrong"
+    words = ("--events-per-job", "100", "--pool", "htcondor", "--out", run)
+    told = client.run("run", wrong, tutorial, *words)
+    assert told.returncode == 6
+    assert "raised ValueError: no such thing" in told.stderr
+    assert "raise ValueError('no such thing')" in told.stderr
+    wait_for(lambda: not client.queue())  # the others were not left behind
+
+
+@pytest.fixture(scope="module")
+def newer(base_of_pools: Path, tutorial: Path, jets_here: Path) -> Any:
+    """The access point of a pool of HTCondor 25."""
+    base = base_of_pools / "newer"
+    base.mkdir()
+    base.chmod(0o755)
+    with running_pool(base, "sid") as made:
+        shutil.copy(tutorial, made.home)
+        shutil.copy(jets_here, made.home)
+        yield made
+
+
+def test_the_newer_generation_sends_the_environment_once(newer: Client, expected: Expected) -> None:
+    (newer.home / "eventflock.toml").write_text("[htcondor]\ncommon_files = true\n")
+    run = newer.home / "common"
+    words = ("run", "jets.py", "tutorial-10k.root", *TEN)
+    ok(newer.run(*words, "--out", run))
+    assert energies(run) == truth_of(expected)
+    events = (run / "pool/wave-001/events.log").read_text()
+    assert events.count("Finished transferring common files") == 1
+    (newer.home / "eventflock.toml").unlink()
+    ok(newer.run(*words, "--out", newer.home / "plain"))
+    one, other = (read_manifest(path / "result.zip") for path in (run, newer.home / "plain"))
+    assert (one.items, one.payloads, one.coverage) == (other.items, other.payloads, other.coverage)
+
+
+def test_the_older_generation_says_that_it_cannot(
+    client: Client, jets_here: Path, tutorial: Path
+) -> None:
+    toml = client.home / "eventflock.toml"
+    toml.write_text("[htcondor]\ncommon_files = true\n")
+    try:
+        run = client.home / "uncommon"
+        told = ok(client.run("run", jets_here, tutorial, "--pool", "htcondor", "--out", run))
+    finally:
+        toml.unlink()
+    assert told.stderr.count("files are sent once per node from 24.9") == 1
