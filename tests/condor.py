@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,7 @@ class Client:
         self.folder = folder
         self.home = home
         self.small = small
+        self.started: list[subprocess.Popen[str]] = []
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -98,7 +100,7 @@ class Client:
     def start(self, *words: object, log: Path | None = None) -> subprocess.Popen[str]:
         """Start eventflock as the user, and let it run."""
         with (log or self.home / "client.log").open("w") as out:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._command((sys.executable, "-P", "-m", "eventflock", *words)),
                 stdout=out,
                 stderr=out,
@@ -106,6 +108,31 @@ class Client:
                 env=self.env,
                 cwd=self.home,
             )
+        self.started.append(process)
+        return process
+
+    def tidy(self) -> None:
+        """End what a test that failed has left."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+        self.started.clear()
+        if self.queue():
+            self.inside("condor_rm", "-all")
+
+    def kill(self, name: str) -> int:
+        """Kill the daemons of a name, and give their number."""
+        told = json.loads((self.folder / "pool.json").read_text())
+        space = Path(f"/proc/{told['master']}/ns/pid").readlink()
+        killed = 0
+        for one in Path("/proc").glob("[0-9]*"):
+            try:
+                if (one / "ns/pid").readlink() == space and (one / "comm").read_text()[:-1] == name:
+                    os.kill(int(one.name), signal.SIGKILL)
+                    killed += 1
+            except (OSError, ValueError):
+                continue
+        return killed
 
     def inside(self, *words: str) -> str:
         """Run a command in the pool, as root, and give what it prints."""

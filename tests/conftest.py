@@ -107,6 +107,14 @@ def client(base_of_pools: Path) -> Iterator[Client]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def tidy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let no test on the pool meet what another one has left."""
+    yield
+    if "client" in request.fixturenames:
+        request.getfixturevalue("client").tidy()
+
+
 @pytest.fixture(scope="session")
 def tutorial(client: Client, data_dir: Path) -> Path:
     """The tutorial's file, where the user has it."""

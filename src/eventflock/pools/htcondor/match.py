@@ -20,26 +20,22 @@ from eventflock.model import Frozen
 
 __all__ = ["Clause", "Verdict", "explain", "in_words", "split"]
 
-Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 LISTED = 8
 """Clauses, and values of an attribute, that are listed at most."""
 _STRING, _QUOTED = r'"(?:[^"\\]|\\.)*"', r"'(?:[^'\\]|\\.)*'"
 _TOKEN = re.compile(rf"{_STRING}|{_QUOTED}|\w+|&&|\|\||=\?=|=!=|\?:|\s+|.", re.DOTALL)
 _REFERENCE = re.compile(  # neither a function, nor a member of another ad, nor in a string
-    rf"{_STRING}|(?<![\w.])(?:(MY|TARGET)\.)?({_QUOTED}|[A-Za-z_]\w*\b(?!\s*\())",
-    re.DOTALL | re.IGNORECASE,
+    rf"(?i){_STRING}|(?<![\w.])(?:(MY|TARGET)\.)?({_QUOTED}|[A-Za-z_]\w*\b(?!\s*\())"
 )
-_SPELT = {"is": "=?=", "isnt": "=!="}
-"""How users write the operators that the library writes as words."""
+_SPELT = {"is": "=?=", "isnt": "=!="}  # as users write what the library writes as words
 _WORDS = {*_SPELT, "true", "false", "undefined", "error", "my", "target"}
 _UNITS = {"memory": ("memory", " MB", 1), "disk": ("disk", " MB", 1024), "cpus": ("cores", "", 1)}
-_MEANS = {
+_MEANS: dict[tuple[str, ...], str] = {
     ("arch",): "the kind of processor asked for, {}",
     ("opsys",): "the operating system asked for, {}",
     ("filesystemdomain",): "the shared file system asked for, {}",
     ("hasfiletransfer",): "the transfer of files, which they do not do",
-    ("filesystemdomain", "hasfiletransfer"): "the files, which they are not sent and do not share",
 }
 """What HTCondor demands on its own on behalf of a job, by the attributes of the slot."""
 
@@ -112,8 +108,8 @@ def _references(text: str) -> set[tuple[str, str]]:
     return {(scope, name.strip("'")) for scope, name in found if name.lower() not in _WORDS}
 
 
-def _is_expression(value: Any) -> bool:
-    return type(value).__name__ == "ExprTree"
+def _is_expression(value: Any) -> bool:  # or a list, which may hold some
+    return type(value).__name__ in {"ExprTree", "list"}
 
 
 class _Slots:
@@ -122,18 +118,16 @@ class _Slots:
     def __init__(self, job: Any, ads: Sequence[Any]) -> None:
         self.job = job
         self.ads = ads
-        self.columns: dict[str, tuple[list[Any], Codes]] = {}
+        self.columns: dict[str, tuple[list[Any], NDArray[np.int64]]] = {}
         self.spelling: dict[str, str] = {}
-        self.partitionable = [ad.get("PartitionableSlot") is True for ad in ads]
 
-    def column(self, name: str) -> tuple[list[Any], Codes]:
+    def column(self, name: str) -> tuple[list[Any], NDArray[np.int64]]:
         """Give the distinct values of an attribute (None: a slot has none), and their indices."""
         if name not in self.columns:
             index, values = dict[Any, int](), list[Any]()
             codes = np.empty(len(self.ads), np.int64)
-            for row, (ad, whole) in enumerate(zip(self.ads, self.partitionable, strict=True)):
-                value = self._total(ad, name) if whole else None
-                value = ad.get(name) if value is None else value
+            for row, ad in enumerate(self.ads):
+                value = self._value(ad, name)
                 key = value if type(value) is str else (type(value), str(value))
                 codes[row] = code = index.setdefault(key, len(values))
                 if code == len(values):
@@ -142,14 +136,14 @@ class _Slots:
         return self.columns[name]
 
     @staticmethod
-    def _total(ad: Any, name: str) -> Any:
-        """Give what a partitionable slot has when nothing of it is in use."""
+    def _value(ad: Any, name: str) -> Any:
+        """Give an attribute; of a partitionable slot, as it is when nothing of it is in use."""
+        if ad.get("PartitionableSlot") is not True:
+            return ad.get(name)
         if name == "availablegpus":
-            from classad2 import ClassAd, ExprTree
-
-            gpus = [one for one in ad if one.startswith("GPUs_") and type(ad[one]) is ClassAd]
-            return ExprTree("{" + ", ".join(gpus) + "}")
-        return ad.get(f"TotalSlot{name}")
+            return [ad[one] for one in ad if one.startswith("GPUs_") and hasattr(ad[one], "keys")]
+        total = ad.get(f"TotalSlot{name}")
+        return ad.get(name) if total is None else total
 
     def reach(self, mine: str, text: str) -> tuple[set[str], set[str]]:
         """Give the attributes of the slot and of the job that an expression depends on."""
@@ -232,9 +226,11 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
         The ClassAds of the slots as the collector has them. Dynamic slots are left out: each is
         a part of a partitionable one.
     """
+    import classad2
+
+    classad2.parseOne("A = 1")  # until it has read an ad, names mean less to it than to HTCondor
     ads = [one for one in slots if one.get("SlotType") != "Dynamic" and not one.get("DynamicSlot")]
-    table = _Slots(job, ads)
-    found: dict[str, tuple[str, str, Mask, Mask]] = {}
+    table, found = _Slots(job, ads), dict[str, tuple[str, str, Mask, Mask]]()
     for mine, text, about in table.demands():
         excluded, failed = table.evaluate(mine, text, about)
         key = _request(table, mine, text) or f"{mine} {text}"
@@ -256,20 +252,27 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
     return Verdict(slots=len(ads), matching=matching, clauses=clauses, pairs=pairs)
 
 
+def _named(table: _Slots, mine: str, text: str) -> tuple[list[str], list[str]]:
+    """Give the attributes of the slot and of the job that stand in a clause."""
+    names = {name.lower() for _, name in _references(text)}
+    slot, job = (sorted(names & one) for one in table.reach(mine, text))
+    return slot, job
+
+
 def _request(table: _Slots, mine: str, text: str) -> str:
     """Give the resource that a clause compares with what the job asks for, if it does."""
-    names = {name.lower() for _, name in _references(text)}
-    slot, job = (names & one for one in table.reach(mine, text))
-    return next(iter(slot)) if len(slot) == 1 and job == {f"request{one}" for one in slot} else ""
+    slot, job = _named(table, mine, text)  # some versions of HTCondor look after the disk later
+    named = [name for name in slot if name != "condorversion"]
+    return named[0] if len(named) == 1 and job == [f"request{named[0]}"] else ""
 
 
 def _words(table: _Slots, key: str, mine: str, text: str, _: Mask, failed: Mask) -> str:
-    slot, job = (sorted(one) for one in table.reach(mine, text))
+    slot, job = _named(table, mine, text)
     if " " not in key:
         return _request_words(table, key)
-    said = [f"{table.spelling[name]} {_shown(table.job.get(name))}" for name in job]
     if mine == "slot":
-        why = f"the jobs have {', '.join(said)}" if job else "they take no job now, whatever it is"
+        said = [f"{table.spelling[name]} {_shown(table.job.get(name))}" for name in job]
+        why = f"the jobs have {', '.join(said)}" if job else "it is not true now for these jobs"
         return f"their own condition  {_short(text)}  ({why})"
     notes = [_have(table, name, alone=len(slot) == 1) for name in slot[:2]]
     notes += [f"the jobs have no {table.spelling[one]}" for one in job if one not in table.job]
@@ -284,10 +287,9 @@ def _words(table: _Slots, key: str, mine: str, text: str, _: Mask, failed: Mask)
 
 def _request_words(table: _Slots, name: str) -> str:
     noun, unit, scale = _UNITS.get(name, (table.spelling[name], "", 1))
-    asked = table.job.get(f"Request{name}")
-    asked = asked.eval(table.job) if _is_expression(asked) else asked
+    asked = [table.job.eval(f"Request{name}")] if f"Request{name}" in table.job else []
     most = max((one for one in table.column(name)[0] if isinstance(one, int | float)), default=0)
-    said = [f"{one / scale:,.0f}{unit}" for one in (most, asked) if type(one) in {int, float}]
+    said = [f"{one / scale:,.0f}{unit}" for one in (most, *asked) if type(one) in {int, float}]
     has = f"the largest slot has {said[0]}" if most else "no slot has any"
     return f"the {', '.join([f'{noun} asked for', *said[1:]])} ({has})"
 
@@ -314,28 +316,25 @@ def _have(table: _Slots, name: str, *, alone: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    words = {True: "true", False: "false", None: "nothing"}
-    return words[value] if value is None or value is True or value is False else _short(str(value))
+    text = str(value).lower() if isinstance(value, bool | None) else " ".join(str(value).split())
+    return _short(text)
 
 
 def _short(text: str, most: int = 120) -> str:
-    text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def in_words(verdict: Verdict) -> str:
     """Say a verdict in a few lines for a person."""
-    total, clauses = plural(verdict.slots, "slot"), verdict.clauses
-    if not verdict.slots:
+    count, clauses, total = verdict.slots, verdict.clauses, plural(verdict.slots, "slot")
+    if not count:
         return "The pool has no slots now: no machine has joined it, or none that you may see."
-    if verdict.matching == verdict.slots:
+    if verdict.matching == count:
         return f"Every slot of the pool can run these jobs when it is free ({total})."
     if verdict.matching:
         lines = [f"{verdict.matching:,} of {total} of the pool can run these jobs; of the others,"]
     else:
-        alone = (
-            "" if clauses[0].excludes == verdict.slots else ", though no demand alone excludes all"
-        )
+        alone = "" if clauses[0].excludes == count else ", though no demand alone excludes all"
         lines = [f"No slot of the pool can run these jobs{alone}: of {total},"]
     verb = "is excluded " if clauses[0].excludes == 1 else "are excluded "
     for clause in clauses[:LISTED]:
