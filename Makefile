@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-packing lint types bench clean
+.PHONY: help demo test test-packing test-pool lint types bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
-	@echo "make test   set up, then pass the tests; make test-packing: those that pack environments"
+	@echo "make test   set up, then pass the tests; make test-packing: those that pack environments;"
+	@echo "            make test-pool: those on a real HTCondor pool"
 	@echo "make lint   ruff: lint and format check;  make types: mypy"
 	@echo "make bench  the benchmarks: one table, saved as JSON"
 	@echo "make clean  remove what these made"
@@ -29,11 +30,15 @@ demo: $(VENV)/.run
 	$(BIN)/eventflock demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "not packing"
+	$(BIN)/python -m pytest -n auto -m "not packing and not pool"
 
 # Whole environments are packed and unpacked, in bare root file systems too where there is root.
 test-packing: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m packing
+
+# A whole HTCondor pool is started on this machine, which needs root, mmdebstrap and a user "flock".
+test-pool: $(VENV)/.dev
+	$(BIN)/python -m pytest -m pool
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

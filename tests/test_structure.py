@@ -25,6 +25,19 @@ ALLOWED = {
     "reading": {"errors", "model"},
     "dataset": {"errors", "model"},
     "plan": {"errors", "model"},
+    "units": {"errors"},
+    "forecast": {"errors", "model", "reading", "units"},
+    "measuring": {
+        "errors",
+        "forecast",
+        "model",
+        "observe",
+        "plan",
+        "pools",
+        "results",
+        "units",
+        "worker",
+    },
     "rundir": {"errors", "files", "model"},
     "sample": {"errors", "files"},
     "plot": {"errors", "files", "plot"},
@@ -99,3 +112,14 @@ def test_workers_use_only_part_of_results() -> None:
             text = (ROOT / f"{module}.py").read_text()
             for other in ("merge", "verify", "result", "cover"):
                 assert f"eventflock.results.{other} " not in text
+
+
+def test_only_two_modules_call_the_bindings_of_htcondor() -> None:
+    users = {
+        module
+        for module in MODULES
+        for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text()))
+        if isinstance(node, ast.Import)
+        and {alias.name for alias in node.names} & {"htcondor2", "classad2", "htcondor"}
+    }
+    assert users == {"pools/htcondor/schedd", "pools/htcondor/match"}
