@@ -19,7 +19,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -204,7 +204,8 @@ class Draft:
         )
         target = self._pool / f"wave-{self._next():03d}"
         for archive in (self._cargo.environment, self._cargo.code):
-            _place(Path(archive), self._path / Path(archive).name)
+            earlier = self._pool.glob(f"wave-*/{Path(archive).name}")
+            _place([Path(archive), *earlier], self._path / Path(archive).name)
         shutil.copyfile(LAUNCHER, self._path / "launch.sh")
         (self._path / "launch.sh").chmod(0o755)
         (self._path / "template.json").write_bytes(self._template)
@@ -223,9 +224,13 @@ class Draft:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-def _place(source: Path, target: Path) -> None:
+def _place(sources: Sequence[Path], target: Path) -> None:
     """Let an archive be there under its own name, also when the cache is emptied later."""
+    for source in sources:
+        with contextlib.suppress(OSError):  # the cache may be on another file system
+            os.link(source.resolve(), target)
+            return
     try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
+        shutil.copyfile(sources[0], target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
