@@ -256,8 +256,9 @@ def _print_status(found: Status) -> None:
     print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
     for line in queue_lines(found):
         print(line)
-    for what, expected, fact in found.forecast:
-        print(f"{what:<24} {expected:>24} {fact:>24}")
+    rows = [("", "forecast", "fact"), *found.forecast] if found.forecast else []
+    for what, expected, fact in rows:
+        print(f"  {what:<16} {expected:<34} {fact}")
     for problem in found.problems[:5]:
         where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
         print(f"problem   {plural(problem.jobs, 'job')}: {problem.message}{where}")
