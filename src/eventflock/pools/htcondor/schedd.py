@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from eventflock.errors import PoolError, nearest
 
-__all__ = ["Schedd", "read_events"]
+__all__ = ["EventLog", "Schedd", "bindings"]
 
 T = TypeVar("T")
 _INSTALL = "Install HTCondor's Python bindings: pip install 'eventflock[htcondor]'"
@@ -283,12 +283,3 @@ class EventLog:
         """Close the file."""
         if self._log is not None:
             self._log.close()
-
-
-def read_events(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Give all events of a log."""
-    log = EventLog(path)
-    try:
-        yield from log.read()
-    finally:
-        log.close()
