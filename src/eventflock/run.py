@@ -299,14 +299,13 @@ def _take_in(run: RunDir, plan: Plan, plan_digest: str) -> None:
 
 def _look_on(run: RunDir, plan: Plan, observer: Observer) -> None:
     """Show how a run goes on that another process works on, until it does not any more."""
-    progress = None
     entries = [job.entries for job in plan.jobs]
     done = _there(run)
     with shown(observer, "events", plan.entries, sum(entries[job] for job in done)):
         while run.is_busy():
             done = _there(run)
-            progress = f"{len(done):,} of {plural(len(entries), 'job')}"
-            observer.update(sum(entries[job] for job in done), progress)
+            jobs = f"{len(done):,} of {plural(len(entries), 'job')}"
+            observer.update(sum(entries[job] for job in done), jobs)
             time.sleep(LOOK_EVERY)
 
 
