@@ -117,7 +117,7 @@ def test_numbers_and_arrays_round_trip_under_any_name(
 ) -> None:
     accumulator = Accumulator(tmp_path)
     accumulator.add({"nested": values})
-    keyed = {("d", *path): value for path, value in accumulator.values.items()}
+    keyed = {("d", *path): value for path, value in accumulator.finish().items()}
     write_result(tmp_path / "r.zip", manifest(), keyed)
     back = load(tmp_path / "r.zip")
     for name, value in values.items():
@@ -181,11 +181,12 @@ def test_any_split_gives_the_unsplit_sum(
     edges = sorted({0, len(values), *(min(one, len(values)) for one in cuts)})
     for start, stop in pairwise(edges):
         split.add(results_of(np.array(values[start:stop])))
-    for path, value in whole.values.items():
+    parts = split.finish()
+    for path, value in whole.finish().items():
         if isinstance(value, bh.Histogram):
-            assert by_category(split.values[path]) == by_category(value)
+            assert by_category(parts[path]) == by_category(value)
         else:
-            assert np.array_equal(split.values[path], value)
+            assert np.array_equal(parts[path], value)
 
 
 def results_of(values: Any) -> dict[str, Any]:
@@ -214,8 +215,9 @@ def test_small_types_do_not_overflow(tmp_path: Path) -> None:
     accumulator = Accumulator(tmp_path)
     for _ in range(10):
         accumulator.add({"a": np.array([100], "i1"), "b": np.array([1.0], "f4")})
-    assert accumulator.values["a",].tolist() == [1000]
-    assert accumulator.values["b",].dtype == np.float64
+    total = accumulator.finish()
+    assert total["a",].tolist() == [1000]
+    assert total["b",].dtype == np.float64
 
 
 KEPT = Hist.new.Reg(2, 0, 1).Int64()

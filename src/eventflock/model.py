@@ -18,6 +18,7 @@ __all__ = [
     "NO_UUID",
     "AnalysisRef",
     "Assignment",
+    "Care",
     "Counters",
     "Coverage",
     "Dataset",
@@ -73,6 +74,8 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     clusters
         Entry offsets at which all branches start a new basket, with 0 and `entries`.
         Needed for planning only, so a plan does not keep them.
+    replicas
+        Other paths or URLs of the same file, tried where this one cannot be read.
     """
 
     path: str
@@ -82,6 +85,7 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     entries: int
     entry_bytes: float = 0.0
     clusters: tuple[int, ...] = ()
+    replicas: tuple[str, ...] = ()
 
 
 class Dataset(Frozen, frozen=True, omit_defaults=True):
@@ -174,8 +178,37 @@ class Plan(Frozen, frozen=True):
         return sum(job.entries for job in self.jobs)
 
 
-class Assignment(Frozen, frozen=True):
-    """One job with all that a worker needs for it, so that the plan need not travel."""
+class Care(Frozen, frozen=True, omit_defaults=True):
+    """How carefully a job is done: what other tries of it have taught, and its limits.
+
+    Attributes
+    ----------
+    isolate
+        Find the smallest ranges that fail, and do all others, instead of failing as a whole.
+    stall_seconds
+        Give up after so long without any progress; 0 for never.
+    limit_seconds
+        Give up after so long in any case; 0 for never.
+    replica
+        Which replica of its files to read; 0 for the planned path.
+    """
+
+    isolate: bool = False
+    stall_seconds: float = 0.0
+    limit_seconds: float = 0.0
+    replica: int = 0
+
+
+class Assignment(Frozen, frozen=True, omit_defaults=True):
+    """One job, or a piece of one, with all that a worker needs, so that the plan need not travel.
+
+    Attributes
+    ----------
+    piece
+        Which part of the job this is, as in `pieces`; empty for all of it.
+    first
+        Number of the first chunk in the tree along which results are added.
+    """
 
     plan: str
     job: int
@@ -185,6 +218,9 @@ class Assignment(Frozen, frozen=True):
     ranges: tuple[Range, ...]
     analysis: AnalysisRef
     parameters: dict[str, Any]
+    piece: str = ""
+    first: int = 0
+    care: Care = Care()
 
 
 class Wish(Frozen, frozen=True, omit_defaults=True):
@@ -268,10 +304,22 @@ class Counters(Frozen, frozen=True):
     cpu_seconds: float = 0.0
     peak_memory: int = 0
     """Largest resident set of the process, in bytes."""
+    waiting_seconds: float = 0.0
+    """Of the wall time, those in which the process did not compute: it waited for input."""
 
 
 class Failure(Frozen, frozen=True, omit_defaults=True):
-    """Why a job has no result, in words, and where."""
+    """Why a job has no result, in words, and where.
+
+    Attributes
+    ----------
+    kind
+        As of the errors in `errors`.
+    code
+        What a pool knows of a job that left no receipt, such as `hold:memory` or `signal:SIGKILL`.
+    host
+        Where it happened.
+    """
 
     kind: str
     message: str
@@ -280,6 +328,8 @@ class Failure(Frozen, frozen=True, omit_defaults=True):
     path: str = ""
     start: int = 0
     stop: int = 0
+    code: str = ""
+    host: str = ""
 
 
 class Item(Frozen, frozen=True, omit_defaults=True):
@@ -316,13 +366,19 @@ class Manifest(Frozen, frozen=True):
     Attributes
     ----------
     status
-        `done` or `failed` for a job; `complete` or `partial` for a merged run.
+        `done`, `partial` or `failed` for a job; `complete` or `partial` for a merged run.
     plan
         SHA-256 of the plan that it belongs to.
     job
         Number of the job; -1 for a merged run.
+    piece
+        Which part of the job it is; empty for all of it.
     planned
         Number of entries that the job or the run was to do.
+    failures
+        Of a job that is partial: why each range is missing.
+    accepted
+        Of a run that is partial: the fraction of its events that was said to be enough.
     """
 
     format: int
@@ -341,6 +397,9 @@ class Manifest(Frozen, frozen=True):
     software: dict[str, str] = {}
     environment: str = ""
     error: Failure | None = None
+    piece: str = ""
+    failures: tuple[Failure, ...] = ()
+    accepted: float = 0.0
     items: tuple[Item, ...] = ()
     payloads: dict[str, Payload] = {}
 

@@ -13,7 +13,7 @@ import numpy as np
 from eventflock.errors import AnalysisError
 from eventflock.results.skim import SkimWriter, is_skim
 
-__all__ = ["Accumulator", "Earlier", "KeyPath", "add", "show"]
+__all__ = ["Accumulator", "Earlier", "Fold", "KeyPath", "add", "show"]
 
 KeyPath = tuple[str, ...]
 
@@ -65,8 +65,90 @@ class Earlier:
         return False
 
 
+class Fold:
+    """Adds numbered values up along a binary tree over their numbers.
+
+    Sums of floating-point numbers depend on their order. Here two sums meet where the binary forms
+    of their numbers first differ, whoever made them: so a job and its halves, done apart and
+    added here, give the same bits. Where order does not matter, values are added at once.
+
+    Parameters
+    ----------
+    path
+        Of the values, for errors.
+    """
+
+    def __init__(self, path: KeyPath) -> None:
+        self._path = path
+        self._stack: list[tuple[int, Any]] = []
+
+    def push(self, number: int, value: Any) -> None:
+        """Add the value of a number that is not smaller than those before.
+
+        Raises
+        ------
+        AnalysisError
+            It cannot be added to those before.
+        """
+        if not self._stack:
+            self._stack.append((number, _first(self._path, value)))
+            return
+        last = self._stack[-1][1]
+        if _is_exact(last) and _is_exact(value):
+            self._stack[-1] = (number, add(self._path, last, value))
+            return
+        value = _first(self._path, value)
+        _check_fit(self._path, last, value)
+        while len(self._stack) > 1 and self._height(-2) <= _height(self._stack[-1][0], number):
+            self._join()
+        self._stack.append((number, value))
+
+    def _height(self, at: int) -> int:
+        return _height(self._stack[at][0], self._stack[at + 1][0])
+
+    def _join(self) -> None:
+        number, right = self._stack.pop()
+        self._stack[-1] = (number, add(self._path, self._stack[-1][1], right))
+
+    def total(self) -> Any:
+        """Give the sum of all."""
+        while len(self._stack) > 1:
+            self._join()
+        return self._stack[0][1]
+
+
+def _height(one: int, other: int) -> int:
+    """Where in the tree two numbers meet: higher for numbers farther apart."""
+    return (one ^ other).bit_length()
+
+
+def _is_exact(value: Any) -> bool:
+    """Tell whether sums of such values do not depend on their order."""
+    if isinstance(value, bh.Histogram):
+        return isinstance(value.storage, bh.storage.Int64 | bh.storage.AtomicInt64)
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "iu"
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_fit(path: KeyPath, total: Any, value: Any) -> None:
+    """Raise in the chunk that does not fit, not in the one after which they are added."""
+    if isinstance(total, bh.Histogram) and isinstance(value, bh.Histogram):
+        if total.axes != value.axes or type(total.storage) is not type(value.storage):
+            add(path, total.copy(), value)  # growing axes may differ and fit
+    elif isinstance(total, np.ndarray) and isinstance(value, np.ndarray):
+        if total.shape != value.shape:
+            add(path, total, value)
+    elif type(total) is not type(value) and not (_is_number(total) and _is_number(value)):
+        add(path, total, value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | complex)
+
+
 class Accumulator:
-    """Adds up what an analysis returns for one chunk after the other.
+    """Adds up what an analysis returns for one chunk after the other, and results of jobs.
 
     Parameters
     ----------
@@ -79,7 +161,7 @@ class Accumulator:
     Attributes
     ----------
     values
-        The sums by key path; a skim is a `SkimWriter`.
+        By key path, a `Fold` or, of a skim, a `SkimWriter`.
     """
 
     def __init__(self, scratch: Path, earlier: Earlier | None = None) -> None:
@@ -88,8 +170,8 @@ class Accumulator:
         self._scratch = scratch
         self._earlier = Earlier() if earlier is None else earlier
 
-    def add(self, returned: Any) -> None:
-        """Add what the analysis returned for one chunk.
+    def add(self, returned: Any, number: int = 0) -> None:
+        """Add what the analysis returned for the chunk with this number.
 
         Raises
         ------
@@ -114,17 +196,21 @@ class Accumulator:
             kept = isinstance(value, bh.Histogram | np.ndarray)
             if kept and self._earlier.has(path, value):
                 raise _same_object(path, "histogram or array")
-            self.add_one(path, value)
+            self.add_one(path, value, number)
 
-    def add_one(self, path: KeyPath, value: Any) -> None:
-        """Add one value at its key path."""
+    def add_one(self, path: KeyPath, value: Any, number: int = 0) -> None:
+        """Add one value at its key path. Equal numbers are added in their order."""
         if is_skim(value):
             self.skim(path).append(value)
-        elif path not in self.values:
+            return
+        there = self.values.get(path)
+        if there is None:
             self._check_new(path)
-            self.values[path] = _first(path, value)
-        else:
-            self.values[path] = add(path, self.values[path], value)
+            there = Fold(path)
+        elif isinstance(there, SkimWriter):
+            raise _different(path, there, f"a {type(value).__name__}")
+        there.push(number, value)
+        self.values[path] = there  # only now: what cannot be a result has no name here
 
     def _check_new(self, path: KeyPath) -> None:
         """Refuse a name that is a result here and a mapping there."""
@@ -142,7 +228,7 @@ class Accumulator:
     def finish(self) -> dict[KeyPath, Any]:
         """Close the skims, and give the values as they are written."""
         return {
-            path: value.close() if isinstance(value, SkimWriter) else value
+            path: value.close() if isinstance(value, SkimWriter) else value.total()
             for path, value in self.values.items()
         }
 
@@ -154,7 +240,7 @@ class Accumulator:
             file = self._scratch / f"skim-{len(self.values)}.parquet"
             there = self.values[path] = SkimWriter(file, show(path))
         if not isinstance(there, SkimWriter):
-            raise _different(path, there, "a skim")
+            raise _different(path, there.total(), "a skim")
         return there
 
 
