@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-packing test-pool lint types bench clean
+.PHONY: help demo test test-packing test-pool faults lint types bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
 	@echo "make test   set up, then pass the tests; make test-packing: those that pack environments;"
 	@echo "            make test-pool: those on a real HTCondor pool"
+	@echo "make faults 500 faults at random (EVENTFLOCK_FAULTS), on local workers and a real pool: one table"
 	@echo "make lint   ruff: lint and format check;  make types: mypy"
 	@echo "make bench  the benchmarks: one table, saved as JSON"
 	@echo "make clean  remove what these made"
@@ -39,6 +40,10 @@ test-packing: $(VENV)/.dev
 # A whole HTCondor pool is started on this machine, which needs root, mmdebstrap and a user "flock".
 test-pool: $(VENV)/.dev
 	$(BIN)/python -m pytest -m pool
+
+# With root on a pool as well, and on small disks that are filled; without, the table says what is not there.
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -26,7 +27,8 @@ USER = os.environ.get("EVENTFLOCK_POOL_USER", "flock")
 TOOL = Path(__file__).parents[1] / "tools/pool"
 
 
-def _why_not() -> str:
+def why_not() -> str:
+    """Say why there can be no pool here; empty if there can."""
     if os.geteuid() != 0:
         return "a whole HTCondor pool on this machine needs root"
     if shutil.which("mmdebstrap") is None:
@@ -40,7 +42,7 @@ def _why_not() -> str:
 
 def check_possible() -> None:
     """Skip by name where there can be no pool, or fail where there must be one."""
-    why = _why_not()
+    why = why_not()
     if why and os.environ.get(NEEDED):
         pytest.fail(why)
     if why:
@@ -73,6 +75,8 @@ class Client:
             "TMPDIR": str(home / "tmp"),
             "LANG": "C.UTF-8",
         }
+        if "PYTHONPATH" in os.environ:  # another source tree than the one that is installed
+            self.env["PYTHONPATH"] = os.environ["PYTHONPATH"]
 
     def _command(self, words: tuple[object, ...]) -> list[str]:
         # Root's own interpreter may be where others cannot look.
@@ -120,19 +124,42 @@ class Client:
         if self.queue():
             self.inside("condor_rm", "-all")
 
-    def kill(self, name: str) -> int:
-        """Kill the daemons of a name, and give their number."""
+    def processes(self, name: str) -> list[int]:
+        """Find the processes of the pool that have a name, or a module of Python with that name."""
         told = json.loads((self.folder / "pool.json").read_text())
         space = Path(f"/proc/{told['master']}/ns/pid").readlink()
-        killed = 0
+        found = []
         for one in Path("/proc").glob("[0-9]*"):
-            try:
-                if (one / "ns/pid").readlink() == space and (one / "comm").read_text()[:-1] == name:
-                    os.kill(int(one.name), signal.SIGKILL)
-                    killed += 1
-            except (OSError, ValueError):
-                continue
+            with contextlib.suppress(OSError, ValueError):
+                if (one / "ns/pid").readlink() != space:
+                    continue
+                words = (one / "cmdline").read_bytes().split(b"\0")
+                if b"-classad" in words:  # a starter that only says what it can
+                    continue
+                if (one / "comm").read_text()[:-1] == name or name.encode() in words:
+                    found.append(int(one.name))
+        return found
+
+    def kill(self, name: str) -> int:
+        """Kill the daemons of a name, and give their number."""
+        killed = 0
+        for pid in self.processes(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
         return killed
+
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Let the pool have a node on which every job fails at once."""
+        words = [sys.executable, str(TOOL), "black-hole", str(self.folder)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: "black-hole" in self.inside("condor_status", "-af", "Machine"))
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
 
     def inside(self, *words: str) -> str:
         """Run a command in the pool, as root, and give what it prints."""
