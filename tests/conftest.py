@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from eventflock.demo import ANALYSIS
 from eventflock.sample import write_sample
 from tests.condor import Client, running_pool
+
+# How long an example takes says something about the machine, and little about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

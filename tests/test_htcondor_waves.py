@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eventflock.errors import UsageError
 from eventflock.model import AnalysisRef, Assignment, FileEntry, Range
 from eventflock.pools.htcondor.account import OVER, Account
-from eventflock.pools.htcondor.describe import Needs, check_folder, describe
+from eventflock.pools.htcondor.describe import Needs, Wants, check_folder, describe, times
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.pools.htcondor.wave import PER_FILE, Cargo, Draft, WaveRecord, waves_in
 
@@ -48,6 +48,36 @@ def test_archives_travel_with_each_job_or_once_per_node() -> None:
     assert once["transfer_input_files"] == "template.json, $(inputs)"
     assert once["+CommonInputFiles"] == '"env-1.tar, code-2.tar.gz"'
     assert "max_idle" not in once
+
+
+def test_other_tries_ask_for_more_and_avoid_machines() -> None:
+    wants = Wants(memory=2, disk=4, avoid=("bad.example.org", "b"))
+    told = text_of(Settings(commands={"Request_Memory": "1.5 GB"}), wants=wants)
+    assert told["Request_Memory"] == "3GB"
+    assert told["request_disk"] == "2000MB"
+    assert told["requirements"] == (
+        'substr(TARGET.Name, -16) =!= "@bad.example.org" && substr(TARGET.Name, -2) =!= "@b"'
+    )
+    told = text_of(Settings(commands={"requirements": "A || B"}), wants=Wants(avoid=("b",)))
+    assert told["requirements"] == '(A || B) && substr(TARGET.Name, -2) =!= "@b"'
+    assert "requirements" not in text_of(Settings())
+
+
+@pytest.mark.parametrize(
+    ("amount", "more"),
+    [("2GB", "4GB"), ("2 gb", "4gb"), ("1000", "2000"), ("0.5G", "1G"), ("a + b", "(a + b) * 2")],
+)
+def test_amounts_grow(amount: str, more: str) -> None:
+    assert times(amount, 2) == more
+    assert times(amount, 1) == amount
+
+
+def test_a_job_may_take_so_long_and_no_longer() -> None:
+    text = describe(
+        "n", "i", ARCHIVES, "auto", Needs(memory_mb=1, disk_mb=1, limit_seconds=60), Settings()
+    )
+    assert "\nallowed_execute_duration = 120\n" in text
+    assert "allowed_execute_duration" not in text_of(Settings())
 
 
 @pytest.mark.parametrize("name", ["$(HOME)", "a$$(b)", "back\\slash"])
@@ -92,7 +122,7 @@ def test_a_wave_has_plain_names_and_a_line_for_each_job(tmp_path: Path) -> None:
     record = WaveRecord(identity="", created="", jobs=())
     wave = draft.finish(lambda identity: f"# {identity}\n", record)
     assert [one.path for one in waves_in(pool)] == [wave.path]
-    assert wave.record().jobs == tuple(numbers)
+    assert wave.record().jobs == tuple(f"{one:06d}" for one in numbers)
     assert wave.cluster() is None
     items = [one.split(" ", 3) for one in wave.items.read_text().splitlines()]
     assert items[0] == ["000000", "00000", "0", "jobs-00000.jsonl"]

@@ -26,6 +26,7 @@ from eventflock.prepare import prepare
 from eventflock.results.merge import merge
 from eventflock.results.reader import read_manifest
 from eventflock.results.result import load
+from eventflock.results.verify import JobFiles
 from eventflock.rundir import RunDir
 from eventflock.shipping import pack_for
 from eventflock.worker.once import OneJob
@@ -158,7 +159,9 @@ def test_the_tutorial_runs_where_nothing_is_installed(
     told = node.launch()
     assert told.returncode == 0, told.stdout + told.stderr
     shutil.copy(node.folder / "result.zip", node.run.result(0))
-    manifest, _ = merge(node.plan, node.plan_digest, [node.run.result(0)], node.run.merged)
+    manifest, _ = merge(
+        node.plan, node.plan_digest, [JobFiles(node.run.result(0))], node.run.merged
+    )
     assert manifest is not None
     assert manifest.status == "complete"
     assert read_manifest(node.run.result(0)).environment == node.shipment.digest

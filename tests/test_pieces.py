@@ -85,12 +85,22 @@ def test_halves_at_chunks_add_up_to_the_same_bits(
 def results_of(start: int, stop: int) -> dict[str, Any]:
     values = np.sin(np.arange(start, stop) * 1.7) * 10.0 ** (start % 7)
     made = Hist.new.Reg(3, -1, 1, name="x").Weight().fill(values % 1, weight=values)
-    return {"h": made, "sum": float(values.sum()), "array": values[:1] * np.ones(4), "n": len(values)}
+    return {
+        "h": made,
+        "sum": float(values.sum()),
+        "array": values[:1] * np.ones(4),
+        "n": len(values),
+    }
 
 
 def bits(made: Accumulator) -> list[Any]:
     found = made.finish()
-    return [found["sum",], found["n",], found["array",].tobytes(), found["h",].view(flow=True).tobytes()]
+    return [
+        found["sum",],
+        found["n",],
+        found["array",].tobytes(),
+        found["h",].view(flow=True).tobytes(),
+    ]
 
 
 @given(job=st.integers(0, 10**8), piece=st.text("01", max_size=20))

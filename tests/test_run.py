@@ -21,6 +21,7 @@ import eventflock as ef
 from eventflock.errors import (
     AnalysisError,
     EventflockError,
+    IncompleteError,
     InputError,
     PoolError,
     ResultError,
@@ -476,7 +477,7 @@ def failing(events, *, limit: float = 5.0):
 def test_what_is_done_is_kept_when_some_jobs_raise(tmp_path: Path) -> None:
     a = tree_file(tmp_path / "a b.root")
     analysis = write(tmp_path / "failing.py", FAILING)
-    with pytest.raises(AnalysisError) as error:
+    with pytest.raises(IncompleteError) as error:
         ef.run(
             analysis, a, events_per_job=2, workers=2, out=tmp_path / "run", parameters={"limit": 6}
         )
@@ -484,8 +485,8 @@ def test_what_is_done_is_kept_when_some_jobs_raise(tmp_path: Path) -> None:
     assert 'raise ValueError(f"x is {first}")' in error.value.traceback
     assert str(analysis) in error.value.traceback
     assert "worker" not in error.value.traceback
-    assert "entries 6 to 8" in str(error.value)
-    assert "2 of 5 jobs without a result" in str(error.value)
+    assert "entries 6 to 7" in str(error.value)
+    assert "4 events missing, of 2 of 5 jobs" in str(error.value)
     partial = ef.load(tmp_path / "run")
     assert not partial.complete
     assert partial["n"] == 6
@@ -514,7 +515,7 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path: Path, cou
         saved = b.read_bytes()
         change()
         (tmp_path / "run/results/job-000001.zip").unlink()
-        with pytest.raises(InputError, match="changed since the run was planned"):
+        with pytest.raises(IncompleteError, match="changed since the run was planned"):
             ef.resume(tmp_path / "run")
         assert not ef.load(tmp_path / "run").complete
         b.write_bytes(saved)
@@ -533,13 +534,13 @@ def killer(events, *, where: float = 4.0, flag: str = ""):
 """
 
 
-def test_a_worker_that_is_killed_costs_only_its_job(tmp_path: Path) -> None:
+def test_an_event_that_kills_its_worker_costs_only_itself(tmp_path: Path) -> None:
     a = tree_file(tmp_path / "a.root")
     analysis = write(tmp_path / "killer.py", KILLER)
-    with pytest.raises(PoolError, match="SIGKILL"):
+    with pytest.raises(IncompleteError, match="SIGKILL"):
         ef.run(analysis, a, events_per_job=2, workers=2, out=tmp_path / "run")
     partial = ef.load(tmp_path / "run")
-    assert [(one.start, one.stop) for one in partial.missing] == [(4, 6)]
+    assert [(one.start, one.stop) for one in partial.missing] == [(4, 5)]
 
 
 def test_a_worker_that_is_killed_once_is_replaced(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from eventflock.errors import EventflockError
+from eventflock.errors import EventflockError, PoolError
 
 __all__ = ["main"]
 
@@ -90,7 +90,7 @@ def _other(error: Exception) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"eventflock: {error.strerror}{where}.", file=sys.stderr)
         print("What was done is kept: mend this, then 'eventflock resume RUN'.", file=sys.stderr)
-        return 1
+        return PoolError.exit_code
     import traceback
 
     traceback.print_exception(error)

@@ -12,6 +12,7 @@ import msgspec
 from eventflock.analysis import Analysis
 from eventflock.errors import UsageError
 from eventflock.finding import IMPORTING
+from eventflock.model import Acceptance
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.outcome import Outcome
@@ -45,7 +46,8 @@ def run(
         Hears how it goes on.
     **options
         As on the command line, see `eventflock.run.Options`: `pool`, `workers`, `jobs`,
-        `events_per_job`, `entries`, `chunk`, `tree`, `dataset`, `out`.
+        `events_per_job`, `entries`, `chunk`, `tree`, `dataset`, `out`; and `accept`, the fraction
+        of the events that is enough (with `strict`, not for those where the analysis raised).
 
     Returns
     -------
@@ -67,8 +69,9 @@ def run(
     if isinstance(options.get("out"), str):
         options["out"] = Path(options["out"])
     try:
+        accept = Acceptance(fraction=options.pop("accept", 1.0), strict=options.pop("strict", True))
         plain = {name: _plain(value) for name, value in (parameters or {}).items()}
-        chosen = Options(parameters=plain, **options)
+        chosen = Options(parameters=plain, acceptance=accept, **options)
     except TypeError as error:
         raise UsageError(f"run() cannot be called like this: {error}.") from None
     target = str(analysis) if isinstance(analysis, Path) else analysis
@@ -96,8 +99,10 @@ def _plain(value: Any) -> Any:
 def resume(
     path: str | Path,
     *,
-    pool: str = "local",
+    pool: str = "",
     workers: int | None = None,
+    accept: float = 1.0,
+    strict: bool = True,
     observer: Observer | None = None,
 ) -> Result:
     """Go on with a run: do the jobs that have no verified result, and merge.
@@ -106,15 +111,16 @@ def resume(
     ----------
     path
         The run folder.
-    pool, workers, observer
-        See `run`.
+    pool, workers, accept, strict, observer
+        See `run`; by default the pool that the run has had.
 
     Raises
     ------
     EventflockError
         See `run`.
     """
-    options = Options(pool=pool, workers=workers)
+    accepted = Acceptance(fraction=accept, strict=strict)
+    options = Options(pool=pool, workers=workers, acceptance=accepted)
     return _result(resume_run(Path(path), options, observer or Observer()))
 
 

@@ -35,6 +35,7 @@ class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
     tree: str = ""
     metadata: dict[str, Any] = {}
     entries: int | None = None
+    replicas: tuple[str, ...] = ()
 
 
 def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[NamedFile]:
@@ -192,7 +193,10 @@ def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
             inner = _tree_in_fileset(path, file, says)
             found.extend(
                 msgspec.structs.replace(
-                    one, metadata=metadata, entries=_entries_in_fileset(path, file, says)
+                    one,
+                    metadata=metadata,
+                    entries=_entries_in_fileset(path, file, says),
+                    replicas=_replicas_in_fileset(path, file, says),
                 )
                 for one in _expand_one(file, dataset or name, inner or tree, "")
             )
@@ -205,6 +209,14 @@ def _tree_in_fileset(path: Path, file: Any, says: Any) -> str:
     if not isinstance(file, str) or not (inner is None or isinstance(inner, str)):
         raise _bad_fileset(path, repr(file), says)
     return inner or ""
+
+
+def _replicas_in_fileset(path: Path, file: str, says: Any) -> tuple[str, ...]:
+    """Give other places of the same file, which coffea does not know."""
+    given = says.get("replicas", []) if isinstance(says, dict) else []
+    if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
+        raise _bad_fileset(path, repr(file), says)
+    return tuple(one if "://" in one else str(Path(one).absolute()) for one in given)
 
 
 def _entries_in_fileset(path: Path, file: str, says: Any) -> int | None:
@@ -268,6 +280,8 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
         if key in seen:
             raise _named_twice(name.dataset, seen[key], entry)
         seen[key] = entry.path
+        if name.replicas:
+            entry = msgspec.structs.replace(entry, replicas=name.replicas)  # noqa: PLW2901
         files.setdefault(name.dataset, []).append(entry)
         if metadata.setdefault(name.dataset, name.metadata) != name.metadata:
             raise InputError(

@@ -27,11 +27,23 @@ from eventflock.rundir import RunDir
 from eventflock.shipping import Shipment, recall_for
 from eventflock.status import Standing
 
-__all__ = ["Dispatch", "check_call", "dispatch_for", "open_htcondor", "recall", "standing", "stop"]
+__all__ = [
+    "Dispatch",
+    "check_call",
+    "dispatch_for",
+    "memory_requested",
+    "open_htcondor",
+    "recall",
+    "standing",
+    "stop",
+]
 
 MEMORY_MB = 2048
 """Asked for where nothing was measured."""
 MIB = 2**20
+LIMIT_TIMES = 6.0
+LIMIT_LEAST = 3600.0
+"""A job may take so many times what was forecast, and at least so many seconds."""
 
 
 class Dispatch(Frozen, frozen=True):
@@ -68,9 +80,12 @@ def dispatch_for(
             memory_mb=expected.request_memory_mb,
             disk_mb=expected.request_disk_mb,
             seconds=expected.job_seconds,
+            limit_seconds=max(LIMIT_TIMES * expected.job_seconds, LIMIT_LEAST),
         )
     else:
         needs = Needs(memory_mb=MEMORY_MB, disk_mb=_disk_for(plan, shipment))
+    if options.care.limit_seconds:
+        needs = msgspec.structs.replace(needs, limit_seconds=options.care.limit_seconds)
     return Dispatch(settings=settings, needs=needs)
 
 
@@ -101,6 +116,13 @@ def recall(run: RunDir) -> Dispatch:
         raise ResultError(
             f"{run.htcondor} is damaged: {error}", remedy="Start a new run."
         ) from None
+
+
+def memory_requested(run: RunDir) -> str:
+    """Say what jobs of a run ask for, by the user or by us."""
+    told = recall(run)
+    own = {name.lower(): value for name, value in told.settings.commands.items()}
+    return own.get("request_memory", f"{told.needs.memory_mb} MB")
 
 
 def open_htcondor(run: RunDir, observer: Observer, *, submit: bool = True) -> HTCondorPool:

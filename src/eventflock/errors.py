@@ -14,6 +14,7 @@ __all__ = [
     "InputError",
     "InterruptedRunError",
     "NodeError",
+    "OutOfMemoryError",
     "PoolError",
     "ResultError",
     "UsageError",
@@ -34,6 +35,8 @@ class EventflockError(Exception):
         What the user can do about it.
     traceback
         The user's own traceback, where user code raised.
+    code
+        What a program needs to know in addition to the kind, in a word; see `causes`.
 
     Attributes
     ----------
@@ -46,11 +49,14 @@ class EventflockError(Exception):
     kind: ClassVar[str] = "bug"
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, remedy: str = "", traceback: str = "") -> None:
+    def __init__(
+        self, message: str, *, remedy: str = "", traceback: str = "", code: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         self.traceback = traceback
+        self.code = code
         if traceback:  # shown by Python, too, where nobody catches the error
             self.add_note(traceback)
 
@@ -99,6 +105,12 @@ class PoolError(EventflockError):
     exit_code = 5
 
 
+class OutOfMemoryError(PoolError):
+    """A worker process could not have the memory that it needed."""
+
+    kind = "memory"
+
+
 class AnalysisError(EventflockError):
     """The analysis raised, or returned what cannot be merged."""
 
@@ -130,6 +142,7 @@ _BY_KIND: dict[str, type[EventflockError]] = {
         EnvError,
         NodeError,
         PoolError,
+        OutOfMemoryError,
         AnalysisError,
         IncompleteError,
     )
@@ -147,12 +160,16 @@ class _Described(Protocol):
     def remedy(self) -> str: ...
     @property
     def traceback(self) -> str: ...
+    @property
+    def code(self) -> str: ...
 
 
 def error_from(failure: _Described) -> EventflockError:
     """Give the error that came back from another process, by its `kind`."""
     kind = _BY_KIND.get(failure.kind, EventflockError)
-    return kind(failure.message, remedy=failure.remedy, traceback=failure.traceback)
+    return kind(
+        failure.message, remedy=failure.remedy, traceback=failure.traceback, code=failure.code
+    )
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

@@ -290,11 +290,16 @@ def forecast(
         longest_seconds=max(seconds, default=0.0),
         cpu_seconds=sum(one.cpu_seconds for one in jobs),
         memory_bytes=math.ceil(memory),
-        request_memory_mb=math.ceil((1.3 * memory / MIB + 200) / MEMORY_STEP) * MEMORY_STEP,
+        request_memory_mb=memory_to_ask(memory),
         request_disk_mb=math.ceil(disk),
         bytes_to_ship=len(jobs) * archives + sum(inputs),
         bytes_to_bring=math.ceil(sum(one.output for one in jobs)),
     )
+
+
+def memory_to_ask(peak: float) -> int:
+    """Give what to ask of a batch system for a peak in bytes: with a margin, in 2**20 bytes."""
+    return math.ceil((1.3 * peak / MIB + 200) / MEMORY_STEP) * MEMORY_STEP
 
 
 def facts(plan: Plan, done: Iterable[tuple[Manifest, int]]) -> Fact:

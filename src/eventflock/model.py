@@ -16,6 +16,7 @@ __all__ = [
     "FORMAT",
     "GLIBC_MODES",
     "NO_UUID",
+    "Acceptance",
     "AnalysisRef",
     "Assignment",
     "Care",
@@ -86,6 +87,10 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     entry_bytes: float = 0.0
     clusters: tuple[int, ...] = ()
     replicas: tuple[str, ...] = ()
+
+    def place(self, replica: int) -> str:
+        """Give where to read it: 0 for the planned path, or a replica if there are so many."""
+        return self.replicas[replica - 1] if 0 < replica <= len(self.replicas) else self.path
 
 
 class Dataset(Frozen, frozen=True, omit_defaults=True):
@@ -281,6 +286,21 @@ class Site(Frozen, frozen=True, omit_defaults=True):
     schedd: str = ""
     collector: str = ""
     spool: bool = False
+
+
+class Acceptance(Frozen, frozen=True, omit_defaults=True):
+    """When a result that is not complete is good enough.
+
+    Attributes
+    ----------
+    fraction
+        Of the planned events that must be in it.
+    strict
+        Events for which the analysis itself raised must not be missing at all.
+    """
+
+    fraction: float = 1.0
+    strict: bool = True
 
 
 class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):

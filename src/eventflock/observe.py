@@ -52,7 +52,7 @@ class JobProgress:
         self._jobs = jobs
         self._state = ""
         self.done = 0
-        self._failed = 0
+        self._failed = self._again = 0
 
     def on_progress(self, index: int, events: int) -> None:
         """Hear how many events of a job are done so far."""
@@ -65,18 +65,26 @@ class JobProgress:
             self._state = text
             self._show()
 
-    def finished(self, index: int, events: int, failed: bool) -> None:
-        """Hear that a job is over, done or failed."""
+    def finished(self, index: int, entries: int, word: str) -> None:
+        """Hear that a request is over.
+
+        Parameters
+        ----------
+        entries
+            That were done with it.
+        word
+            `done` or `failed` if its job is over with it, `again` if it is tried again.
+        """
         self._under_way.pop(index, None)
-        if failed:
-            self._failed += 1
-        else:
-            self.done += 1
-            self._finished += events
+        self._finished += entries
+        self.done += word == "done"
+        self._failed += word == "failed"
+        self._again += word == "again"
         self._show()
 
     def _show(self) -> None:
         failed = f", {self._failed:,} failed" if self._failed else ""
+        failed += f", {self._again:,} tried again" if self._again else ""
         state = f", {self._state}" if self._state else ""
         self._observer.update(
             self._finished + sum(self._under_way.values()),

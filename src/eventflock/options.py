@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 
-from eventflock.model import Site, Wish
+from eventflock.model import Acceptance, Care, Site, Wish
 
-__all__ = ["Options"]
+__all__ = ["STALL_SECONDS", "Options"]
+
+STALL_SECONDS = 600.0
+"""A job without any progress for so long gives up, unless the user says otherwise."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Submit, and do not wait.
     site
         About the HTCondor pool.
+    care
+        Limits of jobs that hang or take too long.
+    acceptance
+        When a result that is not complete is good enough.
     packing
         Ship a packed environment with each job, made as it says; None to use what is installed.
     """
@@ -56,3 +63,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     detach: bool = False
     site: Site = Site()
     packing: Wish | None = None
+    care: Care = Care(stall_seconds=STALL_SECONDS)
+    acceptance: Acceptance = Acceptance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     manifest
         Of the merged result; None if there is none.
     absent
-        The jobs that are not in it.
-    failures
-        Why jobs failed this time, by job; those that leave no receipt are here only.
+        The jobs, or pieces of jobs, that are not or not wholly in it.
     detached
         The jobs were left to a pool; nothing is known yet.
     """
@@ -40,7 +39,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     manifest: Manifest | None
     absent: list[JobState]
-    failures: dict[int, Failure] = {}
     detached: bool = False
 
     @property
@@ -48,58 +46,71 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the result contains every planned entry exactly once."""
         return self.manifest is not None and self.manifest.status == "complete"
 
+    @property
+    def accepted(self) -> bool:
+        """Whether it is not complete, and good enough for who asked."""
+        return self.manifest is not None and self.manifest.accepted > 0
+
     def error(self) -> EventflockError | None:
         """Give what has to be reported, with the cause that comes first in the plan."""
-        if self.complete or self.detached:
+        if self.complete or self.accepted or self.detached:
             return None
-        jobs = f"{len(self.absent):,} of {plural(len(self.plan.jobs), 'job')}"
-        cause = self._first_cause()
-        if cause is None:
+        jobs = f"{len({one.job for one in self.absent}):,} of {plural(len(self.plan.jobs), 'job')}"
+        found = self._first_cause()
+        if found is None:
             return IncompleteError(self._gaps(jobs), remedy=f"Go on: eventflock resume {self._run}")
-        job, failure = cause
+        job, failure = found
         error = error_from(failure)
-        error.message = f"{failure.message}{_where(failure)}"
+        if self.manifest is None:
+            error.message = f"{failure.message}{_where(failure)}"
+        else:
+            error = IncompleteError(f"{self._gaps(jobs)}\n{failure.message}{_where(failure)}")
+            error.traceback = failure.traceback
+        error.remedy = "\n".join(self._remedies(job, failure, jobs))
+        return error
+
+    def _remedies(self, job: int, failure: Failure, jobs: str) -> list[str]:
+        """Say what can be done about the first cause, and about the rest."""
         remedies = [failure.remedy] if failure.remedy else []
-        if failure.path and failure.kind != "node":  # which here would not be repeated
+        if failure.path and failure.kind not in {"node", "pool"}:  # these are not repeated here
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
-        untried = sum(
-            one.status == "missing" and one.job not in self.failures for one in self.absent
-        )
+        untried = sum(one.status == "missing" for one in self.absent)
         if untried > 0 and failure.kind == "analysis":
             remedies.append(f"{plural(untried, 'job')} not tried, as all before failed alike.")
-        remedies.append(
-            f"{jobs} without a result; the others are kept. When it is mended: "
-            f"eventflock resume {self._run}"
-            if failure.kind != "analysis"
-            else f"{jobs} without a result. A changed analysis is a new run."
-        )
-        error.remedy = "\n".join(remedies)
-        return error
+        if self.manifest is None:
+            kept = "" if failure.kind == "analysis" else "; the others are kept"
+            remedies.append(f"{jobs} without a result{kept}.")
+        remedies.append(f"All causes: eventflock why {self._run}")
+        kinds = {one.kind for state in self.absent for one in state.failures}
+        if kinds - {"analysis"}:
+            remedies.append(f"When it is mended: eventflock resume {self._run}")
+        if "analysis" in kinds:
+            remedies.append("A changed analysis is a new run.")
+        if self.manifest is not None:
+            remedies.append(f"To be content with it: {self._acceptance(kinds)}")
+        return remedies
+
+    def _acceptance(self, kinds: set[str]) -> str:
+        """Give the command that accepts what there is."""
+        have = self.manifest.counters.events if self.manifest is not None else 0
+        fraction = math.floor(1e4 * have / max(self.plan.entries, 1)) / 1e4
+        strict = " --no-strict" if "analysis" in kinds else ""
+        return f"eventflock merge {self._run} --accept {fraction:g}{strict}"
 
     @property
     def _run(self) -> str:
         return shlex.quote(str(self.run.path))
 
     def _first_cause(self) -> tuple[int, Failure] | None:
-        for state in self.absent:
-            if state.job in self.failures:
-                return state.job, self.failures[state.job]
-            if state.manifest is not None and state.manifest.error is not None:
-                return state.job, state.manifest.error
-        return None
+        return next(((one.job, why) for one in self.absent for why in one.failures), None)
 
     def _gaps(self, jobs: str) -> str:
         reasons = [f"  {state.reason}" for state in self.absent if state.reason][:3]
         if self.manifest is None:
             return "\n".join([f"{jobs} without a result.", *reasons])
         missing = self.manifest.missing
-        return "\n".join(
-            [
-                f"{jobs} without a result; {plural(count(missing), 'event')} missing:",
-                describe(missing),
-                *reasons,
-            ]
-        )
+        what = f"{plural(count(missing), 'event')} missing, of {jobs}:"
+        return "\n".join([what, describe(missing), *reasons])
 
 
 def _where(failure: Failure) -> str:
@@ -108,8 +119,10 @@ def _where(failure: Failure) -> str:
     return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
 
 
-def repeat_command(run: RunDir, plan: Plan, job: int, failure: Failure) -> str:
-    """Give the command that repeats just the chunk that failed, in one process.
+def repeat_command(
+    run: RunDir, plan: Plan, job: int, failure: Failure, pool: str = "inline"
+) -> str:
+    """Give the command that repeats just what failed, on this machine.
 
     Where the dataset has metadata, which an analysis may use, a small fileset that carries it is
     written into the run folder.
@@ -125,7 +138,7 @@ def repeat_command(run: RunDir, plan: Plan, job: int, failure: Failure) -> str:
         words += ["--range", f"{failure.start}:{failure.stop}", "--chunk", str(size), "--jobs", "1"]
     for name, value in plan.parameters.items():
         words += ["--param", f"{name}={_text(value)}"]
-    return shlex.join([*words, "--pool", "inline"])
+    return shlex.join([*words, "--pool", pool])
 
 
 def _files(run: RunDir, dataset: Dataset, job: int, path: str, tree: str) -> Sequence[str]:

@@ -19,6 +19,7 @@ __all__ = [
     "NUMBER_BITS",
     "Part",
     "can_halve",
+    "is_chunk",
     "part_of",
     "piece_of",
     "unit_name",
@@ -147,19 +148,21 @@ def can_halve(job: Job, piece: str, *, chunks: bool = True) -> bool:
     return several or (chunks and ranges[0].stop - ranges[0].start > 1)
 
 
+def is_chunk(job: Job, piece: str) -> bool:
+    """Tell whether a piece is one chunk, and not a part of one."""
+    return within_chunk(job, piece) == piece and not can_halve(job, piece, chunks=False)
+
+
 def piece_of(assignment: Assignment, job: Job, piece: str) -> Assignment:
     """Give the assignment of a piece, from that of its whole job."""
     part = part_of(job, piece)
-    files: list[int] = []
-    for one in part.ranges:  # as many as ranges, each with its file, as for a whole job
-        files.append(next(n for n, whole in enumerate(job.ranges) if whole.file == one.file))
+    place = {whole.file: n for n, whole in enumerate(job.ranges)}
     return msgspec.structs.replace(
         assignment,
         piece=piece,
         first=part.first,
-        files=tuple(assignment.files[n] for n in files),
+        files=tuple(assignment.files[place[one.file]] for one in part.ranges),
         ranges=tuple(
             msgspec.structs.replace(one, file=index) for index, one in enumerate(part.ranges)
         ),
     )
-

@@ -7,13 +7,15 @@ which of uproot's, fsspec's or the system's exceptions a broken file leads to.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventflock.errors import InputError, nearest
 from eventflock.model import FileEntry
 
 __all__ = [
+    "Damage",
     "TreeReader",
     "check_columns",
     "clusters_of",
@@ -274,6 +276,29 @@ def same_file(entry: FileEntry, uuid: str, size: int) -> bool:
     return uuid == entry.uuid and (size < 0 or entry.size < 0 or size == entry.size)
 
 
+class Damage(NamedTuple):
+    """Entries `[start, stop)` that cannot be read, and what holds them."""
+
+    start: int
+    stop: int
+    what: str
+
+
+def _broken_baskets(branch: Any, name: str, start: int, stop: int) -> list[Damage]:
+    found = []
+    edges = [int(one) for one in branch.entry_offsets]
+    for number, (first, last) in enumerate(pairwise(edges)):
+        if first >= stop or last <= start:
+            continue
+        try:
+            branch.basket(number)
+        except Exception as error:  # noqa: BLE001 -- what is damaged raises anything
+            text = str(error).strip().splitlines()
+            why = f" ({type(error).__name__}: {text[0]})" if text else ""
+            found.append(Damage(first, last, f"basket {number} of the branch {name!r}{why}"))
+    return found
+
+
 class TreeReader:
     """One open tree, from which chunks are read as virtual arrays.
 
@@ -294,13 +319,13 @@ class TreeReader:
 
     def __init__(self, entry: FileEntry, columns: Sequence[str] = (), place: str = "") -> None:
         self.entry = entry
-        self._place = place or entry.path
+        self.place = place or entry.path
         self._log: list[Any] = []
         self._bytes = 0
         # uproot reads a jagged branch once for its offsets and once for its content: the cache
         # makes that one read. It is emptied with every chunk, so memory does not grow.
         self._cache: dict[str, Any] = {}
-        self._root = open_file(self._place, array_cache=self._cache)
+        self._root = open_file(self.place, array_cache=self._cache)
         try:
             self._check_unchanged()
             self._tree = self._root[entry.tree]
@@ -310,7 +335,7 @@ class TreeReader:
             raise
 
     def _check_unchanged(self) -> None:
-        uuid, size = str(self._root.file.uuid), size_of(self._place, self._root)
+        uuid, size = str(self._root.file.uuid), size_of(self.place, self._root)
         if same_file(self.entry, uuid, size):
             return
         what = (
@@ -368,6 +393,26 @@ class TreeReader:
         total = int(self._root.file.source.performance_counters.num_requested_bytes)
         new, self._bytes = total - self._bytes, total
         return new, touched
+
+    def damages(self, start: int, stop: int) -> list[Damage]:
+        """Find what cannot be read of entries `[start, stop)`, in any branch that is offered.
+
+        Returns
+        -------
+        list of Damage
+            Baskets of a TTree; clusters of an RNTuple, where all count that have to do with it.
+        """
+        if not hasattr(self._tree, "common_entry_offsets"):
+            edges = clusters_of(self._tree)
+            numbered = enumerate(pairwise(edges))
+            return [
+                Damage(a, b, f"cluster {n}") for n, (a, b) in numbered if a < stop and b > start
+            ]
+        found = []
+        for name in dict.fromkeys(_names(self._tree)):
+            if self._filter is None or self._filter(name):
+                found += _broken_baskets(self._tree[name], name, start, stop)
+        return found
 
     def close(self) -> None:
         """Close the file."""

@@ -16,17 +16,16 @@ from eventflock.errors import InterruptedRunError, ResultError, UsageError, plur
 from eventflock.files import atomic_write
 from eventflock.finding import freeze, locate
 from eventflock.forecast import Forecast, describe_forecast, forecast
-from eventflock.model import Failure, Manifest, Plan, Wish, to_json
-from eventflock.observe import JobProgress, Observer, shown
+from eventflock.model import Manifest, Plan, Wish, to_json
+from eventflock.observe import Observer, shown
 from eventflock.options import Options
 from eventflock.outcome import Outcome
-from eventflock.plan import assignment_of
 from eventflock.pools import HTCONDOR, Pool, open_pool
 from eventflock.prepare import Prepared, prepare
 from eventflock.results.reader import read_manifest
-from eventflock.results.verify import job_states, read_job
+from eventflock.results.verify import job_states
 from eventflock.rundir import RunDir, next_free
-from eventflock.worker.messages import Failed, Run
+from eventflock.working import Work, do_jobs, take_in, units_left
 
 if TYPE_CHECKING:
     from eventflock.dispatch import Dispatch
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["execute", "merge_run", "plot_run", "resume", "show_submission", "watch"]
 
-GIVE_UP_AFTER = 3
-"""If the first jobs all raise the same, the others will too."""
 TARGET_SECONDS = 1200.0
 """Of a job on a batch system, where the user does not say how to cut."""
 LOOK_EVERY = 1.0
@@ -58,8 +55,8 @@ def execute(
         run = _make_run(draft, options, observer)
         with _for_jobs(run, pool, observer, on_nodes=draft.dispatch is not None) as workers:
             if options.detach:
-                return _hand_over(run, workers)
-            return _work(run, workers, observer)
+                return _hand_over(run, workers, options)
+            return _work(run, workers, observer, options)
 
 
 def show_submission(
@@ -98,11 +95,11 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
         _for_jobs(run, pool, observer, on_nodes=on_nodes) as workers,
     ):
         if options.detach:
-            return _hand_over(run, workers)
-        return _work(run, workers, observer)
+            return _hand_over(run, workers, options)
+        return _work(run, workers, observer, options)
 
 
-def watch(path: Path, observer: Observer) -> Outcome:
+def watch(path: Path, options: Options, observer: Observer) -> Outcome:
     """Follow a run to its end, whichever process works on it; nothing is submitted.
 
     Where none does, this one takes in what arrives, and merges.
@@ -112,11 +109,11 @@ def watch(path: Path, observer: Observer) -> Outcome:
     while run.is_busy():
         _look_on(run, plan, observer)
     if not run.htcondor.exists():
-        return merge_run(path)
+        return merge_run(path, options)
     from eventflock.dispatch import open_htcondor
 
     with contextlib.closing(open_htcondor(run, observer, submit=False)) as pool:
-        return _work(run, pool, observer)
+        return _work(run, pool, observer, options)
 
 
 @contextlib.contextmanager
@@ -261,96 +258,44 @@ def _create(plan: Plan, source: bytes, out: Path | None) -> RunDir:
 # --- running -----------------------------------------------------------------------------------
 
 
-def _work(run: RunDir, pool: Pool, observer: Observer) -> Outcome:
+def _work(run: RunDir, pool: Pool, observer: Observer, options: Options) -> Outcome:
     """Do all jobs without a verified result, and merge."""
     plan, plan_digest = run.load_plan()
     with run.lock():
         try:
-            _take_in(run, plan, plan_digest)
-            failures = _do_jobs(run, plan, plan_digest, pool, observer)
-            return _merge(run, plan, plan_digest, failures)
+            take_in(run, plan, plan_digest)
+            do_jobs(run, plan, plan_digest, pool, observer, options.care)
+            return _merge(run, plan, plan_digest, options)
         except KeyboardInterrupt:
             raise _interrupted(run, plan, plan_digest, pool) from None
 
 
-def _hand_over(run: RunDir, pool: Pool) -> Outcome:
+def _hand_over(run: RunDir, pool: Pool, options: Options) -> Outcome:
     """Let the pool have the jobs, and do not wait for them."""
     plan, plan_digest = run.load_plan()
     with run.lock():
-        _take_in(run, plan, plan_digest)
+        take_in(run, plan, plan_digest)
         states = job_states(plan, plan_digest, run.result_files(plan))
-        todo = [state.job for state in states if state.status != "done"]
-        pool.submit(_request(run, plan, plan_digest, job) for job in todo)
+        units = units_left(plan, states, options.care)
+        pool.submit(Work(run, plan, plan_digest, units, Observer()))
     return Outcome(run=run, plan=plan, manifest=None, absent=[], detached=True)
-
-
-def _take_in(run: RunDir, plan: Plan, plan_digest: str) -> None:
-    """Put result files that a batch system has brought to the others, if they are better."""
-    for job, path in run.arrivals():
-        if job >= len(plan.jobs):
-            continue
-        there = read_job(plan, plan_digest, job, run.result(job), None)[0].status
-        came = read_job(plan, plan_digest, job, path, None)[0].status
-        if there == "done":
-            path.unlink(missing_ok=True)
-        elif came in {"done", "failed"}:  # an unusable one may not have arrived wholly
-            path.replace(run.result(job))
 
 
 def _look_on(run: RunDir, plan: Plan, observer: Observer) -> None:
     """Show how a run goes on that another process works on, until it does not any more."""
     entries = [job.entries for job in plan.jobs]
-    done = _there(run)
+    done = run.results_there(plan)
     with shown(observer, "events", plan.entries, sum(entries[job] for job in done)):
         while run.is_busy():
-            done = _there(run)
+            done = run.results_there(plan)
             jobs = f"{len(done):,} of {plural(len(entries), 'job')}"
             observer.update(sum(entries[job] for job in done), jobs)
             time.sleep(LOOK_EVERY)
 
 
-def _there(run: RunDir) -> set[int]:
-    names = (one.name for one in run.results.glob("job-*.zip"))
-    return {int(one[4:-4]) for one in names if one[4:-4].isdigit()}
-
-
-def _do_jobs(
-    run: RunDir, plan: Plan, plan_digest: str, pool: Pool, observer: Observer
-) -> dict[int, Failure]:
-    """Run the jobs that are not done; give the failures by job."""
-    states = job_states(plan, plan_digest, run.result_files(plan), run.path)
-    todo = [state.job for state in states if state.status != "done"]
-    earlier = plan.entries - sum(plan.jobs[job].entries for job in todo)
-    progress = JobProgress(observer, earlier, len(todo))
-    failures: dict[int, Failure] = {}
-    requests = (_request(run, plan, plan_digest, job) for job in todo)
-    with (
-        shown(observer, "events", plan.entries, earlier),
-        contextlib.closing(pool.ask(requests, progress)) as answers,
-    ):
-        for index, reply in answers:
-            if isinstance(reply, Failed):
-                failures[todo[index]] = _placed(reply.failure, plan, todo[index])
-            progress.finished(index, plan.jobs[todo[index]].entries, isinstance(reply, Failed))
-            done = len(plan.jobs) - len(todo) + progress.done
-            if done == 0 and _is_hopeless(plan, failures, todo):
-                pool.abandon()
-                break
-    return failures
-
-
-def _request(run: RunDir, plan: Plan, plan_digest: str, job: int) -> Run:
-    return Run(
-        assignment=assignment_of(plan, plan_digest, job),
-        folder=str(run.analysis.resolve()),
-        result=str(run.result(job).resolve()),
-        log=str(run.log(job).resolve()),
-    )
-
-
 def _interrupted(run: RunDir, plan: Plan, plan_digest: str, pool: Pool) -> InterruptedRunError:
     states = job_states(plan, plan_digest, run.result_files(plan))
-    done = sum(one.status == "done" for one in states)
+    done = len(plan.jobs) - len({one.job for one in states if one.status != "done"})
     words = f"{done:,} of {plural(len(plan.jobs), 'job')} are done and kept"
     name = shlex.quote(str(run.path))
     if pool.outlives:
@@ -361,30 +306,10 @@ def _interrupted(run: RunDir, plan: Plan, plan_digest: str, pool: Pool) -> Inter
     return InterruptedRunError(f"Interrupted: {words}.", remedy=f"Go on: eventflock resume {name}")
 
 
-def _placed(failure: Failure, plan: Plan, job: int) -> Failure:
-    """Say where a worker died that could not say it itself: somewhere in its job."""
-    if failure.path:
-        return failure
-    one = plan.jobs[job]
-    first = one.ranges[0]
-    path = plan.datasets[one.dataset].files[first.file].path
-    return msgspec.structs.replace(failure, path=path, start=first.start, stop=first.stop)
-
-
-def _is_hopeless(plan: Plan, failures: dict[int, Failure], todo: Sequence[int]) -> bool:
-    """Tell whether going on is a waste: jobs of all datasets raise, and all the same."""
-    same = {(one.kind, one.message) for one in failures.values()}
-    if len(failures) < GIVE_UP_AFTER or len(same) != 1:
-        return False
-    if next(iter(same))[0] not in {"analysis", "node"}:
-        return False
-    return {plan.jobs[job].dataset for job in failures} == {plan.jobs[job].dataset for job in todo}
-
-
 # --- merging and plotting ----------------------------------------------------------------------
 
 
-def merge_run(path: Path) -> Outcome:
+def merge_run(path: Path, options: Options) -> Outcome:
     """Merge again what result files there are.
 
     Raises
@@ -395,13 +320,13 @@ def merge_run(path: Path) -> Outcome:
     run = RunDir(path)
     plan, plan_digest = run.load_plan()
     with run.lock():
-        _take_in(run, plan, plan_digest)
+        take_in(run, plan, plan_digest)
         kept = _complete_result(run, plan_digest)
         if kept is not None:
             states = job_states(plan, plan_digest, run.result_files(plan), run.path)
             if any(one.status != "done" for one in states):
                 return Outcome(run=run, plan=plan, manifest=kept, absent=[])
-        return _merge(run, plan, plan_digest, {})
+        return _merge(run, plan, plan_digest, options)
 
 
 def _complete_result(run: RunDir, plan_digest: str) -> Manifest | None:
@@ -414,11 +339,13 @@ def _complete_result(run: RunDir, plan_digest: str) -> Manifest | None:
     return manifest if ours else None
 
 
-def _merge(run: RunDir, plan: Plan, plan_digest: str, failures: dict[int, Failure]) -> Outcome:
+def _merge(run: RunDir, plan: Plan, plan_digest: str, options: Options) -> Outcome:
     from eventflock.results.merge import merge
 
-    manifest, absent = merge(plan, plan_digest, run.result_files(plan), run.merged)
-    return Outcome(run=run, plan=plan, manifest=manifest, absent=absent, failures=failures)
+    manifest, absent = merge(
+        plan, plan_digest, run.result_files(plan), run.merged, options.acceptance
+    )
+    return Outcome(run=run, plan=plan, manifest=manifest, absent=absent)
 
 
 def plot_run(

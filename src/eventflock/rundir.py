@@ -19,6 +19,8 @@ import msgspec
 from eventflock.errors import ResultError, UsageError
 from eventflock.files import MERGING, atomic_write, remove_leftovers
 from eventflock.model import FORMAT, AnalysisRef, Plan, digest, from_json, to_json
+from eventflock.pieces import unit_name, unit_of
+from eventflock.results.verify import JobFiles
 
 __all__ = ["RunDir", "next_free"]
 
@@ -44,6 +46,8 @@ class RunDir:
         self.forecast = path / "forecast.json"
         self.htcondor = path / "htcondor.json"
         self.pool = path / "pool"
+        self.failures = self.pool / "failures.jsonl"
+        self.again = self.pool / "again"
         self.results = path / "results"
         self.merged = path / "result.zip"
         self.plots = path / "plots"
@@ -51,31 +55,40 @@ class RunDir:
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r})"
 
-    def result(self, job: int) -> Path:
-        """Path of the result file of a job."""
-        return self.results / f"job-{job:06d}.zip"
+    def result(self, job: int, piece: str = "") -> Path:
+        """Path of the result file of a job, or of a piece of one."""
+        return self.results / f"job-{unit_name(job, piece)}.zip"
 
-    def result_files(self, plan: Plan) -> list[Path]:
+    def better(self, job: int, piece: str = "") -> Path:
+        """Where another try of what has a partial result leaves its own: taken in if better."""
+        return self.again / self.result(job, piece).name
+
+    def result_files(self, plan: Plan) -> list[JobFiles]:
         """Paths of the result files of all jobs, in plan order, also of those that just came."""
-        there = {one.name for one in os.scandir(self.results)} if self.results.is_dir() else set()
-        arrived = dict(self.arrivals())
-        found = []
-        for job in range(len(plan.jobs)):
-            path = self.result(job)
-            found.append(path if path.name in there else arrived.get(job, path))
-        return found
+        there: dict[tuple[int, str], Path] = dict(self.arrivals())
+        there.update(_units_in(self.results))
+        halved: dict[int, dict[str, Path]] = {}
+        for (job, piece), path in there.items():
+            if piece:
+                halved.setdefault(job, {})[piece] = path
+        return [
+            JobFiles(there.get((job, ""), self.result(job)), halved.get(job, {}))
+            for job in range(len(plan.jobs))
+        ]
 
-    def arrivals(self) -> Iterator[tuple[int, Path]]:
-        """Give the result files that a batch system has brought and nobody has taken in, by job."""
-        for wave in sorted(self.pool.glob("wave-[0-9]*")):
-            for one in os.scandir(wave):
-                number = one.name.removeprefix("job-").removesuffix(".zip")
-                if one.name == f"job-{number}.zip" and number.isdigit():
-                    yield int(number), Path(one.path)
+    def results_there(self, plan: Plan) -> set[int]:
+        """Give the jobs of which there is a whole result file, whatever is in it."""
+        found = {job for (job, piece), _ in _units_in(self.results) if not piece}
+        return {job for job in found if job < len(plan.jobs)}
 
-    def log(self, job: int) -> Path:
-        """Path of what a job printed, output and errors together."""
-        return self.pool / f"job-{job:06d}.log"
+    def arrivals(self) -> Iterator[tuple[tuple[int, str], Path]]:
+        """Give the result files that nobody has taken in yet, by job and piece."""
+        for folder in [*sorted(self.pool.glob("wave-[0-9]*")), self.again]:
+            yield from _units_in(folder)
+
+    def log(self, job: int, piece: str = "") -> Path:
+        """Path of what a job or a piece printed, output and errors together."""
+        return self.pool / f"job-{unit_name(job, piece)}.log"
 
     @classmethod
     def create(cls, path: Path, plan: Plan, source: bytes) -> RunDir:
@@ -174,7 +187,7 @@ class RunDir:
         UsageError
             Another process has it.
         """
-        for folder in (self.pool, self.results):
+        for folder in (self.pool, self.again, self.results):
             folder.mkdir(exist_ok=True)
         with (self.pool / "lock").open("a+") as file:
             if not _take(file):
@@ -204,6 +217,16 @@ class RunDir:
             except OSError:
                 return True
         return False
+
+
+def _units_in(folder: Path) -> Iterator[tuple[tuple[int, str], Path]]:
+    """Give the result files in a folder by job and piece."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
+        for one in found:
+            if one.name.startswith("job-") and one.name.endswith(".zip"):
+                unit = unit_of(one.name[4:-4])
+                if unit is not None:
+                    yield unit, Path(one.path)
 
 
 def _take(file: IO[str]) -> bool:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.forecast import Forecast, compare, facts
-from eventflock.model import Manifest, Plan, from_json
-from eventflock.results.verify import job_states
+from eventflock.causes import normalized
+from eventflock.forecast import Forecast, compare, facts, memory_to_ask
+from eventflock.model import Failure, Manifest, Plan, from_json
+from eventflock.results.cover import add_counters
+from eventflock.results.verify import JobState, job_states
 from eventflock.rundir import RunDir
 
-__all__ = ["Problem", "Standing", "Status", "status_of"]
+__all__ = ["Problem", "Standing", "Status", "Usage", "status_of"]
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -35,6 +37,32 @@ class Standing(msgspec.Struct, kw_only=True):
     note: str = ""
 
 
+class Usage(msgspec.Struct, kw_only=True):
+    """What the jobs that have a result took.
+
+    Attributes
+    ----------
+    memory_bytes
+        Largest resident set of a job.
+    memory_requested
+        What jobs ask for, as HTCondor is told; empty where they ask for nothing.
+    memory_recommended_mb
+        What they should ask for, with a margin, in units of 2**20 bytes.
+    wall_seconds, cpu_seconds, waiting_seconds
+        Of all together; they waited for input when they did not compute.
+    bytes_read
+        Asked of the files.
+    """
+
+    memory_bytes: int
+    memory_requested: str
+    memory_recommended_mb: int
+    wall_seconds: float
+    cpu_seconds: float
+    waiting_seconds: float
+    bytes_read: int
+
+
 class Problem(msgspec.Struct, kw_only=True):
     """One cause that stopped jobs, with the first place where it did."""
 
@@ -52,7 +80,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     jobs
-        Number of jobs that are `done`, `failed`, `unusable` or `missing`.
+        Number of jobs that are `done`, `partial`, `failed`, `unusable` or `missing`; one that was
+        halved is what its pieces are together.
     busy
         Whether a process works on the run.
     result
@@ -61,6 +90,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         What a partial merged result has to be labelled with.
     queue
         How jobs stand in HTCondor's queue, if the run has any there.
+    usage
+        What the jobs took that are done.
     forecast
         What was expected, and what it is: rows of three texts.
     """
@@ -77,6 +108,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     problems: list[Problem]
     queue: Standing | None = None
+    usage: Usage | None = None
     forecast: list[tuple[str, str, str]] = []
 
     @property
@@ -106,32 +138,10 @@ def status_of(path: Path) -> Status:
     """
     run = RunDir(path)
     plan, plan_digest = run.load_plan()
-    counts = dict.fromkeys(("done", "failed", "unusable", "missing"), 0)
-    problems: dict[tuple[str, str], Problem] = {}
-    events = 0
-    done: list[tuple[Manifest, int]] = []
-    files = run.result_files(plan)
-    for state in job_states(plan, plan_digest, files):
-        counts[state.status] += 1
-        if state.status == "done" and state.manifest is not None:
-            events += plan.jobs[state.job].entries
-            done.append((state.manifest, files[state.job].stat().st_size))
-        elif state.manifest is not None and state.manifest.error is not None:
-            error = state.manifest.error
-            problem = problems.setdefault(
-                (error.kind, error.message),
-                Problem(
-                    kind=error.kind,
-                    message=error.message,
-                    path=error.path,
-                    start=error.start,
-                    stop=error.stop,
-                ),
-            )
-            problem.jobs += 1
-        elif state.reason:
-            key = ("result", state.reason)
-            problems.setdefault(key, Problem(kind="result", message=state.reason)).jobs += 1
+    counting = _Counting()
+    for state in job_states(plan, plan_digest, run.result_files(plan)):
+        counting.add(state)
+    counts = counting.counts()
     merged, label = _merged(run, plan_digest)
     queue = _queue(run)
     if queue is not None:  # a job that is in the queue is not missing
@@ -142,16 +152,70 @@ def status_of(path: Path) -> Status:
         analysis=plan.analysis.origin or plan.analysis.name,
         created=plan.created,
         busy=run.is_busy(),
-        complete=counts["done"] == len(plan.jobs) and merged is not None and not label,
+        complete=counts["done"] == sum(counts.values()) and merged is not None and not label,
         jobs=counts,
-        events=events,
+        events=counting.events,
         events_planned=plan.entries,
         result=merged,
         label=label,
-        problems=sorted(problems.values(), key=lambda one: -one.jobs),
+        problems=counting.problems(),
         queue=queue,
-        forecast=_forecast(run, plan, done),
+        usage=_usage(run, [manifest for manifest, _ in counting.done]),
+        forecast=_forecast(run, plan, counting.done),
     )
+
+
+class _Counting:
+    """What all result files together say."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.done: list[tuple[Manifest, int]] = []
+        self._statuses: dict[int, set[str]] = {}
+        self._problems: dict[tuple[str, str], tuple[Problem, set[int]]] = {}
+
+    def add(self, state: JobState) -> None:
+        self._statuses.setdefault(state.job, set()).add(state.status)
+        if state.has_result and state.manifest is not None:
+            self.events += state.manifest.counters.events
+            self.done.append((state.manifest, state.path.stat().st_size))
+        for failure in state.failures:
+            self._add_problem(state.job, failure)
+        if state.reason:
+            self._add_problem(state.job, Failure(kind="result", message=state.reason))
+
+    def _add_problem(self, job: int, failure: Failure) -> None:
+        new = Problem(
+            kind=failure.kind,
+            message=failure.message,
+            path=failure.path,
+            start=failure.start,
+            stop=failure.stop,
+        )
+        key = (failure.kind, normalized(failure))
+        self._problems.setdefault(key, (new, set()))[1].add(job)
+
+    def counts(self) -> dict[str, int]:
+        """Count the jobs by their status."""
+        found = dict.fromkeys(("done", "partial", "failed", "unusable", "missing"), 0)
+        for statuses in self._statuses.values():
+            found[_together(statuses)] += 1
+        return found
+
+    def problems(self) -> list[Problem]:
+        """Give what stopped jobs, most jobs first."""
+        for problem, jobs in self._problems.values():
+            problem.jobs = len(jobs)
+        return sorted((one for one, _ in self._problems.values()), key=lambda one: -one.jobs)
+
+
+def _together(statuses: set[str]) -> str:
+    """Give the status of a job by those of its pieces."""
+    if len(statuses) == 1:
+        return next(iter(statuses))
+    if statuses & {"done", "partial"}:
+        return "partial"
+    return next(one for one in ("failed", "unusable", "missing") if one in statuses)
 
 
 def _queue(run: RunDir) -> Standing | None:
@@ -160,6 +224,28 @@ def _queue(run: RunDir) -> Standing | None:
     from eventflock.dispatch import standing
 
     return standing(run)
+
+
+def _usage(run: RunDir, done: list[Manifest]) -> Usage | None:
+    if not done:
+        return None
+    total = done[0].counters
+    for manifest in done[1:]:
+        total = add_counters(total, manifest.counters)
+    requested = ""
+    if run.htcondor.exists():
+        from eventflock.dispatch import memory_requested
+
+        requested = memory_requested(run)
+    return Usage(
+        memory_bytes=total.peak_memory,
+        memory_requested=requested,
+        memory_recommended_mb=memory_to_ask(total.peak_memory),
+        wall_seconds=total.wall_seconds,
+        cpu_seconds=total.cpu_seconds,
+        waiting_seconds=total.waiting_seconds,
+        bytes_read=total.bytes_read,
+    )
 
 
 def _forecast(

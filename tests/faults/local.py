@@ -100,7 +100,6 @@ class _Sequence:
         self.trouble.mkdir()
         self.planted: dict[Path, str] = {}
         self.workers: set[int] = set()
-        self.filled = False
 
     def on_all_else(self) -> None:
         """Disturb a run while it goes on, then resume; damage what it made, then resume."""
@@ -169,8 +168,7 @@ class _Sequence:
                 client.kill()
             time.sleep(0.02)
         code = client.returncode
-        # 1 is a bug, but also how a disk that is full ends.
-        if (code == 1 and not self.filled) or code == 4 or (code < 0 and code != -signal.SIGKILL):
+        if code in {1, 4} or (code < 0 and code != -signal.SIGKILL):
             self._blame(f"exit code {code}")
         return code
 
@@ -254,7 +252,6 @@ class _Sequence:
         filler = fill(disk)
         time.sleep(self.chance.uniform(0.1, 0.8))
         filler.unlink()
-        self.filled = True
 
     def _damage(self) -> None:
         """Damage one result file, mostly of a job."""

@@ -67,6 +67,43 @@ def _site_options(command: Command) -> Command:
     return command
 
 
+def _limit_options(command: Command) -> Command:
+    """Add what says when a job has failed."""
+    for option in (
+        click.option(
+            "--time-limit", default="", metavar="TIME", help="A job may not take longer than this."
+        ),
+        click.option(
+            "--stall",
+            default="10m",
+            metavar="TIME",
+            help="A job without any progress for this long gives up; 0 for never.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _accept_options(command: Command) -> Command:
+    """Add what says when a partial result is good enough."""
+    for option in (
+        click.option(
+            "--strict/--no-strict",
+            default=True,
+            help="Whether --accept is not for events for which the analysis raised.",
+        ),
+        click.option(
+            "--accept",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=1.0,
+            metavar="FRACTION",
+            help="Be content with this fraction of the events, as 0.999; the result says so.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _show_options(command: Command) -> Command:
     for option in (
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
@@ -149,6 +186,8 @@ def app() -> None:
 @click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
 @_packing_options
 @_site_options
+@_limit_options
+@_accept_options
 @_show_options
 def run(
     analysis: str,
@@ -171,6 +210,10 @@ def run(
     collector: str,
     spool: bool,
     dry_run: bool,
+    stall: str,
+    time_limit: str,
+    accept: float,
+    strict: bool,
     **options: Any,
 ) -> None:
     """Plan, run, merge and plot ANALYSIS over FILES.
@@ -179,7 +222,7 @@ def run(
     @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands
-    from eventflock.model import Site
+    from eventflock.model import Acceptance, Site
     from eventflock.options import Options
 
     wish = commands.read_wish(include, requirements, everything, python, glibc)
@@ -191,6 +234,8 @@ def run(
         packing=commands.packing_for(options["pool"], packed, wish),
         target_seconds=commands.read_target(target_time),
         site=site,
+        care=commands.read_care(stall, time_limit),
+        acceptance=Acceptance(fraction=accept, strict=strict),
         **options,
     )
     if dry_run:
@@ -202,26 +247,54 @@ def run(
 @app.command()
 @_run_folder
 @_pool_options("")
+@_limit_options
+@_accept_options
 @_show_options
 def resume(
-    path: Path, no_plot: bool, log: bool, as_json: bool, quiet: bool, **options: Any
+    path: Path,
+    no_plot: bool,
+    log: bool,
+    as_json: bool,
+    quiet: bool,
+    stall: str,
+    time_limit: str,
+    accept: float,
+    strict: bool,
+    **options: Any,
 ) -> None:
     """Do the jobs of RUN that have no result yet, then merge and plot."""
     from eventflock.cli import commands
+    from eventflock.model import Acceptance
     from eventflock.options import Options
 
-    show = commands.Show(as_json, quiet, not no_plot, log)
-    commands.resume(path, Options(**options), show)
+    chosen = Options(
+        care=commands.read_care(stall, time_limit),
+        acceptance=Acceptance(fraction=accept, strict=strict),
+        **options,
+    )
+    commands.resume(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
 @app.command()
 @_run_folder
+@_accept_options
 @_show_options
-def watch(path: Path, no_plot: bool, log: bool, as_json: bool, quiet: bool) -> None:
+def watch(
+    path: Path,
+    no_plot: bool,
+    log: bool,
+    as_json: bool,
+    quiet: bool,
+    accept: float,
+    strict: bool,
+) -> None:
     """Follow RUN to its end, whoever works on it, then merge and plot. Nothing is submitted."""
     from eventflock.cli import commands
+    from eventflock.model import Acceptance
+    from eventflock.options import Options
 
-    commands.watch(path, commands.Show(as_json, quiet, not no_plot, log))
+    chosen = Options(acceptance=Acceptance(fraction=accept, strict=strict))
+    commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
 @app.command()
@@ -246,12 +319,34 @@ def status(path: Path, as_json: bool) -> None:
 
 @app.command()
 @_run_folder
+@_as_json
+def why(path: Path, as_json: bool) -> None:
+    """Say what failed in RUN and why, most events first, and how to repeat each case here."""
+    from eventflock.cli import explaining
+
+    explaining.show(path, as_json)
+
+
+@app.command()
+@_run_folder
+@_accept_options
 @_show_options
-def merge(path: Path, no_plot: bool, log: bool, as_json: bool, quiet: bool) -> None:
+def merge(
+    path: Path,
+    no_plot: bool,
+    log: bool,
+    as_json: bool,
+    quiet: bool,
+    accept: float,
+    strict: bool,
+) -> None:
     """Merge again the result files that RUN has, and plot. A complete result is kept."""
     from eventflock.cli import commands
+    from eventflock.model import Acceptance
+    from eventflock.options import Options
 
-    commands.merge(path, commands.Show(as_json, quiet, not no_plot, log))
+    chosen = Options(acceptance=Acceptance(fraction=accept, strict=strict))
+    commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
 @app.command()

@@ -11,7 +11,7 @@ import msgspec
 
 from eventflock.cli.progress import choose_observer
 from eventflock.errors import UsageError, plural
-from eventflock.model import GLIBC_MODES, Site, Wish
+from eventflock.model import GLIBC_MODES, Care, Site, Wish
 from eventflock.options import Options
 from eventflock.outcome import Outcome
 from eventflock.pools import HTCONDOR
@@ -20,6 +20,7 @@ from eventflock.run import resume as resume_run
 from eventflock.run import show_submission as submission_of
 from eventflock.run import watch as watch_run
 from eventflock.status import Status, status_of
+from eventflock.units import say_bytes, say_duration
 
 __all__ = [
     "Show",
@@ -30,6 +31,7 @@ __all__ = [
     "packing_for",
     "plot",
     "print_json",
+    "read_care",
     "read_parameters",
     "read_target",
     "read_wish",
@@ -139,6 +141,16 @@ def read_target(text: str) -> float | None:
     return parse_duration(text)
 
 
+def read_care(stall: str, time_limit: str) -> Care:
+    """Read the limits of a job."""
+    from eventflock.units import parse_duration
+
+    return Care(
+        stall_seconds=0.0 if stall.strip() == "0" else parse_duration(stall),
+        limit_seconds=parse_duration(time_limit) if time_limit else 0.0,
+    )
+
+
 def show_submission(
     analysis: str, files: Sequence[str], options: Options, *, as_json: bool, quiet: bool
 ) -> None:
@@ -151,10 +163,10 @@ def show_submission(
     print(text, end="")
 
 
-def watch(path: Path, show: Show) -> None:
+def watch(path: Path, options: Options, show: Show) -> None:
     """Follow a run."""
     observer = choose_observer(quiet=show.quiet or show.as_json)
-    _finish(watch_run(path, observer), show)
+    _finish(watch_run(path, options, observer), show)
 
 
 def stop(path: Path, as_json: bool) -> None:
@@ -181,9 +193,9 @@ def resume(path: Path, options: Options, show: Show) -> None:
     _finish(resume_run(path, options, observer), show)
 
 
-def merge(path: Path, show: Show) -> None:
+def merge(path: Path, options: Options, show: Show) -> None:
     """Merge again."""
-    _finish(merge_run(path), show)
+    _finish(merge_run(path, options), show)
 
 
 def _finish(outcome: Outcome, show: Show) -> None:
@@ -208,9 +220,10 @@ def _summary(outcome: Outcome, plots: Sequence[Path]) -> dict[str, Any]:
     return {
         "run": str(outcome.run.path),
         "complete": outcome.complete,
+        "accepted": outcome.accepted,
         "detached": outcome.detached,
         "jobs": len(outcome.plan.jobs),
-        "jobs_missing": [state.job for state in outcome.absent],
+        "jobs_missing": sorted({state.job for state in outcome.absent}),
         "events": manifest.counters.events if manifest else 0,
         "events_planned": outcome.plan.entries,
         "result": str(outcome.run.merged) if manifest else None,
@@ -232,7 +245,8 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     if outcome.complete:
         print(f"complete  {events:,} events, each exactly once, in {jobs}")
     else:
-        print(f"PARTIAL   {events:,} of {planned:,} events")
+        accepted = f", accepted from {manifest.accepted:g}" if outcome.accepted else ""
+        print(f"PARTIAL   {events:,} of {planned:,} events{accepted}")
     print(f"result    {outcome.run.merged}")
     for one in plots:
         print(f"plot      {one}")
@@ -256,16 +270,36 @@ def _print_status(found: Status) -> None:
     print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
     for line in queue_lines(found):
         print(line)
+    for line in usage_lines(found):
+        print(line)
     rows = [("", "forecast", "fact"), *found.forecast] if found.forecast else []
     for what, expected, fact in rows:
         print(f"  {what:<16} {expected:<34} {fact}")
     for problem in found.problems[:5]:
         where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
         print(f"problem   {plural(problem.jobs, 'job')}: {problem.message}{where}")
+    if found.problems:
+        print(f"why       eventflock why {found.run}")
     print(f"result    {found.result or 'not merged yet'}{found.label and ' ' + found.label}")
     if found.complete or found.busy:
         return
     print(f"go on     eventflock {'watch' if found.in_pool else 'resume'} {found.run}")
+
+
+def usage_lines(found: Status) -> list[str]:
+    """Say what jobs took, and what they should ask for."""
+    usage = found.usage
+    if usage is None:
+        return []
+    peak = f"memory    at most {say_bytes(usage.memory_bytes)} in a job"
+    if usage.memory_requested:
+        peak += (
+            f", {usage.memory_requested} requested; request_memory={usage.memory_recommended_mb}MB "
+            "is enough"
+        )
+    waiting = 100 * usage.waiting_seconds / max(usage.wall_seconds, 1e-9)
+    times = f"time      {say_duration(usage.wall_seconds)} in jobs, {waiting:.0f} % of it waiting"
+    return [peak, f"{times}; {say_bytes(usage.bytes_read)} read"]
 
 
 def queue_lines(found: Status) -> list[str]:

@@ -8,7 +8,8 @@ import msgspec
 
 from eventflock import worker
 from eventflock.errors import UsageError
-from eventflock.model import FORMAT, GLIBC_MODES, Assignment, Failure, Manifest, to_json
+from eventflock.model import GLIBC_MODES, Assignment, Failure, to_json
+from eventflock.worker.receipt import receipt_of
 
 __all__ = [
     "DIED",
@@ -63,31 +64,18 @@ def receipt_template(assignment: Assignment, environment: str) -> bytes:
     where = Failure(
         kind="@KIND@",
         message="@SAY@",
+        code="@CODE@",
+        host="@HOST@",
         path=assignment.files[first.file].path,
         start=first.start,
         stop=first.stop,
     )
-    return to_json(_receipt(assignment, environment, where))
+    return to_json(receipt_of(assignment, where, environment, "@HOST@", "@STARTED@"))
 
 
 def shared_template(assignment: Assignment, environment: str) -> bytes:
     """Write one receipt for all jobs of a run: the launcher fills in the number of the job, too."""
-    where = Failure(kind="@KIND@", message="@SAY@")
-    receipt = msgspec.structs.replace(_receipt(assignment, environment, where), planned=0, job=0)
+    where = Failure(kind="@KIND@", message="@SAY@", code="@CODE@", host="@HOST@")
+    receipt = receipt_of(assignment, where, environment, "@HOST@", "@STARTED@")
+    receipt = msgspec.structs.replace(receipt, planned=0, piece="@PIECE@")
     return to_json({**msgspec.to_builtins(receipt), "job": "@JOB@"})
-
-
-def _receipt(assignment: Assignment, environment: str, error: Failure) -> Manifest:
-    return Manifest(
-        format=FORMAT,
-        status="failed",
-        plan=assignment.plan,
-        job=assignment.job,
-        planned=sum(one.stop - one.start for one in assignment.ranges),
-        analysis=assignment.analysis,
-        parameters=assignment.parameters,
-        hosts=("@HOST@",),
-        started="@STARTED@",
-        environment=environment,
-        error=error,
-    )

@@ -39,11 +39,17 @@ class Pool(Protocol):
     workers: int
     outlives: bool = False
     """Whether jobs go on without this process."""
+    asks: bool = False
+    """Whether jobs ask for memory and disk, and are ended if they take more."""
+    recovers: bool = True
+    """Whether what failed can be tried again."""
 
     def ask(
         self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests, in any order; each answer comes with the number of its request.
+
+        There may be more requests after each answer, also where there were no more before.
 
         Closing the iterator early gives up what is under way in processes of this one.
         """

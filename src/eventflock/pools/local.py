@@ -12,11 +12,13 @@ import os
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 
 import msgspec
@@ -30,6 +32,9 @@ from eventflock.worker.shadow import make_shadow
 __all__ = ["LocalPool", "open_pool"]
 
 ATTEMPTS = 3
+"""Times that a question is asked, if workers die at it; of jobs, others decide."""
+LOOK_AGAIN = 1.0
+"""Seconds after which more requests may be there although no answer came."""
 START_AT_ONCE = 8
 """Workers started with the pool; more only when there is work for them."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -159,14 +164,15 @@ class LocalPool(Pool):
         self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Answer requests, in the order in which workers finish them."""
-        fresh = (_Task(index, request) for index, request in enumerate(requests))
+        # Not a generator: that would be over for good when there is nothing more for now.
+        fresh = starmap(_Task, enumerate(requests))
         again: deque[_Task] = deque()
         try:
             while True:
                 self._hand_out(fresh, again)
                 if not any(worker.task for worker in self._crew):
                     return
-                for worker in {key.data for key, _ in self._selector.select()}:
+                for worker in {key.data for key, _ in self._selector.select(LOOK_AGAIN)}:
                     yield from self._listen(worker, again, listener)
         finally:
             for worker in [one for one in self._crew if one.task]:
@@ -200,6 +206,10 @@ class LocalPool(Pool):
                     listener.on_progress(task.index, task.events)
             else:
                 worker.task = None
+                if isinstance(reply, Failed) and reply.last:
+                    self._end(worker)
+                    yield task.index, reply
+                    return
                 yield task.index, reply
         if is_gone:
             yield from self._bury(worker, again)
@@ -212,7 +222,7 @@ class LocalPool(Pool):
         if task is None:
             return
         task.attempts += 1
-        if task.attempts < ATTEMPTS:
+        if task.attempts < ATTEMPTS and not isinstance(task.request, Run):
             task.events = 0
             again.append(task)
         else:
@@ -230,9 +240,9 @@ def _death(status: int, words: str) -> Failure:
     """Say how a worker ended that left no receipt."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        how = f"was killed by the signal {name}"
+        how, code = f"was killed by the signal {name}", f"signal:{name}"
     else:
-        how = f"ended with exit status {status}"
+        how, code = f"ended with exit status {status}", f"exit:{status}"
     remedy = (
         "Often the memory was full: see 'dmesg', and try --chunk with fewer events, or fewer "
         "--workers."
@@ -241,9 +251,11 @@ def _death(status: int, words: str) -> Failure:
     )
     return Failure(
         kind="pool",
-        message=f"The worker process {how}, {ATTEMPTS} times at this job.",
+        message=f"The worker process {how}.",
         remedy=remedy,
         traceback=words,
+        code=code,
+        host=socket.gethostname(),
     )
 
 

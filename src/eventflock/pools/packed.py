@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 
-from eventflock.env.launching import DIED, LAUNCHER, launch_command, receipt_template
+from eventflock.env.launching import LAUNCHER, launch_command, receipt_template
 from eventflock.errors import PoolError, ResultError
 from eventflock.files import atomic_path
 from eventflock.model import Failure, to_json
@@ -27,7 +27,8 @@ from eventflock.worker.once import RESULT, OneJob
 
 __all__ = ["PackedPool"]
 
-ATTEMPTS = 3
+LOOK_AGAIN = 1.0
+"""Seconds after which more requests may be there although no answer came."""
 
 
 class PackedPool(Pool):
@@ -60,7 +61,7 @@ class PackedPool(Pool):
         self, requests: Iterable[Request], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
         """Run jobs, and give their answers in the order in which they end."""
-        waiting = enumerate(requests)
+        waiting = enumerate(requests)  # which may have more later
         running: dict[Future[Reply], int] = {}
         try:
             while True:
@@ -70,7 +71,7 @@ class PackedPool(Pool):
                     running[self._threads.submit(self._run, request)] = index
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, LOOK_AGAIN, return_when=FIRST_COMPLETED)
                 for one in done:
                     index, reply = running.pop(one), one.result()
                     if listener is not None and isinstance(reply, Done):
@@ -80,17 +81,14 @@ class PackedPool(Pool):
             self._stop()
 
     def _run(self, request: Run) -> Reply:
-        for attempt in range(1, ATTEMPTS + 1):
-            with tempfile.TemporaryDirectory(
-                prefix="eventflock-job-", ignore_cleanup_errors=True
-            ) as name:
-                folder = Path(name)
-                status = self._launch(request, folder)
-                if self._stopped:
-                    break
-                if status != DIED or attempt == ATTEMPTS:
-                    return _collect(folder / RESULT, request, status)
-        return Failed(failure=Failure(kind="pool", message="The job was stopped."))
+        with tempfile.TemporaryDirectory(
+            prefix="eventflock-job-", ignore_cleanup_errors=True
+        ) as name:
+            folder = Path(name)
+            status = self._launch(request, folder)
+            if not self._stopped:
+                return _collect(folder / RESULT, request, status)
+        return Failed(failure=Failure(kind="pool", message="The job was stopped.", code="lost"))
 
     def _launch(self, request: Run, folder: Path) -> int:
         """Lay out the job's folder as it would be on a node, and run the launcher in it."""
@@ -138,10 +136,11 @@ def _collect(made: Path, request: Run, status: int) -> Reply:
                 kind="pool",
                 message=f"The launcher ended with exit status {status} and no receipt.",
                 remedy=f"See {request.log}. {error.message}",
+                code=f"exit:{status}",
             )
         )
     with atomic_path(target) as partial:
         shutil.copyfile(made, partial)
     if manifest.error is not None:
         return Failed(failure=manifest.error)
-    return Done(events=manifest.counters.events)
+    return Done(events=manifest.counters.events, partial=manifest.status == "partial")

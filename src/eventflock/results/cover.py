@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from eventflock.model import NO_UUID, Coverage
+from eventflock.model import NO_UUID, Counters, Coverage
 
-__all__ = ["Comparison", "coalesce", "compare", "count", "describe"]
+__all__ = ["Comparison", "add_counters", "coalesce", "compare", "count", "describe"]
 
 Key = tuple[str, str, str]
 
@@ -109,6 +109,19 @@ def _sweep(planned: list[Coverage], covered: list[Coverage]) -> Iterator[tuple[i
             yield position, edge, want, have
         want, have = want + steps[edge][0], have + steps[edge][1]
         position = edge
+
+
+def add_counters(a: Counters, b: Counters) -> Counters:
+    """Add what two jobs did; of memory, take the larger."""
+    return Counters(
+        events=a.events + b.events,
+        chunks=a.chunks + b.chunks,
+        bytes_read=a.bytes_read + b.bytes_read,
+        wall_seconds=a.wall_seconds + b.wall_seconds,
+        cpu_seconds=a.cpu_seconds + b.cpu_seconds,
+        peak_memory=max(a.peak_memory, b.peak_memory),
+        waiting_seconds=a.waiting_seconds + b.waiting_seconds,
+    )
 
 
 def describe(parts: Iterable[Coverage], limit: int = 5) -> str:

@@ -10,18 +10,29 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.files import MERGING
-from eventflock.model import FORMAT, Counters, Coverage, Failure, Item, Manifest, Plan
+from eventflock.model import FORMAT, Acceptance, Counters, Coverage, Failure, Item, Manifest, Plan
+from eventflock.pieces import part_of
 from eventflock.results.accumulate import Accumulator
-from eventflock.results.cover import coalesce, compare
+from eventflock.results.cover import add_counters, coalesce, compare
 from eventflock.results.format import write_result
 from eventflock.results.skim import tables_of
-from eventflock.results.verify import JobState, planned_coverage, read_job
+from eventflock.results.verify import (
+    JobFiles,
+    JobState,
+    planned_coverage,
+    read_job,
+    states_of,
+)
 
 __all__ = ["merge"]
+
+ALL = Acceptance()
 
 
 class _Sum:
@@ -44,20 +55,12 @@ class _Sum:
             self.software.setdefault(name, set()).add(version)
 
 
-def add_counters(a: Counters, b: Counters) -> Counters:
-    """Add what two jobs did; of memory, take the larger."""
-    return Counters(
-        events=a.events + b.events,
-        chunks=a.chunks + b.chunks,
-        bytes_read=a.bytes_read + b.bytes_read,
-        wall_seconds=a.wall_seconds + b.wall_seconds,
-        cpu_seconds=a.cpu_seconds + b.cpu_seconds,
-        peak_memory=max(a.peak_memory, b.peak_memory),
-    )
-
-
 def merge(
-    plan: Plan, plan_digest: str, paths: Sequence[Path], target: Path
+    plan: Plan,
+    plan_digest: str,
+    paths: Sequence[JobFiles],
+    target: Path,
+    acceptance: Acceptance = ALL,
 ) -> tuple[Manifest | None, list[JobState]]:
     """Merge the result files of a plan into one.
 
@@ -66,7 +69,9 @@ def merge(
     plan, plan_digest
         The plan, and its SHA-256.
     paths
-        Where the result file of each job is, if there is one.
+        Where the result files of each job are, if there are any.
+    acceptance
+        When a partial result is good enough; then it says so.
     target
         The merged result file; written at once, also when some jobs are missing: then it says
         that it is partial, and which entries it lacks.
@@ -76,7 +81,7 @@ def merge(
     Manifest or None
         Of the merged file; None if no job has a result, then nothing is written.
     list of JobState
-        The jobs that are not in it, and why.
+        The jobs, or pieces of them, that are not or not wholly in it, and why.
 
     Raises
     ------
@@ -91,39 +96,88 @@ def merge(
         part = Path(scratch) / "part"
         part.mkdir()
         accumulator = Accumulator(Path(scratch))
-        for job, path in enumerate(paths):
-            state, values = read_job(plan, plan_digest, job, path, part)
-            if state.status == "done" and state.manifest is not None:
-                with _naming(job, path):
-                    _fold(accumulator, values)
-                total.add(state.manifest)
-            else:
-                absent.append(state)
+        for job, files in enumerate(paths):
+            states = _Reading(plan, plan_digest, part).fold(job, files, accumulator)
+            for state in states:
+                if state.manifest is not None and state.has_result:
+                    total.add(state.manifest)
+            absent += [one for one in states if one.status != "done"]
         if not total.coverage:
             return None, absent
         merged = accumulator.finish()
-        manifest = write_result(target, _manifest(plan, plan_digest, total, absent), merged)
+        manifest = _manifest(plan, plan_digest, total, absent)
+        manifest = msgspec.structs.replace(
+            manifest, accepted=_accepted(manifest, absent, acceptance)
+        )
+        manifest = write_result(target, manifest, merged)
     return manifest, absent
 
 
+class _Reading(NamedTuple):
+    """Where results are read for."""
+
+    plan: Plan
+    digest: str
+    scratch: Path
+
+    def fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
+        """Add the results of one job, and give its state or those of its pieces."""
+        state, values = self._read(job, files.path, "")
+        if state.has_result or not files.pieces:
+            with _naming(state):
+                _fold(accumulator, values)
+            return [state]
+        # The pieces of a job first make one sum, as the job would have, along the same tree.
+        whole = Accumulator(self.scratch)
+        states = []
+        for one in states_of(self.plan, self.digest, job, files):
+            read, values = self._read(job, one.path, one.piece)
+            with _naming(read):
+                number = part_of(self.plan.jobs[job], one.piece).first
+                _fold(accumulator, values, whole, number)
+            states.append(read)
+        with _naming(states[0]):
+            for path, value in whole.finish().items():
+                accumulator.add_one(path, value)
+        return states
+
+    def _read(self, job: int, path: Path, piece: str) -> tuple[JobState, list[tuple[Item, Any]]]:
+        return read_job(self.plan, self.digest, job, path, self.scratch, piece)
+
+
 @contextlib.contextmanager
-def _naming(job: int, path: Path) -> Iterator[None]:
+def _naming(state: JobState) -> Iterator[None]:
     """Say whose results do not fit to those before."""
     try:
         yield
     except AnalysisError as error:
-        error.message = f"The result of job {job} ({path}) does not fit: {error.message}"
+        name = f"job {state.job} ({state.path})"
+        error.message = f"The result of {name} does not fit: {error.message}"
         raise
 
 
-def _fold(accumulator: Accumulator, values: Iterable[tuple[Item, Any]]) -> None:
-    """Add the results of one job."""
+def _fold(
+    accumulator: Accumulator,
+    values: Iterable[tuple[Item, Any]],
+    whole: Accumulator | None = None,
+    number: int = 0,
+) -> None:
+    """Add the results of one job; those of a piece, but for rows, to the sum of its job first."""
     for item, value in values:
         if item.kind == "skim":
             for table in tables_of(value):
                 accumulator.skim(item.path).append_table(table)
         else:
-            accumulator.add_one(item.path, value)
+            (whole or accumulator).add_one(item.path, value, number)
+
+
+def _accepted(manifest: Manifest, absent: Iterable[JobState], acceptance: Acceptance) -> float:
+    """Give the fraction that was to be enough, if it is; else 0."""
+    share = manifest.counters.events / max(manifest.planned, 1)
+    if manifest.status == "complete" or share < acceptance.fraction:
+        return 0.0
+    kinds = {one.kind for state in absent for one in state.failures}
+    return 0.0 if acceptance.strict and "analysis" in kinds else acceptance.fraction
 
 
 def _manifest(plan: Plan, plan_digest: str, total: _Sum, absent: Iterable[JobState]) -> Manifest:
@@ -153,7 +207,6 @@ def _manifest(plan: Plan, plan_digest: str, total: _Sum, absent: Iterable[JobSta
 
 
 def _first_failure(absent: Iterable[JobState]) -> Failure | None:
-    found: Iterator[Failure] = (
-        state.manifest.error for state in absent if state.manifest and state.manifest.error
-    )
-    return next(found, None)
+    manifests = (state.manifest for state in absent if state.manifest is not None)
+    found = ([one.error, *one.failures] for one in manifests)
+    return next((one for some in found for one in some if one is not None), None)

@@ -104,12 +104,13 @@ def label_of(manifest: Manifest) -> str:
     """Give the label of a partial result: how much of it is there; empty for a complete one."""
     if manifest.status == "complete":
         return ""
-    if manifest.status == "done":
+    if manifest.job >= 0:
         return f"JOB {manifest.job} ONLY: {count(manifest.coverage):,} events"
     events, planned = count(manifest.coverage), manifest.planned
     share = 100 * events / planned if planned else 0.0
     # Rounded down, so that 99.99 % never reads as all.
-    return f"PARTIAL: {events:,} of {planned:,} events ({int(share * 10) / 10:.1f} %)"
+    accepted = ", accepted" if manifest.accepted else ""
+    return f"PARTIAL: {events:,} of {planned:,} events ({int(share * 10) / 10:.1f} %{accepted})"
 
 
 def _lookup(values: Any, path: tuple[str, ...]) -> Any:

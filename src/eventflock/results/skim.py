@@ -44,6 +44,7 @@ class SkimWriter:
         self.name = name
         self._writer: Any = None
         self._empty: Any = None
+        self._held: Any = None
 
     def append(self, array: Any) -> None:
         """Append an awkward array (rows along its first axis)."""
@@ -52,7 +53,7 @@ class SkimWriter:
         _pyarrow(self.name)
         try:
             table = ak.to_arrow_table(array, extensionarray=False)
-            self.append_table(table.replace_schema_metadata(None))
+            self._write(table.replace_schema_metadata(None))
         except AnalysisError:
             raise
         except Exception as error:
@@ -64,14 +65,27 @@ class SkimWriter:
             ) from error
 
     def append_table(self, table: Any) -> None:
-        """Append an Arrow table as one row group."""
+        """Append an Arrow table. Row groups have `ROWS` rows, however the rows come in."""
+        import pyarrow as pa
+
+        if table.num_rows == 0:
+            self._write(table)
+            return
+        held = [self._held, self._fit(table)] if self._held is not None else [table]
+        self._held = pa.concat_tables(held)
+        while self._held.num_rows >= ROWS:
+            self._write(self._held.slice(0, ROWS))
+            self._held = self._held.slice(ROWS)
+
+    def _write(self, table: Any) -> None:
+        """Write a table as one row group."""
         if table.num_rows == 0:  # an empty chunk may not know its types
             if all(str(one.type) != "null" for one in table.schema):
                 self._empty = self._empty or table.schema
             return
         if self._writer is None:
             self._open(table.schema)
-        elif table.schema != self._writer.schema:
+        else:
             table = self._fit(table)
         self._writer.write_table(table)
 
@@ -81,7 +95,9 @@ class SkimWriter:
 
     def _fit(self, table: Any) -> Any:
         """Give the table the writer's schema. Only whether values may be missing may differ."""
-        wanted = self._writer.schema
+        wanted = self._writer.schema if self._writer is not None else self._held.schema
+        if table.schema == wanted:
+            return table
         if _kinds(table.schema) == _kinds(wanted):
             try:
                 return table.cast(wanted)
@@ -96,6 +112,8 @@ class SkimWriter:
 
     def close(self) -> Path:
         """Finish the file and give its path."""
+        if self._held is not None:
+            self._write(self._held)
         if self._writer is None:
             import pyarrow as pa
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from eventflock.errors import ResultError
 from eventflock.files import MERGING
-from eventflock.model import Coverage, Item, Manifest, Plan
+from eventflock.model import Coverage, Failure, Item, Job, Manifest, Plan
+from eventflock.pieces import can_halve, part_of, unit_name
+from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.reader import ResultFile
 
-__all__ = ["JobState", "job_states", "planned_coverage", "read_job"]
+__all__ = [
+    "JobFiles",
+    "JobState",
+    "coverage_of",
+    "job_states",
+    "planned_coverage",
+    "read_job",
+    "states_of",
+]
 
 MANIFEST_MAX = 2**22
 RANGE_MAX = 2**14
@@ -23,29 +33,54 @@ RANGE_MAX = 2**14
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the result file of one job says.
+    """What the result file of a job, or of a piece of one, says.
 
     Attributes
     ----------
-    job
-        Number of the job.
+    job, piece
+        Number of the job, and which part of it this is (see `pieces`); empty for all of it.
+    path
+        The file.
     status
-        `done`, `failed` (there is a receipt that says why), `unusable` (there is a file that
-        cannot be this job's result), or `missing`.
+        `done`, `partial` (some of its entries are missing, and it says why), `failed` (there is
+        a receipt that says why), `unusable` (there is a file that cannot be this job's result),
+        or `missing`.
     manifest
-        Of a job that is done or failed.
+        Of a job that is done, partial or failed.
     reason
         Why a file is unusable.
     """
 
     job: int
     status: str
+    path: Path = Path()
+    piece: str = ""
     manifest: Manifest | None = None
     reason: str = ""
 
+    @property
+    def has_result(self) -> bool:
+        """Whether there is something to merge."""
+        return self.status in {"done", "partial"}
 
-def coverage_of(plan: Plan, job: int) -> tuple[Coverage, ...]:
-    """Give what the result of a job must contain, range by range."""
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Why entries of it have no result, as far as its file says."""
+        if self.manifest is None or self.status == "done":
+            return ()
+        error = self.manifest.error
+        return self.manifest.failures if error is None else (error,)
+
+
+class JobFiles(NamedTuple):
+    """Where the result file of a job is, and those of its pieces, by name, if it was halved."""
+
+    path: Path
+    pieces: Mapping[str, Path] = {}
+
+
+def coverage_of(plan: Plan, job: int, piece: str = "") -> tuple[Coverage, ...]:
+    """Give what the result of a job, or of a piece, must contain, range by range."""
     one = plan.jobs[job]
     dataset = plan.datasets[one.dataset]
     return tuple(
@@ -57,7 +92,7 @@ def coverage_of(plan: Plan, job: int) -> tuple[Coverage, ...]:
             start=part.start,
             stop=part.stop,
         )
-        for part in one.ranges
+        for part in part_of(one, piece).ranges
     )
 
 
@@ -68,16 +103,16 @@ def planned_coverage(plan: Plan) -> Iterator[Coverage]:
 
 
 def read_job(
-    plan: Plan, plan_digest: str, job: int, path: Path, scratch: Path | None
+    plan: Plan, plan_digest: str, job: int, path: Path, scratch: Path | None, piece: str = ""
 ) -> tuple[JobState, list[tuple[Item, Any]]]:
-    """Find out from its file what became of one job, and read its results.
+    """Find out from its file what became of a job or a piece, and read its results.
 
     Parameters
     ----------
     plan, plan_digest
         The plan, and its SHA-256.
-    job
-        Number of the job.
+    job, piece
+        Number of the job, and which part of it.
     path
         Where its result file is, if there is one.
     scratch
@@ -88,36 +123,48 @@ def read_job(
     JobState
         It is `done` only if the file is this job's, covers its ranges, and all was read.
     list of (Item, value)
-        Empty unless it is done and `scratch` is given.
+        Empty unless it has a result and `scratch` is given.
     """
+
+    def state(status: str, manifest: Manifest | None = None, reason: str = "") -> JobState:
+        return JobState(
+            job=job, piece=piece, path=path, status=status, manifest=manifest, reason=reason
+        )
+
     if not path.exists():
-        return JobState(job=job, status="missing"), []
+        return state("missing"), []
     try:
         with ResultFile(path, MANIFEST_MAX + RANGE_MAX * len(plan.jobs[job].ranges)) as result:
             manifest = result.manifest
-            reason = _why_foreign(plan, plan_digest, job, manifest)
+            reason = _why_foreign(plan, plan_digest, job, piece, manifest)
             if reason:
-                return JobState(job=job, status="unusable", reason=f"{path}: {reason}"), []
-            values = result.values(scratch) if scratch and manifest.status == "done" else []
+                return state("unusable", reason=f"{path}: {reason}"), []
+            wanted = scratch is not None and manifest.status in {"done", "partial"}
+            values = result.values(scratch) if wanted else []
     except ResultError as error:
-        return JobState(job=job, status="unusable", reason=error.message), []
-    return JobState(job=job, status=manifest.status, manifest=manifest), values
+        return state("unusable", reason=error.message), []
+    return state(manifest.status, manifest), values
 
 
-def _why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> str:
-    """Say why a manifest is not that of this job of this plan; empty if it is."""
+def _why_foreign(plan: Plan, plan_digest: str, job: int, piece: str, manifest: Manifest) -> str:
+    """Say why a manifest is not that of this part of this plan; empty if it is."""
     if manifest.plan != plan_digest:
         return "it belongs to another plan"
-    if manifest.job != job:
-        return f"it is the result of job {manifest.job}, not {job}"
+    if (manifest.job, manifest.piece) != (job, piece):
+        name = unit_name(manifest.job, manifest.piece)
+        return f"it is the result of job {name}, not {unit_name(job, piece)}"
     if manifest.status == "failed":
         return ""
-    if manifest.status != "done":
+    wanted = coverage_of(plan, job, piece)
+    if manifest.status == "partial":
+        if not _makes_up(manifest, wanted):
+            return "what it covers and what it lacks are not the ranges of its job"
+    elif manifest.status != "done":
         return f"its status is {manifest.status!r}"
-    if manifest.coverage != coverage_of(plan, job):
+    elif tuple(coalesce(manifest.coverage)) != tuple(coalesce(wanted)) or manifest.missing:
         return "it does not cover the ranges of its job"
     numbers = msgspec.structs.astuple(manifest.counters)
-    if manifest.counters.events != manifest.planned or not all(
+    if manifest.counters.events != count(manifest.coverage) or not all(
         math.isfinite(one) and 0 <= one < 2**62 for one in numbers
     ):
         return "its counters make no sense"
@@ -128,19 +175,58 @@ def _why_foreign(plan: Plan, plan_digest: str, job: int, manifest: Manifest) -> 
     return ""
 
 
-def job_states(
-    plan: Plan, plan_digest: str, paths: Iterable[Path], scratch: Path | None = None
-) -> Iterator[JobState]:
-    """Give the state of every job, in plan order.
+def _makes_up(manifest: Manifest, wanted: tuple[Coverage, ...]) -> bool:
+    """Tell whether what a partial result covers and lacks is just what it should have."""
+    if not manifest.coverage or not manifest.missing:
+        return False
+    if len(manifest.failures) != len(manifest.missing):
+        return False
+    both = [*manifest.coverage, *manifest.missing]
+    return all(one.stop > one.start for one in both) and compare(wanted, both).exact
+
+
+def states_of(
+    plan: Plan, plan_digest: str, job: int, files: JobFiles, scratch: Path | None = None
+) -> list[JobState]:
+    """Give the state of a job: of all of it, or of the pieces that make it up, in their order.
+
+    A result of a whole outranks those of its halves.
 
     Parameters
     ----------
     scratch
         Folder for reading all payloads as merging would; None to look at manifests only.
     """
-    for job, path in enumerate(paths):
+
+    def read(piece: str, path: Path) -> JobState:
         if scratch is None or not path.exists():
-            yield read_job(plan, plan_digest, job, path, None)[0]
-            continue
+            return read_job(plan, plan_digest, job, path, None, piece)[0]
         with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
-            yield read_job(plan, plan_digest, job, path, Path(folder))[0]
+            return read_job(plan, plan_digest, job, path, Path(folder), piece)[0]
+
+    def below(piece: str, path: Path) -> list[JobState]:
+        whole = read(piece, path)
+        if whole.has_result or not _is_halved(plan.jobs[job], piece, files.pieces):
+            return [whole]
+        halves = (f"{piece}{digit}" for digit in "01")
+        return [one for half in halves for one in below(half, place(half))]
+
+    def place(piece: str) -> Path:
+        default = files.path.with_name(f"job-{unit_name(job, piece)}.zip")
+        return files.pieces.get(piece, default)
+
+    return below("", files.path)
+
+
+def _is_halved(job: Job, piece: str, pieces: Mapping[str, Path]) -> bool:
+    """Tell whether anything is known of parts of a piece; what is no part of it is ignored."""
+    longer = any(one != piece and one.startswith(piece) for one in pieces)
+    return longer and can_halve(job, piece)
+
+
+def job_states(
+    plan: Plan, plan_digest: str, files: Iterable[JobFiles], scratch: Path | None = None
+) -> Iterator[JobState]:
+    """Give the states of all jobs, or of their pieces, in plan order; see `states_of`."""
+    for job, one in enumerate(files):
+        yield from states_of(plan, plan_digest, job, one, scratch)

@@ -37,7 +37,7 @@ def main(requests: int, replies: int, scratch: str) -> None:
         _preload()
         from eventflock.worker.service import Service
 
-        service = Service()
+        service = Service(end=lambda: os._exit(1))
         decoder = msgspec.json.Decoder(Request)
         while True:
             request = decoder.decode(incoming.get())
@@ -86,7 +86,7 @@ def _send(out: BinaryIO, reply: Reply) -> None:
 
 
 def _bug(error: BaseException) -> Failure:
-    from eventflock.worker.runner import failure_of, unexpected
+    from eventflock.worker.calling import failure_of, unexpected
 
     return failure_of(unexpected(error))
 

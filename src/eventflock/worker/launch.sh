@@ -1,12 +1,13 @@
 #!/bin/sh
 # Runs a program of a packed environment, on a node that has only a shell, tar and gzip.
 #
-#   sh launch.sh [--glibc auto|never|always] [--job N] [--join]
+#   sh launch.sh [--glibc auto|never|always] [--job NAME] [--join]
 #                ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
 #
 # ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
 # write the file RESULT. If it does not, or cannot be started, this script writes it from TEMPLATE,
-# a receipt with places for the reason, and for the number of the job where jobs share one template.
+# a receipt with places for the reason, and for the name of the job where jobs share one template:
+# its number, and perhaps a dash and the piece of it that this is.
 # With --join, errors go where output goes. Exit status:
 #
 #   0   the program ended well          70  it died without a word
@@ -23,10 +24,14 @@ child=
 stopped=
 glibc_mode=auto
 job=-1
+piece=
 while :; do
     case ${1:-} in
         --glibc) glibc_mode=$2; shift 2 ;;
-        --job) job=$2; shift 2 ;;
+        --job)
+            job=$(expr "${2%%-*}" + 0) # without the leading zeros, which JSON does not have
+            case $2 in *-*) piece=${2#*-} ;; esac
+            shift 2 ;;
         --join) exec 2>&1; shift ;;
         *) break ;;
     esac
@@ -60,26 +65,26 @@ clean() {
 }
 trap clean EXIT
 
-receipt() { # KIND SENTENCE
-    text=$(printf '%s' "$2" | tr -c 'A-Za-z0-9 .,:;()/_+=%@-' '?')
+receipt() { # KIND CODE SENTENCE
+    text=$(printf '%s' "$3" | tr -c 'A-Za-z0-9 .,:;()/_+=%@-' '?')
     printf 'eventflock: %s\n' "$text" >&2
-    sed -e "s|@KIND@|$1|" -e "s|@SAY@|$text|" -e "s|@HOST@|$host|" -e "s|@STARTED@|$started|" \
-        -e "s|\"@JOB@\"|$job|" "$template" > "$result.part" && mv "$result.part" "$result"
+    sed -e "s|@KIND@|$1|" -e "s|@CODE@|$2|" -e "s|@SAY@|$text|" -e "s|@HOST@|$host|g" \
+        -e "s|@STARTED@|$started|" -e "s|\"@JOB@\"|$job|" -e "s|@PIECE@|$piece|" "$template" > "$result.part" && mv "$result.part" "$result"
 }
 
-died() { # SENTENCE
-    receipt pool "$1"
+died() { # CODE SENTENCE
+    receipt pool "$1" "$2"
     exit $DIED
 }
 
 # A signal that comes while the archives are unpacked ends this script at the next step.
 check_stopped() {
-    [ -z "$stopped" ] || died "The job on $host was told to stop (SIG$stopped) before it had begun."
+    [ -z "$stopped" ] || died lost "The job on $host was told to stop (SIG$stopped) before it had begun."
 }
 
 unsuitable() {
     check_stopped # then it is no fault of the node
-    receipt node "The node $host cannot run this: $1"
+    receipt node "" "The node $host cannot run this: $1"
     exit $UNSUITABLE
 }
 
@@ -284,7 +289,8 @@ if [ ! -s "$result" ]; then
     else
         why="ended with exit status $status"
     fi
-    [ -z "$stopped" ] || why="$why after SIG$stopped"
-    died "The worker process on $host $why and left no receipt."
+    code=exit:$status
+    [ -z "$stopped" ] || { why="$why after SIG$stopped"; code=lost; }
+    died $code "The worker process on $host $why and left no receipt."
 fi
 exit "$status"

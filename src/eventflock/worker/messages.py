@@ -68,13 +68,26 @@ class Trial(_Message, frozen=True):
 
 
 class Run(_Message, frozen=True):
-    """Do one job and write its result file; if `fresh`, without what earlier ones left open."""
+    """Do one job and write its result file.
+
+    Attributes
+    ----------
+    fresh
+        Without what earlier jobs left open.
+    memory, disk
+        How many times what jobs ask for otherwise, on a pool where they ask for any.
+    avoid
+        Machines that are not to be used.
+    """
 
     assignment: Assignment
     folder: str
     result: str
     log: str = ""
     fresh: bool = False
+    memory: float = 1.0
+    disk: float = 1.0
+    avoid: tuple[str, ...] = ()
 
 
 class Progress(_Message, frozen=True):
@@ -84,15 +97,17 @@ class Progress(_Message, frozen=True):
 
 
 class Done(_Message, frozen=True):
-    """The request was carried out; after `Run`, the result file is there."""
+    """The request was carried out; after `Run`, the result file is there, perhaps `partial`."""
 
     events: int = 0
+    partial: bool = False
 
 
 class Failed(_Message, frozen=True):
-    """The request failed, for a reason that was understood."""
+    """The request failed, for a reason that was understood; if `last`, the worker ends with it."""
 
     failure: Failure
+    last: bool = False
 
 
 Request = Describe | Scan | Trial | Run

@@ -75,13 +75,20 @@ def main(job: str, result: str, line: str = "0") -> int:
     ref = moved(told.assignment.analysis, folder)
     runner = Runner(environment=told.environment, places=told.inputs)
     manifest = runner.run(
-        told.assignment, lambda: load(ref, folder), Path(result), lambda _events: None
+        told.assignment,
+        lambda: load(ref, folder),
+        Path(result),
+        lambda _events: None,
+        lambda _manifest: _leave(1),
     )
     return 0 if manifest.error is None else 1
 
 
-if __name__ == "__main__":
-    code = main(*sys.argv[1:])
+def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    _leave(main(*sys.argv[1:]))

@@ -80,7 +80,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 def prove(request: ProofRequest) -> Proof:
     """Run chunks, load the analysis, import modules: the first as a job would, in this order."""
-    from eventflock.worker.runner import Runner, failure_of
+    from eventflock.worker.calling import failure_of
+    from eventflock.worker.runner import Runner
 
     began = time.time()
     root = Path(sys.executable).parents[1]

@@ -10,8 +10,9 @@ from pathlib import Path
 from eventflock.analysis import Analysis, check_parameters
 from eventflock.errors import EventflockError
 from eventflock.finding import helpers_of, load
-from eventflock.model import AnalysisRef, to_json
+from eventflock.model import AnalysisRef, Manifest, to_json
 from eventflock.reading import scan_file
+from eventflock.worker.calling import failure_of
 from eventflock.worker.messages import (
     Describe,
     Described,
@@ -25,7 +26,7 @@ from eventflock.worker.messages import (
     Scanned,
     Trial,
 )
-from eventflock.worker.runner import Runner, failure_of
+from eventflock.worker.runner import Runner
 
 __all__ = ["Service"]
 
@@ -33,9 +34,17 @@ Send = Callable[[Reply], None]
 
 
 class Service:
-    """Answers one request after the other; keeps the analysis and the last file open."""
+    """Answers one request after the other; keeps the analysis and the last file open.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    end
+        Ends this process in the middle of a job that hangs; None to let it hang, in a process
+        that is not a worker's own.
+    """
+
+    def __init__(self, end: Callable[[], object] | None = None) -> None:
+        self._end = end
         self._runner = Runner()
         self._loaded: dict[bytes, Analysis] = {}
 
@@ -73,15 +82,20 @@ class Service:
         if request.fresh:
             self._runner.close()
             _forget_peak_memory()
+
+        def last_words(manifest: Manifest) -> None:
+            if manifest.error is not None and self._end is not None:
+                send(Failed(failure=manifest.error, last=True))
+                self._end()
+
         manifest = self._runner.run(
             request.assignment,
             lambda: self._load(request.assignment.analysis, request.folder),
             Path(request.result),
             lambda events: send(Progress(events=events)),
+            last_words if self._end is not None else None,
         )
-        if manifest.error is not None:
-            return Failed(failure=manifest.error)
-        return Done(events=manifest.counters.events)
+        return _answer_of(manifest)
 
     def _load(self, ref: AnalysisRef, folder: str) -> Analysis:
         key = to_json(ref)
@@ -92,6 +106,12 @@ class Service:
     def close(self) -> None:
         """Let go of what is open."""
         self._runner.close()
+
+
+def _answer_of(manifest: Manifest) -> Reply:
+    if manifest.error is not None:
+        return Failed(failure=manifest.error)
+    return Done(events=manifest.counters.events, partial=manifest.status == "partial")
 
 
 def _forget_peak_memory() -> None:

@@ -101,7 +101,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 def survey(request: SurveyRequest) -> Survey:
     """Import, try, and look at what that has loaded."""
     from eventflock.finding import load
-    from eventflock.worker.runner import Runner, failure_of
+    from eventflock.worker.calling import failure_of
+    from eventflock.worker.runner import Runner
     from eventflock.worker.service import Service  # noqa: F401 -- what a node imports
 
     for name in ("awkward", "boost_histogram", "cloudpickle", "uproot"):

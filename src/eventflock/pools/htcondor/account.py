@@ -30,6 +30,8 @@ class Seen(msgspec.Struct):
         Where it ran last.
     words, remedy
         Why it is held, was removed, or came back to the queue.
+    code
+        Why it is held, for `causes`.
     how
         How it ended.
     memory_mb
@@ -40,6 +42,7 @@ class Seen(msgspec.Struct):
     host: str = ""
     words: str = ""
     remedy: str = ""
+    code: str = ""
     how: str = ""
     memory_mb: int = 0
 
@@ -59,6 +62,8 @@ class Account:
         self.seen: dict[int, Seen] = {}
         self.over: list[int] = []
         """Jobs that are over, to be taken by who follows."""
+        self.held: list[int] = []
+        """Jobs that were put on hold, likewise."""
         self.paused = ""
         self.finished = False
         """No more jobs will be made."""
@@ -112,6 +117,7 @@ class Account:
             case _ if kind == HELD:
                 self._hold(
                     one,
+                    int(event["Proc"]),
                     int(event.get("HoldReasonCode", 0) or 0),
                     int(event.get("HoldReasonSubCode", 0) or 0),
                     str(event.get("HoldReason", reason)),
@@ -123,9 +129,12 @@ class Account:
                 one.status, one.how = "ended", _how(event)
         return False
 
-    def _hold(self, one: Seen, code: int, subcode: int, reason: str) -> None:
+    def _hold(self, one: Seen, proc: int, code: int, subcode: int, reason: str) -> None:
         words = hold_in_words(code, subcode, reason)
+        if one.status != "held":
+            self.held.append(proc)
         one.status, one.words, one.remedy = "held", words.sentence, words.remedy
+        one.code = words.code
 
     def see_queue(self, ads: list[dict[str, Any]], *, more: bool) -> None:
         """Take in what the schedd says of the whole cluster.
@@ -156,6 +165,7 @@ class Account:
         if status == queue.HELD:
             self._hold(
                 one,
+                int(ad["ProcId"]),
                 int(ad.get("HoldReasonCode", 0) or 0),
                 int(ad.get("HoldReasonSubCode", 0) or 0),
                 str(ad.get("HoldReason", "")),

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from eventflock.errors import UsageError
 from eventflock.model import Frozen
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.worker.once import RESULT
 
-__all__ = ["Needs", "check_folder", "describe"]
+__all__ = ["USUAL", "Needs", "Wants", "check_folder", "describe", "not_on", "times"]
 
 FAILED_FOR_GOOD = 1
 """Exit status of a job that left a receipt of its own: another try would end alike."""
-RETRIES = 3
-"""For a node that cannot run it, and a process that died without a word."""
+RETRIES = 1
+"""For a node that cannot run it, and a process that died, while no client is there to decide."""
+PATIENCE = 60.0
+"""Seconds that a job has to end by itself when its time is over, before HTCondor ends it."""
+
+
+_AMOUNT = re.compile(r"([0-9.]+)\s*([KMGT]?i?B?)", re.IGNORECASE)
 
 
 class Needs(Frozen, frozen=True):
@@ -26,11 +35,41 @@ class Needs(Frozen, frozen=True):
         In units of 2**20 bytes.
     seconds
         How long the job will take; 0 if that is not known.
+    limit_seconds
+        How long it may take; 0 for as long as the pool lets it.
     """
 
     memory_mb: int
     disk_mb: int
     seconds: float = 0.0
+    limit_seconds: float = 0.0
+
+
+class Wants(NamedTuple):
+    """How other tries of a job differ: memory and disk, in times the usual, machines to avoid."""
+
+    memory: float = 1.0
+    disk: float = 1.0
+    avoid: tuple[str, ...] = ()
+
+
+USUAL = Wants()
+
+
+def times(amount: str, factor: float) -> str:
+    """Multiply an amount of memory or disk, as it stands in a submit description."""
+    if factor == 1:
+        return amount
+    match = _AMOUNT.fullmatch(amount.strip())
+    if match is None:
+        return f"({amount}) * {factor:g}"
+    number = float(match[1]) * factor
+    return f"{number:g}{match[2]}" if match[2] else f"{math.ceil(number)}"
+
+
+def not_on(hosts: Sequence[str]) -> str:
+    """Write a clause of requirements that keeps jobs from machines, named as in `Name` of slots."""
+    return " && ".join(f'substr(TARGET.Name, -{len(one) + 1}) =!= "@{one}"' for one in hosts)
 
 
 def check_folder(path: Path) -> None:
@@ -59,6 +98,7 @@ def describe(
     settings: Settings,
     *,
     common: bool = False,
+    wants: Wants = USUAL,
 ) -> str:
     """Write the submit description of a wave. All paths in it are relative to the wave's folder.
 
@@ -79,6 +119,8 @@ def describe(
     common
         Send the archives once per node, not with each job. Then all jobs are made at once:
         HTCondor 25.14 makes none of them late that has common files.
+    wants
+        What these jobs need that others do not.
 
     Returns
     -------
@@ -113,6 +155,20 @@ def describe(
         fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
     elif settings.max_idle and not settings.spool:  # jobs that are sent off exist from the start
         fixed["max_idle"] = str(settings.max_idle)
+    if needs.limit_seconds:
+        fixed["allowed_execute_duration"] = str(int(needs.limit_seconds + PATIENCE))
     fixed.update(settings.commands)
+    _apply(wants, fixed)
     lines = [f"{key} = {value}" for key, value in fixed.items()]
     return "\n".join([*lines, "queue job, shard, line, inputs from items.txt", ""])
+
+
+def _apply(wants: Wants, commands: dict[str, str]) -> None:
+    """Change what other jobs ask for; what the user says grows, too."""
+    spelt = {name.lower(): name for name in commands}
+    for name, factor in (("request_memory", wants.memory), ("request_disk", wants.disk)):
+        commands[spelt[name]] = times(commands[spelt[name]], factor)
+    if wants.avoid:
+        own = spelt.get("requirements", "requirements")
+        clauses = [f"({commands[own]})"] if own in commands else []
+        commands[own] = " && ".join([*clauses, not_on(wants.avoid)])

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from eventflock.errors import EventflockError, PoolError
 from eventflock.pools.htcondor.account import OVER, Account, Seen
-from eventflock.pools.htcondor.schedd import COMPLETED, HELD, EventLog, Schedd
+from eventflock.pools.htcondor.describe import not_on
+from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, EventLog, Schedd
 from eventflock.pools.htcondor.wave import Wave
 
 __all__ = ["Following"]
@@ -41,13 +42,14 @@ class Following:
     def __init__(self, wave: Wave, schedd: Schedd | None) -> None:
         self.wave = wave
         self.record = wave.record()
+        self._procs = {job: proc for proc, job in enumerate(self.record.jobs)}
         self.account = Account(len(self.record.jobs))
         self._schedd = schedd
         self._log = EventLog(wave.events)
         self._asked = self._heard = time.monotonic()
 
-    def look(self) -> Iterator[tuple[int, Seen]]:
-        """Take in what is new, and give the jobs of which a person should hear, by plan's number.
+    def look(self) -> Iterator[tuple[str, Seen]]:
+        """Take in what is new, and give the jobs of which a person should hear, by name.
 
         Raises
         ------
@@ -119,8 +121,8 @@ class Following:
             ads = [ad for ad in ads if int(ad["ProcId"]) not in set(done[:500])]
         self.account.see_queue(ads, more=False)
 
-    def open_jobs(self) -> dict[int, str]:
-        """Give the jobs that are not over, by the plan's number, with their status."""
+    def open_jobs(self) -> dict[str, str]:
+        """Give the jobs that are not over, by name, with their status."""
         account = self.account
         return {
             job: account.status_of(proc)
@@ -128,9 +130,9 @@ class Following:
             if account.status_of(proc) not in OVER
         }
 
-    def seen(self, job: int) -> Seen:
-        """Give what was heard of a job of the plan."""
-        proc = self.record.jobs.index(job)
+    def seen(self, job: str) -> Seen:
+        """Give what was heard of a job."""
+        proc = self._procs[job]
         return self.account.seen.get(proc, Seen(status="removed", words="it was never made"))
 
     def remove_held(self) -> None:
@@ -139,6 +141,19 @@ class Following:
         if self._schedd is not None and cluster is not None:
             condition = f"ClusterId == {cluster} && JobStatus == {HELD}"
             self._schedd.remove(condition, "it is tried again")
+
+    def remove_one(self, job: str) -> None:
+        """Remove one job from the queue, which is tried in another way."""
+        cluster = self.find_cluster()
+        if self._schedd is not None and cluster is not None:
+            condition = f"ClusterId == {cluster} && ProcId == {self._procs[job]}"
+            self._schedd.remove(condition, "eventflock tries it in another way")
+
+    def avoid(self, host: str) -> None:
+        """Keep the jobs that wait from a machine."""
+        cluster = self.find_cluster()
+        if self._schedd is not None and cluster is not None and self.open_jobs():
+            self._schedd.restrict(f"ClusterId == {cluster} && JobStatus == {IDLE}", not_on([host]))
 
     def remove(self, reason: str) -> int:
         """Remove all jobs from the queue, and give the number of those that were not over."""

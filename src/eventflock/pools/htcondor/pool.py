@@ -9,25 +9,31 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from eventflock.errors import PoolError, ResultError, plural
-from eventflock.model import Failure
+import msgspec
+
+from eventflock.causes import cause_of
+from eventflock.errors import PoolError, plural
+from eventflock.model import Assignment
 from eventflock.observe import Observer
+from eventflock.pieces import unit_name
 from eventflock.pools import Listener, Pool
-from eventflock.pools.htcondor.describe import Needs, check_folder, describe
+from eventflock.pools.htcondor.answers import BadHosts, hold_of, reply_for
+from eventflock.pools.htcondor.describe import USUAL, Needs, Wants, check_folder, describe
 from eventflock.pools.htcondor.following import Following, is_unreachable
 from eventflock.pools.htcondor.match import explain, in_words
 from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.pools.htcondor.wave import Cargo, Draft, WaveRecord, waves_in
-from eventflock.results.reader import read_manifest
-from eventflock.worker.messages import Done, Failed, Reply, Request, Run
+from eventflock.worker.messages import Failed, Reply, Request, Run
 
-__all__ = ["HTCondorPool", "collect"]
+__all__ = ["HTCondorPool"]
 
 PAUSE = 0.25
 """Seconds between two looks at the log."""
 GRACE = 5.0
 """Seconds in which a result may follow the news that its job has ended."""
+GATHER = 5.0
+"""Seconds between two submissions of jobs that are tried again."""
 PATIENCE = 600.0
 """Seconds for which a schedd may be away."""
 LONG = 300.0
@@ -54,6 +60,7 @@ class HTCondorPool(Pool):
 
     workers = 0
     outlives = True
+    asks = True
 
     def __init__(
         self,
@@ -71,10 +78,15 @@ class HTCondorPool(Pool):
         self._needs = needs
         self._settings = settings
         self._observer = observer
-        self._submits = submit
+        self.recovers = submit
         self._schedd = Schedd(settings.schedd, settings.collector)
         self._followings: list[Following] = []
         self._told: dict[str, int] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._owners: dict[str, Following] = {}
+        """Which wave a job is in that is in the queue."""
+        self._hosts = BadHosts()
+        self._enqueued = 0.0
 
     # --- the protocol --------------------------------------------------------------------------
 
@@ -85,29 +97,56 @@ class HTCondorPool(Pool):
 
         Closing the iterator, or Ctrl-C, leaves the jobs in the queue.
         """
-        yield from self._follow(self._enqueue(requests), listener)
+        self._rejoin()
+        feed = enumerate(requests)
+        self._enqueue(feed)
+        yield from self._follow(feed, listener)
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Submit the jobs that are not in the queue, and leave them there."""
-        self._enqueue(requests)
+        self._rejoin()
+        self._enqueue(enumerate(requests))
 
-    def _enqueue(self, requests: Iterable[Request]) -> dict[int, _Asked]:
-        queued = self._rejoin()
-        asked: dict[int, _Asked] = {}
+    def _enqueue(self, feed: Iterator[tuple[int, Request]]) -> bool:
+        """Submit what is asked for by now: one wave for all that ask for the same."""
+        self._enqueued = time.monotonic()
+        before = len(self._asked)
+        more: dict[Wants, list[Assignment]] = {}
+        self._submit_all(USUAL, self._new(feed, more))
+        for wants, assignments in more.items():
+            self._submit_all(wants, assignments)
+        return len(self._asked) > before
+
+    def _new(
+        self, feed: Iterator[tuple[int, Request]], more: dict[Wants, list[Assignment]]
+    ) -> Iterator[Assignment]:
+        """Give the jobs that have to be submitted, and put aside those that want more than usual.
+
+        They are not kept: there may be a hundred thousand.
+        """
+        for index, request in feed:
+            if not isinstance(request, Run):
+                raise PoolError(f"A job cannot answer {type(request).__name__}.")
+            one = request.assignment
+            name = unit_name(one.job, one.piece)
+            self._asked[name] = _Asked(index, Path(request.result))
+            if name in self._owners or not self.recovers:
+                continue
+            wants = Wants(request.memory, request.disk, request.avoid)
+            if wants == USUAL:
+                yield one
+            else:
+                more.setdefault(wants, []).append(one)
+
+    def _submit_all(self, wants: Wants, assignments: Iterable[Assignment]) -> None:
         draft = Draft(self._folder, self._cargo)
         try:
-            for index, request in enumerate(requests):
-                if not isinstance(request, Run):
-                    raise PoolError(f"A job cannot answer {type(request).__name__}.")
-                job = request.assignment.job
-                asked[job] = _Asked(index, Path(request.result))
-                if job not in queued and self._submits:
-                    draft.add(request.assignment)
+            for one in assignments:
+                draft.add(one)
             if draft.jobs:
-                self._submit(draft)
+                self._submit(draft, wants)
         finally:
             draft.discard()
-        return asked
 
     def abandon(self) -> None:
         """Remove all jobs from the queue: nobody will ask for them."""
@@ -121,12 +160,11 @@ class HTCondorPool(Pool):
 
     # --- submitting ----------------------------------------------------------------------------
 
-    def _rejoin(self) -> set[int]:
-        """Follow the waves that are in the queue, and give their jobs.
+    def _rejoin(self) -> None:
+        """Follow the waves that are in the queue.
 
         Held ones are removed if jobs may be submitted: to go on is to try them again.
         """
-        queued: set[int] = set()
         for wave in waves_in(self._folder):
             record = wave.record()
             following = Following(wave, self._schedd_of(record))
@@ -135,17 +173,16 @@ class HTCondorPool(Pool):
                 following.ask()
             jobs = following.open_jobs()
             held = {job for job, status in jobs.items() if status == "held"}
-            if held and self._submits:
+            if held and self.recovers:
                 following.remove_held()
                 jobs = {job: status for job, status in jobs.items() if job not in held}
             if jobs:
                 self._followings.append(following)
-                queued |= set(jobs)
+                self._owners |= dict.fromkeys(jobs, following)
             else:
                 following.close()
-        if queued:
-            self._observer.note(f"{plural(len(queued), 'job')} in the queue already")
-        return queued
+        if self._owners:
+            self._observer.note(f"{plural(len(self._owners), 'job')} in the queue already")
 
     def _schedd_of(self, record: WaveRecord) -> Schedd:
         """Give the schedd that a wave was submitted to."""
@@ -153,7 +190,9 @@ class HTCondorPool(Pool):
             return self._schedd
         return Schedd(record.schedd, record.collector)
 
-    def _submit(self, draft: Draft) -> None:
+    def _submit(self, draft: Draft, wants: Wants) -> None:
+        avoid = self._possible({*wants.avoid, *self._hosts.bad})
+        wants = wants._replace(avoid=tuple(avoid))
         cargo, settings = self._cargo, self._settings
         archives = (Path(cargo.environment).name, Path(cargo.code).name)
         name = self._folder.resolve().parent.name
@@ -169,7 +208,14 @@ class HTCondorPool(Pool):
         common = self._sends_once(count)
         wave = draft.finish(
             lambda identity: describe(
-                name, identity, archives, cargo.glibc, self._needs, settings, common=common
+                name,
+                identity,
+                archives,
+                cargo.glibc,
+                self._needs,
+                settings,
+                common=common,
+                wants=wants,
             ),
             record,
         )
@@ -178,7 +224,17 @@ class HTCondorPool(Pool):
         self._observer.note(
             f"submitted {plural(count, 'job')} as cluster {cluster} to {self._schedd.name}"
         )
-        self._followings.append(Following(wave, self._schedd))
+        following = Following(wave, self._schedd)
+        self._followings.append(following)
+        self._owners |= dict.fromkeys(draft.jobs, following)
+
+    def _possible(self, avoid: Iterable[str]) -> list[str]:
+        """Give the machines to avoid; none if there are no others."""
+        wanted = sorted(avoid)
+        if not wanted:
+            return []
+        there = {str(one.get("Name", "")).partition("@")[2] for one in self._schedd.slots()}
+        return wanted if there - set(wanted) else []
 
     def _sends_once(self, jobs: int) -> bool:
         """Tell whether the environment is sent once per node: where the pool can, and it pays."""
@@ -194,32 +250,75 @@ class HTCondorPool(Pool):
     # --- following -----------------------------------------------------------------------------
 
     def _follow(
-        self, asked: dict[int, _Asked], listener: Listener | None
+        self, feed: Iterator[tuple[int, Request]], listener: Listener | None
     ) -> Generator[tuple[int, Reply], None, None]:
         watch = _Watch()
         while True:
             for following in self._followings:
                 self._look(following, watch)
+                yield from self._answer_held(following)
                 for job in self._over(following):
-                    if job in asked:
-                        watch.pending[job] = (following, time.monotonic() + GRACE)
-            for job, (following, deadline) in list(watch.pending.items()):
-                reply = _reply(following, job, asked[job].result, deadline)
-                if reply is not None:
-                    del watch.pending[job]
-                    yield asked.pop(job).request, reply
+                    watch.pending[job] = (following, time.monotonic() + GRACE)
+            yield from self._answer_over(watch)
             counts = self._counts()
             if listener is not None:
                 listener.on_state(self._standing(counts))
-            if not watch.pending and not counts["idle"] + counts["running"]:
-                if not counts["held"] + counts["waiting"]:
-                    return
+            active = bool(watch.pending) or counts["idle"] + counts["running"] > 0
+            if (not active or time.monotonic() - self._enqueued > GATHER) and self._enqueue(feed):
+                continue
+            if not active:
                 if counts["held"]:
-                    yield from self._give_back(asked, counts)
+                    yield from self._give_back(counts)
+                    if self._enqueue(feed):
+                        continue
+                if counts["held"] or not counts["waiting"]:
                     return
             if watch.is_idle(counts):
                 self._explain()
             time.sleep(PAUSE)
+
+    def _answer_over(self, watch: _Watch) -> Iterator[tuple[int, Reply]]:
+        """Answer for jobs that have ended, when their results are there or must be late."""
+        for job, (following, deadline) in list(watch.pending.items()):
+            reply = reply_for(following, job, self._asked[job].result, deadline)
+            if reply is None:
+                continue
+            del watch.pending[job]
+            host = following.seen(job).host
+            if isinstance(reply, Failed):
+                failure = msgspec.structs.replace(reply.failure, host=host or reply.failure.host)
+                reply = Failed(failure=failure)
+                self._blame(host, cause_of(failure).elsewhere)
+            else:
+                self._hosts.credit(host)
+            yield self._close(job), reply
+
+    def _answer_held(self, following: Following) -> Iterator[tuple[int, Reply]]:
+        """Answer for jobs that HTCondor holds; one that a person or a policy holds may stay."""
+        while following.account.held:
+            job = following.record.jobs[following.account.held.pop()]
+            seen = following.seen(job)
+            failure = hold_of(job, seen)
+            if seen.status != "held" or cause_of(failure).name == "held" or not self.recovers:
+                continue
+            following.remove_one(job)
+            if self._owners.get(job) is following and job in self._asked:
+                self._blame(seen.host, cause_of(failure).elsewhere)
+                yield self._close(job), Failed(failure=failure)
+
+    def _close(self, job: str) -> int:
+        """Forget a job, and give the number of its request."""
+        self._owners.pop(job, None)
+        return self._asked.pop(job).request
+
+    def _blame(self, host: str, elsewhere: bool) -> None:
+        """Keep jobs from a machine where one after the other fails, and none ends well."""
+        if not host or not elsewhere or not self._hosts.blame(host):
+            return
+        if self._possible({host, *self._hosts.bad}):
+            self._observer.note(f"{host} fails one job after the other: it is avoided")
+            for following in self._followings:
+                following.avoid(host)
 
     def _look(self, following: Following, watch: _Watch) -> None:
         """Take in what is new; a schedd may be away for a while."""
@@ -241,12 +340,14 @@ class HTCondorPool(Pool):
                 )
                 raise
 
-    def _over(self, following: Following) -> Iterator[int]:
-        """Give the jobs that are over since the last time."""
+    def _over(self, following: Following) -> Iterator[str]:
+        """Give the jobs asked for that are over since the last time."""
         while following.account.over:
-            yield following.record.jobs[following.account.over.pop()]
+            job = following.record.jobs[following.account.over.pop()]
+            if self._owners.get(job) is following and job in self._asked:
+                yield job
 
-    def _tell(self, job: int, status: str, host: str, words: str, remedy: str) -> None:
+    def _tell(self, job: str, status: str, host: str, words: str, remedy: str) -> None:
         """Say why a job is held or came back, once for each reason."""
         key = f"{status}: {words}"
         self._told[key] = self._told.get(key, 0) + 1
@@ -270,19 +371,13 @@ class HTCondorPool(Pool):
         hosts = set().union(*(one.account.hosts() for one in self._followings))
         return ", ".join(words) + (f" on {plural(len(hosts), 'host')}" if hosts else "")
 
-    def _give_back(
-        self, asked: dict[int, _Asked], counts: Counter[str]
-    ) -> Iterator[tuple[int, Reply]]:
-        """Answer for the jobs that are held, when nothing else is left to wait for."""
+    def _give_back(self, counts: Counter[str]) -> Iterator[tuple[int, Reply]]:
+        """Answer for the jobs that stay on hold, when nothing else is left to wait for."""
         for following in self._followings:
             for job, status in following.open_jobs().items():
-                if status == "held" and job in asked:
-                    seen = following.seen(job)
-                    message = f"Job {job} is held: {seen.words}"
-                    yield (
-                        asked.pop(job).request,
-                        Failed(failure=Failure(kind="pool", message=message, remedy=seen.remedy)),
-                    )
+                if status == "held" and job in self._asked:
+                    failure = hold_of(job, following.seen(job))
+                    yield self._asked.pop(job).request, Failed(failure=failure)
         if counts["waiting"]:
             self._observer.note(
                 f"{counts['held']:,} held jobs keep {counts['waiting']:,} others from being made "
@@ -311,7 +406,7 @@ class _Watch:
     """What following remembers between two looks."""
 
     def __init__(self) -> None:
-        self.pending: dict[int, tuple[Following, float]] = {}
+        self.pending: dict[str, tuple[Following, float]] = {}
         self.away = 0.0
         self._started = time.monotonic()
         self._explained = False
@@ -324,40 +419,3 @@ class _Watch:
             return False
         self._explained = True
         return True
-
-
-def _reply(following: Following, job: int, target: Path, deadline: float) -> Reply | None:
-    """Answer for a job that is over; None while its result may still come."""
-    made = following.wave.result(job)
-    damage = ""
-    if made.is_file():
-        try:
-            return collect(made, target)
-        except ResultError as error:
-            damage = f" {error.message}"
-    if time.monotonic() < deadline:
-        return None
-    seen = following.seen(job)
-    if seen.status == "removed":
-        message = f"Job {job} was removed from the queue: {seen.words or 'no reason is known'}"
-    else:
-        where = f" on {seen.host}" if seen.host else ""
-        message = f"Job {job} {seen.how}{where}, but no result has arrived.{damage}"
-    log = following.wave.log(job)
-    remedy = f"See {log}." if log.is_file() and log.stat().st_size else ""
-    return Failed(failure=Failure(kind="pool", message=message, remedy=remedy))
-
-
-def collect(made: Path, target: Path) -> Reply:
-    """Take in a result file that has arrived, and say what it says.
-
-    Raises
-    ------
-    ResultError
-        It cannot be read.
-    """
-    manifest = read_manifest(made)
-    made.replace(target)
-    if manifest.error is not None:
-        return Failed(failure=manifest.error)
-    return Done(events=manifest.counters.events)

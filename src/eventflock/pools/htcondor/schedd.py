@@ -234,6 +234,21 @@ class Schedd:
             reason=reason,
         )
 
+    def restrict(self, constraint: str, clause: str) -> None:
+        """Add a clause to the requirements of jobs in the queue."""
+        jobs = self.jobs(constraint, ["ClusterId", "ProcId", "Requirements"])
+        for requirements in {str(one["Requirements"]) for one in jobs}:
+            if clause in requirements:
+                continue
+            which = [one for one in jobs if str(one["Requirements"]) == requirements]
+            _call(
+                f"The schedd {self.name} does not answer",
+                self._schedd.edit,
+                [f"{one['ClusterId']}.{one['ProcId']}" for one in which],
+                "Requirements",
+                f"({requirements}) && ({clause})",
+            )
+
     def retrieve(self, constraint: str) -> None:
         """Fetch the files of jobs that were spooled."""
         _call("The results cannot be fetched", self._schedd.retrieve, constraint)

@@ -29,6 +29,7 @@ from eventflock.env.launching import LAUNCHER, shared_template
 from eventflock.errors import ResultError
 from eventflock.files import atomic_write
 from eventflock.model import Assignment, Frozen, from_json, to_json
+from eventflock.pieces import unit_name
 from eventflock.reading import is_url
 from eventflock.worker.once import OneJob
 
@@ -65,7 +66,7 @@ class WaveRecord(Frozen, frozen=True):
     identity
         Every job of the wave has it as the attribute `EventflockWave`.
     jobs
-        Numbers of the plan's jobs, in the order of their process numbers.
+        Names of the plan's jobs, or of pieces of them, in the order of their process numbers.
     schedd, collector
         Where it was submitted; empty for this machine's.
     spool
@@ -74,7 +75,7 @@ class WaveRecord(Frozen, frozen=True):
 
     identity: str
     created: str
-    jobs: tuple[int, ...]
+    jobs: tuple[str, ...]
     schedd: str = ""
     collector: str = ""
     spool: bool = False
@@ -126,13 +127,13 @@ class Wave:
         """Write down the number of the cluster."""
         atomic_write(self.cluster_file, f"{number}\n".encode())
 
-    def result(self, job: int) -> Path:
+    def result(self, job: str) -> Path:
         """Where the result file of a job arrives."""
-        return self.path / f"job-{job:06d}.zip"
+        return self.path / f"job-{job}.zip"
 
-    def log(self, job: int) -> Path:
+    def log(self, job: str) -> Path:
         """Where what a job printed arrives."""
-        return self.path / f"job-{job:06d}.log"
+        return self.path / f"job-{job}.log"
 
 
 def waves_in(pool: Path) -> list[Wave]:
@@ -161,21 +162,21 @@ class Draft:
         self._lines: list[bytes] = []
         self._items: list[str] = []
         self._template = b""
-        self.jobs: list[int] = []
+        self.jobs: list[str] = []
 
     def add(self, assignment: Assignment) -> None:
         """Add a job."""
-        inputs = {
-            one.path: self._link(one.path) for one in assignment.files if not is_url(one.path)
-        }
+        places = [one.place(assignment.care.replica) for one in assignment.files]
+        inputs = {one: self._link(one) for one in places if not is_url(one)}
         if not self.jobs:
             self._template = shared_template(assignment, self._cargo.digest)
         shard, line = divmod(len(self.jobs), PER_FILE)
         told = OneJob(assignment=assignment, environment=self._cargo.digest, inputs=inputs)
         self._lines.append(to_json(told))
         names = ",".join([f"jobs-{shard:05d}.jsonl", *inputs.values()])
-        self._items.append(f"{assignment.job:06d} {shard:05d} {line} {names}\n")
-        self.jobs.append(assignment.job)
+        name = unit_name(assignment.job, assignment.piece)
+        self._items.append(f"{name} {shard:05d} {line} {names}\n")
+        self.jobs.append(name)
         if len(self._lines) == PER_FILE:
             self._write_lines()
 

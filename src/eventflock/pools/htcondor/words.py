@@ -24,12 +24,20 @@ class Words(NamedTuple):
         What the user can do, in sentences of its own.
     cause
         One of `memory`, `disk`, `time`, `transfer-in`, `transfer-out`, `credential`, `user`,
-        `policy`, `executable`, `spooling`, `site`, `unknown`.
+        `policy`, `executable`, `spooling`, `site`, `output`, `unknown`.
+    again
+        Whether another try can end differently with nothing changed.
     """
 
     sentence: str
     remedy: str
     cause: str
+    again: bool = False
+
+    @property
+    def code(self) -> str:
+        """As `causes` knows it."""
+        return f"hold:{self.cause}{'!' * self.again}"
 
 
 class _Row(NamedTuple):
@@ -124,8 +132,8 @@ _SPECIAL = (
     ({7, 9, 12, 22}, {28, 122}, "", _Row(
         "disk", False, "the disk of the access point is full", "Make room and resume the run.")),
     ({12}, {2}, "at execution point", _Row(
-        "transfer-out", False, "it ended, but has not written a file that it should bring back",
-        "See its log for why.")),
+        "output", True, "it ended, but has not written a file that it should bring back",
+        "See its log for why; perhaps the node did not even start it.")),
     ({12}, {1, 2, 13, 20, 30}, "at access point", _Row(
         "transfer-out", False, "what it brings back cannot be written on the access point",
         _FOLDER)),
@@ -213,7 +221,7 @@ def hold_in_words(code: int, subcode: int, reason: str) -> Words:
     if code in {12, 13} and subcode > 255:  # that of a plugin is shifted by eight bits
         detail = f"exit status {subcode >> 8} of a transfer plugin; {detail}".rstrip("; ")
     sentence = f"{row.sentence}: {detail}." if detail else f"{row.sentence}."
-    return Words(sentence, row.remedy, row.cause)
+    return Words(sentence, row.remedy, row.cause, row.again)
 
 
 def transient(code: int, subcode: int = 0, reason: str = "") -> bool:

@@ -1,0 +1,69 @@
+"""Printing why events are missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from eventflock.cli.commands import print_json
+from eventflock.errors import plural
+from eventflock.results.cover import describe
+from eventflock.why import Explanation, Group, why
+
+__all__ = ["show"]
+
+HOSTS = 5
+
+
+def show(path: Path, as_json: bool) -> None:
+    """Print what failed in a run and why."""
+    found = why(path)
+    if as_json:
+        print_json(found)
+        return
+    _print(found)
+
+
+def _print(found: Explanation) -> None:
+    lack = found.events_planned - found.events
+    if not found.groups:
+        print(f"{found.run}: nothing failed, every job has its result.")
+    else:
+        causes = plural(len(found.groups), "cause")
+        print(f"{found.run}: {plural(lack, 'event')} of {found.events_planned:,} missing, {causes}")
+    for number, group in enumerate(found.groups, 1):
+        print()
+        _print_group(number, group)
+    if found.tried:
+        print("\nOn the way:")
+    for one in found.tried:
+        print(f"  {plural(one.times, 'time')} {one.cause}: {one.step}")
+    if found.groups:
+        print(f"\nEverything else is in the result. Go on: eventflock resume {found.run}")
+
+
+def _print_group(number: int, group: Group) -> None:
+    print(f"{number}. {group.words}: {plural(group.events, 'event')}, {plural(group.jobs, 'job')}")
+    for line in group.message.splitlines():
+        print(f"   {line}")
+    if group.hosts:
+        shown = [f"{host} ({times:,})" for host, times in list(group.hosts.items())[:HOSTS]]
+        more = len(group.hosts) - HOSTS
+        print(f"   on {', '.join(shown)}" + (f" and {more:,} more" if more > 0 else ""))
+    for line in describe(group.missing).splitlines():
+        print(f" {line}")
+    _print_block("traceback", group.traceback.splitlines()[-12:])
+    if group.output and group.output != group.traceback.splitlines()[-len(group.output) :]:
+        _print_block("last output", group.output)
+    if group.remedy:
+        print(f"   what to do: {group.remedy}")
+    if group.repeat:
+        print(f"   repeat it:  {group.repeat}")
+    sys.stdout.flush()
+
+
+def _print_block(name: str, lines: list[str]) -> None:
+    if lines:
+        print(f"   {name}:")
+    for line in lines:
+        print(f"     | {line}")

@@ -1,0 +1,178 @@
+"""Calling the analysis, and telling what went wrong: its own errors, unreadable events, memory."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from eventflock.analysis import Analysis, Context
+from eventflock.errors import (
+    AnalysisError,
+    EventflockError,
+    InputError,
+    OutOfMemoryError,
+    nearest,
+)
+from eventflock.model import Failure
+from eventflock.results.accumulate import DEPTH_MAX
+from eventflock.results.skim import is_skim
+from eventflock.tracebacks import raised_in, user_traceback
+
+__all__ = [
+    "NO_BRANCH",
+    "READ",
+    "RETURNED",
+    "call",
+    "failure_of",
+    "missing_branch",
+    "out_of_memory",
+    "raise_if_interrupted",
+    "unexpected",
+]
+
+IGNORED = signal.SIG_IGN
+NO_BRANCH = "branch"
+"""Code of the error for a branch that is not there: no part of the file can do better."""
+RETURNED = "returned"
+"""Code of the error for results that cannot be added: with other events that stays so."""
+READ = "read"
+"""Code of the error for entries that cannot be read."""
+
+
+def failure_of(error: EventflockError, path: str = "", start: int = 0, stop: int = 0) -> Failure:
+    """Give an error in the form in which it travels."""
+    return Failure(
+        kind=error.kind,
+        message=error.message[:4000],
+        remedy=error.remedy,
+        traceback=error.traceback[-40_000:],
+        path=path,
+        start=start,
+        stop=stop,
+        code=error.code,
+        host=socket.gethostname(),
+    )
+
+
+def call(analysis: Analysis, events: Any, context: Context, parameters: dict[str, Any]) -> Any:
+    """Call the user's function, and tell its own errors from those of reading the events.
+
+    Raises
+    ------
+    InputError
+        The events cannot be read, or have no such branch.
+    OutOfMemoryError
+        There is not enough memory for this chunk.
+    AnalysisError
+        Anything else that the function raised.
+    """
+    try:
+        returned = analysis.on_chunk(events, context, parameters)
+        _read_rows(returned)
+    except EventflockError:
+        raise
+    except BaseException as error:
+        raise_if_interrupted(error)
+        if isinstance(error, MemoryError):
+            raise out_of_memory(error) from error
+        missing = missing_branch(error, events, context.file, context.tree, analysis.columns)
+        if missing is not None:
+            raise missing from None
+        if raised_in(error, ("uproot.", "fsspec.")):
+            raise InputError(
+                f"{context.file}: entries {context.start:,} to {context.stop:,} of "
+                f"{context.tree!r} cannot be read: {type(error).__name__}: {_line(error)}",
+                remedy="The file may be damaged: copy it again, or leave it out.",
+                traceback=user_traceback(error),
+                code=READ,
+            ) from error
+        raise AnalysisError(
+            f"The analysis {analysis.name!r} raised {type(error).__name__}: {_line(error)}",
+            traceback=user_traceback(error),
+        ) from error
+    return returned
+
+
+def _read_rows(returned: Any, depth: int = 0) -> None:
+    """Read what rows to keep have not read yet, while it can be told what cannot be read."""
+    if is_skim(returned):
+        import awkward as ak
+
+        ak.materialize(returned)
+    elif isinstance(returned, Mapping) and depth < DEPTH_MAX:
+        for one in returned.values():
+            _read_rows(one, depth + 1)
+
+
+def out_of_memory(error: BaseException) -> EventflockError:
+    """Give an error for a process that could not have more memory."""
+    return OutOfMemoryError(
+        f"There was not enough memory: {_line(error)}",
+        remedy="Use smaller chunks (--chunk), or ask for more memory.",
+        traceback=user_traceback(error),
+    )
+
+
+def raise_if_interrupted(error: BaseException) -> None:
+    """Pass on Ctrl-C. A worker process does not hear it, so there the analysis itself raised."""
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not IGNORED:
+        raise error
+
+
+def unexpected(error: BaseException) -> EventflockError:
+    """Give what nobody thought of as an error that can be reported."""
+    if isinstance(error, MemoryError):
+        return out_of_memory(error)
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return EventflockError(
+        f"The worker failed with {type(error).__name__}: {_line(error)}",
+        remedy="Make room on that disk and resume the run."
+        if full
+        else "Resume the run; if it stays, this is a bug of eventflock: please report it.",
+        traceback="".join(traceback.format_exception(error)).rstrip(),
+        code="disk" if full else "",
+    )
+
+
+def _line(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 -- the exception is the user's own, and may be broken
+        text = ""
+    return text.splitlines()[0] if text else "(no message)"
+
+
+def missing_branch(
+    error: BaseException, events: Any, path: str, tree: str, columns: tuple[str, ...]
+) -> InputError | None:
+    """Recognise that the analysis asked the events for a branch that they do not have."""
+    name = _field_asked_for(error, events)
+    if name is None or name in events.fields:
+        return None
+    near = nearest(name, events.fields)
+    return InputError(
+        f"There is no branch {name!r} in the tree {tree!r} of {path}{'; ' + near if near else '.'}",
+        remedy=f"'eventflock inspect {path}' lists the branches, and which are readable."
+        + (" The analysis declares columns=[...]: others are hidden." if columns else ""),
+        traceback=user_traceback(error),
+        code=NO_BRANCH,
+    )
+
+
+def _field_asked_for(error: BaseException, events: Any) -> str | None:
+    """Read the field's name out of awkward's message, if it speaks of a record like the events."""
+    if not isinstance(error, LookupError | AttributeError):
+        return None
+    text = str(error)
+    quoted = text.split("'")
+    if len(quoted) < 3:
+        return None
+    if f"no field '{quoted[1]}' in record with {len(events.fields)} fields" in text:
+        return quoted[1]
+    if isinstance(error, AttributeError) and "no field named" in text:
+        return quoted[1] if getattr(error, "obj", events) is events else None
+    return None

@@ -1,0 +1,131 @@
+"""Ending a job that hangs: a worker that makes no progress leaves a receipt and gives up."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from eventflock.model import Care, Failure
+from eventflock.units import say_duration
+from eventflock.worker.receipt import Tally
+
+__all__ = ["STALLED", "TIME", "Watchdog"]
+
+STALLED, TIME = "stalled", "time"
+"""Codes of the failures, each with a colon and the limit in seconds."""
+IDLE = 0.002
+"""Of the time: a process that computes less than this, and finishes no chunk, makes no progress."""
+LOOKS = 20
+"""How often the watchdog looks before it gives up."""
+LATER = 60.0
+"""Seconds after which the process is ended even if the watchdog itself cannot run."""
+
+
+class Watchdog:
+    """Watches the thread that makes it, from the beginning of a `with` block to its end.
+
+    Parameters
+    ----------
+    care
+        How long the job may be without progress, and how long it may take.
+    tally
+        What the job has done so far.
+    give_up
+        Called with the reason, in another thread; it should end the process.
+    """
+
+    def __init__(self, care: Care, tally: Tally, give_up: Callable[[Failure], object]) -> None:
+        self._stall = care.stall_seconds
+        self._limit = care.limit_seconds
+        self._tally = tally
+        self._give_up = give_up
+        self._over = threading.Event()
+        self._watched = threading.get_ident()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._stall or self._limit:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _watch(self) -> None:
+        began = moved = time.monotonic()
+        chunks, cpu = self._tally.chunks, time.process_time()
+        shortest = min(one for one in (self._stall, self._limit) if one)
+        self._arm()
+        while not self._over.wait(shortest / LOOKS):
+            now = time.monotonic()
+            if self._limit and now - began > self._limit:
+                self._end(
+                    TIME,
+                    self._limit,
+                    f"took longer than the {say_duration(self._limit)} it may take",
+                )
+            used = time.process_time() - cpu
+            if self._tally.chunks != chunks or used > IDLE * self._stall:
+                moved, chunks, cpu = now, self._tally.chunks, time.process_time()
+                self._arm()
+            elif self._stall and now - moved > self._stall:
+                self._end(STALLED, self._stall, f"made no progress for {say_duration(self._stall)}")
+
+    def _arm(self) -> None:
+        """Let faulthandler end the process later: code that keeps the GIL stops the watchdog."""
+        if self._stall:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                faulthandler.dump_traceback_later(2 * self._stall + LATER, exit=True)
+
+    def _end(self, code: str, seconds: float, what: str) -> None:
+        if self._over.is_set():
+            return
+        path, start, stop = self._tally.where
+        frames = _frames(sys._current_frames().get(self._watched))
+        where = f" in {path}, entries {start:,} to {stop:,}" if path else ""
+        failure = Failure(
+            kind="pool",
+            message=f"The job {what}{where}: {_waited_for(frames)}.",
+            remedy="Look whether the file can be read; --stall and --time-limit set the limits."
+            if code == STALLED
+            else "Cut the work into more jobs, or raise --time-limit.",
+            traceback="".join(traceback.StackSummary.from_list(frames).format()).rstrip(),
+            path=path,
+            start=start,
+            stop=stop,
+            code=f"{code}:{seconds:g}",
+            host=socket.gethostname(),
+        )
+        self._give_up(failure)
+        self._over.set()
+
+
+def _frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
+    """Give the frames of a thread from the user's code on; all, where it is not in there."""
+    found = list(traceback.extract_stack(frame)) if frame is not None else []
+    ours = str(Path(__file__).parents[1])
+    inside = [one.filename.startswith(ours) for one in found]
+    first = len(inside) - inside[::-1].index(True) if True in inside else 0
+    return found[first:] or found
+
+
+def _waited_for(frames: list[traceback.FrameSummary]) -> str:
+    """Say where a thread is, by its innermost line."""
+    if not frames:
+        return "nothing is known of what it did"
+    last = frames[-1]
+    reading = any("/uproot/" in one.filename or "/fsspec/" in one.filename for one in frames)
+    what = "it was reading, at" if reading else "it was at"
+    return f"{what} {last.filename}:{last.lineno} ({last.name})"
