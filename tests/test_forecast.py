@@ -86,7 +86,7 @@ def prepared(
 
 def fact_of(run: Path) -> tuple[Plan, Fact]:
     plan, _ = RunDir(run).load_plan()
-    files = [one.path for one in RunDir(run).result_files(plan)]
+    files = [one.path for one in RunDir(run).result_files(plan) if one.path is not None]
     return plan, facts(plan, [(read_manifest(one), one.stat().st_size) for one in files])
 
 

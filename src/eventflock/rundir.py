@@ -64,7 +64,7 @@ class RunDir:
         return self.again / self.result(job, piece).name
 
     def result_files(self, plan: Plan) -> list[JobFiles]:
-        """Paths of the result files of all jobs, in plan order, also of those that just came."""
+        """Find the result files of all jobs, in plan order, also those that have just come."""
         there: dict[tuple[int, str], Path] = dict(self.arrivals())
         there.update(_units_in(self.results))
         halved: dict[int, dict[str, Path]] = {}
@@ -72,8 +72,7 @@ class RunDir:
             if piece:
                 halved.setdefault(job, {})[piece] = path
         return [
-            JobFiles(there.get((job, ""), self.result(job)), halved.get(job, {}))
-            for job in range(len(plan.jobs))
+            JobFiles(there.get((job, "")), halved.get(job, {})) for job in range(len(plan.jobs))
         ]
 
     def results_there(self, plan: Plan) -> set[int]:

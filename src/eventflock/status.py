@@ -176,7 +176,7 @@ class _Counting:
 
     def add(self, state: JobState) -> None:
         self._statuses.setdefault(state.job, set()).add(state.status)
-        if state.has_result and state.manifest is not None:
+        if state.has_result and state.manifest is not None and state.path is not None:
             self.events += state.manifest.counters.events
             self.done.append((state.manifest, state.path.stat().st_size))
         for failure in state.failures:

@@ -141,7 +141,9 @@ class _Reading(NamedTuple):
                 accumulator.add_one(path, value)
         return states
 
-    def _read(self, job: int, path: Path, piece: str) -> tuple[JobState, list[tuple[Item, Any]]]:
+    def _read(
+        self, job: int, path: Path | None, piece: str
+    ) -> tuple[JobState, list[tuple[Item, Any]]]:
         return read_job(self.plan, self.digest, job, path, self.scratch, piece)
 
 

@@ -40,7 +40,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     job, piece
         Number of the job, and which part of it this is (see `pieces`); empty for all of it.
     path
-        The file.
+        The file, if there is one.
     status
         `done`, `partial` (some of its entries are missing, and it says why), `failed` (there is
         a receipt that says why), `unusable` (there is a file that cannot be this job's result),
@@ -53,7 +53,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
 
     job: int
     status: str
-    path: Path = Path()
+    path: Path | None = None
     piece: str = ""
     manifest: Manifest | None = None
     reason: str = ""
@@ -73,9 +73,9 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobFiles(NamedTuple):
-    """Where the result file of a job is, and those of its pieces, by name, if it was halved."""
+    """Where the result file of a job is, if there is one, and by name those of its pieces."""
 
-    path: Path
+    path: Path | None = None
     pieces: Mapping[str, Path] = {}
 
 
@@ -103,7 +103,12 @@ def planned_coverage(plan: Plan) -> Iterator[Coverage]:
 
 
 def read_job(
-    plan: Plan, plan_digest: str, job: int, path: Path, scratch: Path | None, piece: str = ""
+    plan: Plan,
+    plan_digest: str,
+    job: int,
+    path: Path | None,
+    scratch: Path | None,
+    piece: str = "",
 ) -> tuple[JobState, list[tuple[Item, Any]]]:
     """Find out from its file what became of a job or a piece, and read its results.
 
@@ -125,14 +130,14 @@ def read_job(
     list of (Item, value)
         Empty unless it has a result and `scratch` is given.
     """
+    if path is None or not path.exists():
+        return JobState(job=job, piece=piece, status="missing"), []
 
     def state(status: str, manifest: Manifest | None = None, reason: str = "") -> JobState:
         return JobState(
             job=job, piece=piece, path=path, status=status, manifest=manifest, reason=reason
         )
 
-    if not path.exists():
-        return state("missing"), []
     try:
         with ResultFile(path, MANIFEST_MAX + RANGE_MAX * len(plan.jobs[job].ranges)) as result:
             manifest = result.manifest
@@ -198,22 +203,18 @@ def states_of(
         Folder for reading all payloads as merging would; None to look at manifests only.
     """
 
-    def read(piece: str, path: Path) -> JobState:
-        if scratch is None or not path.exists():
+    def read(piece: str, path: Path | None) -> JobState:
+        if scratch is None or path is None:
             return read_job(plan, plan_digest, job, path, None, piece)[0]
         with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
             return read_job(plan, plan_digest, job, path, Path(folder), piece)[0]
 
-    def below(piece: str, path: Path) -> list[JobState]:
+    def below(piece: str, path: Path | None) -> list[JobState]:
         whole = read(piece, path)
         if whole.has_result or not _is_halved(plan.jobs[job], piece, files.pieces):
             return [whole]
         halves = (f"{piece}{digit}" for digit in "01")
-        return [one for half in halves for one in below(half, place(half))]
-
-    def place(piece: str) -> Path:
-        default = files.path.with_name(f"job-{unit_name(job, piece)}.zip")
-        return files.pieces.get(piece, default)
+        return [one for half in halves for one in below(half, files.pieces.get(half))]
 
     return below("", files.path)
 
