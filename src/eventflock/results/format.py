@@ -30,6 +30,9 @@ for others, so that the sum of what was read would not be the sum of what was wr
 PACKED_MAX = 2**29
 """Results of more bytes are not compressed: mostly empty ones would shrink so much that a reader
 could not tell them from an attack."""
+JSON_PACKED = 2**24
+"""The manifest, and the JSON of histograms in all, are not compressed beyond these bytes: for
+the same reason, and because JSON costs more memory than bytes."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -38,10 +41,13 @@ class _Zip(zipfile.ZipFile):
 
     packed = True
     """Whether members are compressed."""
+    json_bytes = 0
+    """Of the JSON of histograms so far."""
 
     def open(self, name: Any, mode: Any = "r", *args: Any, **kwargs: Any) -> IO[bytes]:
         if mode == "w" and isinstance(name, str):
-            name = _info(name, packed=self.packed)
+            large = name.endswith(".json") and self.json_bytes > JSON_PACKED
+            name = _info(name, packed=self.packed and not large)
         return super().open(name, mode, *args, **kwargs)
 
 
@@ -86,7 +92,9 @@ def write_result(path: Path, manifest: Manifest, values: Mapping[tuple[str, ...]
         items = tuple(written[key] for key in values)
         payloads = {info.filename: _payload(archive, info) for info in archive.infolist()}
         manifest = msgspec.structs.replace(manifest, items=items, payloads=payloads)
-        archive.writestr(_info(MANIFEST), to_json(manifest), compresslevel=1)
+        data = to_json(manifest)
+        info = _info(MANIFEST, packed=len(data) <= JSON_PACKED)
+        archive.writestr(info, data, compresslevel=1)
     return manifest
 
 
@@ -126,6 +134,7 @@ def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any)
 
     try:
         uhi.io.zip.write(archive, name, value)
+        archive.json_bytes += archive.getinfo(f"{name}.json").file_size
         deltas = sum_of_deltas(value)
         if deltas is not None:
             _write_array(archive, f"{name}{DELTAS}", deltas)

@@ -22,6 +22,7 @@ from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import add_counters, coalesce, compare
 from eventflock.results.format import write_result
 from eventflock.results.skim import tables_of
+from eventflock.results.trial import Trial
 from eventflock.results.verify import (
     JobFiles,
     JobState,
@@ -92,12 +93,15 @@ def merge(
     """
     total = _Sum()
     absent: list[JobState] = []
-    with tempfile.TemporaryDirectory(prefix=MERGING, dir=target.parent) as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix=MERGING, dir=target.parent) as scratch,
+        Trial() as trial,
+    ):
         part = Path(scratch) / "part"
         part.mkdir()
         accumulator = Accumulator(Path(scratch))
         for job, files in enumerate(paths):
-            states = _Reading(plan, plan_digest, part).fold(job, files, accumulator)
+            states = _Reading(plan, plan_digest, part, trial).fold(job, files, accumulator)
             for state in states:
                 if state.manifest is not None and state.has_result:
                     total.add(state.manifest)
@@ -119,6 +123,7 @@ class _Reading(NamedTuple):
     plan: Plan
     digest: str
     scratch: Path
+    trial: Trial
 
     def fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
         """Add the results of one job, and give its state or those of its pieces."""
@@ -144,7 +149,7 @@ class _Reading(NamedTuple):
     def _read(
         self, job: int, path: Path | None, piece: str
     ) -> tuple[JobState, list[tuple[Item, Any]]]:
-        return read_job(self.plan, self.digest, job, path, self.scratch, piece)
+        return read_job(self.plan, self.digest, job, path, self.scratch, piece, self.trial)
 
 
 @contextlib.contextmanager

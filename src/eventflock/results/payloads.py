@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import math
+import re
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import uhi.io
 
 from eventflock.errors import ResultError
 
-__all__ = ["check_npy", "sum_of_deltas", "to_histogram"]
+__all__ = ["ARRAY_KEYS", "check_npy", "sum_of_deltas", "to_histogram"]
+
+
+_NPY = re.compile(
+    rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)"
+    rb"\{'descr': '([<>|=]?[iufc]\d{1,2})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19},?)?)\),? *\} *\n",
+    re.DOTALL,
+)
+"""All that comes before the numbers. NumPy's own reader has Python parse it, which costs a lot of
+memory for a header made for that."""
 
 
 def check_npy(data: bytes) -> Any:
@@ -27,23 +38,19 @@ def check_npy(data: bytes) -> Any:
     ResultError
         Another type than numbers, or another length than the header says.
     """
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    if version not in {(1, 0), (2, 0)}:
-        raise ResultError(f"An array has the unknown format {version}.")
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, _, dtype = read[version](file)
-    if dtype.kind not in "iufc" or dtype.fields is not None:
-        raise ResultError(f"An array has the type {dtype}, expected numbers.")
-    if (
-        any(one < 0 for one in shape)
-        or math.prod(shape) * dtype.itemsize != len(data) - file.tell()
-    ):
+    found = _NPY.match(data, 0, _HEADER_MAX)
+    if found is None:
+        raise ResultError("An array has an unknown header, or not numbers.")
+    start = 10 if data[6] == 1 else 12
+    if start + int.from_bytes(data[8:start], "little") != found.end():
+        raise ResultError("An array has a header of another length than it says.")
+    dtype = np.dtype(found[1].decode())
+    shape = tuple(int(one) for one in found[3].split(b",") if one.strip())
+    if math.prod(shape) * dtype.itemsize != len(data) - found.end():
         raise ResultError(f"An array of shape {shape} ({dtype}) has {len(data)} bytes.")
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    order: Literal["F", "C"] = "F" if found[2] == b"True" else "C"
+    array = np.frombuffer(data, dtype, offset=found.end()).reshape(shape, order=order)
+    return array.copy(order)  # for itself, not as a part of what was read
 
 
 class _Axis(msgspec.Struct):
@@ -80,6 +87,8 @@ class _Histogram(msgspec.Struct):
     writer_info: dict[str, dict[str, Any]] = {}
 
 
+ARRAY_KEYS = frozenset(uhi.io.ARRAY_KEYS)
+"""Fields of storages and axes whose arrays lie beside the JSON."""
 _ARRAYS = {
     "int": ("values",),
     "double": ("values",),
@@ -90,6 +99,10 @@ _ARRAYS = {
 
 
 _OWN_METADATA = {"name", "label"}
+_AXES_MAX = 32
+_HEADER_MAX = 2**12
+_EMPTY_MAX = 2**27
+"""Bins that a histogram without categories would have with one: no array vouches for them."""
 _DELTA_FIELDS = ("_sum_of_deltas_squared", "_sum_of_weighted_deltas_squared")
 
 
@@ -136,18 +149,36 @@ def to_histogram(data: dict[str, Any], deltas: Any = None) -> Any:
     shape = tuple(axis.length() for axis in checked.axes)
     for name in _ARRAYS[checked.storage.type]:
         array = data["storage"].get(name)
-        if not isinstance(array, np.ndarray) or array.shape != shape:
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.itemsize != 8:
             got = getattr(array, "shape", "no array")
             raise ResultError(f"A histogram's {name} are {got}, its axes say {shape}.")
-    for axis in data["axes"]:
-        info = axis.get("writer_info", {}).get("boost-histogram", {})
-        if info.get("transform") and info.get("bins") != len(axis["edges"]) - 1:
-            raise ResultError("A histogram's transformed axis disagrees with its edges.")
+    if 0 in shape and math.prod(one or 1 for one in shape) > _EMPTY_MAX:
+        raise ResultError(f"A histogram without a bin has axes of {shape}.")
+    _check_axes(data["axes"])
     if any(hasattr(Hist, name) and name not in _OWN_METADATA for name in checked.metadata):
         raise ResultError("A histogram's metadata would replace its methods.")
     made = Hist(bh.serialization.from_uhi(data))
     _restore_deltas(made, deltas)
     return made
+
+
+def _check_axes(axes: list[dict[str, Any]]) -> None:
+    """Check that what the writer says of axes beside UHI makes them no longer, and no other."""
+    import boost_histogram as bh
+
+    if len(axes) > _AXES_MAX:
+        raise ResultError(f"A histogram has {len(axes)} axes.")
+    for axis in axes:
+        info = axis.get("writer_info", {}).get("boost-histogram", {})
+        if info.get("orig_type") and axis["type"] != "regular":
+            raise ResultError("A histogram's axis has two types.")
+        if info.get("transform") and (
+            axis["type"] != "variable" or info.get("bins") != len(axis["edges"]) - 1
+        ):
+            raise ResultError("A histogram's transformed axis disagrees with its edges.")
+        metadata = axis.get("metadata", {})
+        if any(hasattr(bh.axis.Axis, name) and name not in _OWN_METADATA for name in metadata):
+            raise ResultError("The metadata of a histogram's axis would replace its methods.")
 
 
 def _restore_deltas(histogram: Any, deltas: Any) -> None:

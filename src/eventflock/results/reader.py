@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +21,20 @@ import msgspec
 
 from eventflock.errors import EventflockError, ResultError
 from eventflock.model import FORMAT, Item, Manifest, from_json
-from eventflock.results.format import DELTAS, MANIFEST, sha256_of
+from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
+from eventflock.results.trial import Trial
 
 __all__ = ["ResultFile", "read_manifest"]
 
-MANIFEST_MAX = 512 * 2**20
+JSON_MAX = 2 * JSON_PACKED
+"""Bytes that the manifest, and the JSON of all histograms, may have beyond the size of the file.
+A byte of JSON can cost 30 in memory; what an honest file has more of, it has unpacked."""
 RECEIPT_MAX = 2**24
-JSON_MAX = 64 * 2**20
-"""Bytes of the JSON of one histogram, whose arrays are not in it."""
 UNPACKED_MAX = 2**30
 """A file may unpack to this many bytes, or to `UNPACKED_RATIO` times its own size if larger."""
 UNPACKED_RATIO = 20
+DEPTH_MAX = 60
+NUMBER_MAX = 2**62
 _NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
 """Errors of this machine, which say nothing about the file."""
 
@@ -62,7 +67,7 @@ class ResultFile:
     path
         The file.
     manifest_max
-        Bytes that its manifest may have.
+        Bytes that its manifest may have at most, whatever the size of the file.
 
     Raises
     ------
@@ -70,15 +75,18 @@ class ResultFile:
         In one sentence, for whatever is wrong with the file.
     """
 
-    def __init__(self, path: Path, manifest_max: int = MANIFEST_MAX) -> None:
+    def __init__(self, path: Path, manifest_max: int = NUMBER_MAX) -> None:
         self.path = path
         self._manifest_max = manifest_max
+        self._taken: set[str] = set()
         if not path.exists():
             raise ResultError(f"There is no result file {path}.", remedy="Check the path.")
+        self._size = path.stat().st_size
         self._zip = self._open()
         try:
             self.manifest = self._read_manifest()
             self._check_members()
+            self._check_items()
         except BaseException:
             self._zip.close()
             raise
@@ -128,7 +136,7 @@ class ResultFile:
         if MANIFEST not in self._zip.namelist():
             raise self._damaged("it has no manifest.json")
         info = self._zip.getinfo(MANIFEST)
-        if info.file_size > self._manifest_max:
+        if info.file_size > min(self._manifest_max, JSON_MAX + self._size):
             raise self._damaged(f"its manifest claims {info.file_size:,} bytes")
         with self._guard("manifest"):
             data = self._read(info)
@@ -147,16 +155,31 @@ class ResultFile:
         names = [info.filename for info in infos if info.filename != MANIFEST]
         if sorted(names) != sorted(self.manifest.payloads) or len(infos) != len(names) + 1:
             raise self._damaged("its members are not those that its manifest lists")
-        paths = [item.path for item in self.manifest.items]
-        if any(len(path) < 2 for path in paths) or len(set(paths)) != len(paths):
-            raise self._damaged("an item has no name, or that of another")
         for info in infos:
             listed = self.manifest.payloads.get(info.filename)
             if listed is not None and listed.size != info.file_size:
                 raise self._damaged(f"{info.filename} has {info.file_size} bytes")
         total = sum(info.file_size for info in infos)
-        if total > max(UNPACKED_MAX, UNPACKED_RATIO * self.path.stat().st_size):
+        if total > max(UNPACKED_MAX, UNPACKED_RATIO * self._size):
             raise self._damaged(f"it claims to unpack to {total:,} bytes")
+        total = sum(info.file_size for info in infos if info.filename.endswith(".json"))
+        if total > 2 * JSON_MAX + self._size:
+            raise self._damaged(f"it claims to have {total:,} bytes of JSON")
+
+    def _check_items(self) -> None:
+        """Check that items have names of their own, and that numbers can be counted with."""
+        manifest = self.manifest
+        paths = [item.path for item in manifest.items]
+        if any(not 2 <= len(path) <= DEPTH_MAX for path in paths) or len(set(paths)) != len(paths):
+            raise self._damaged("an item has no name, or that of another")
+        ranges = (*manifest.coverage, *manifest.missing)
+        counters = msgspec.structs.astuple(manifest.counters)
+        numbers = (manifest.job + 1, manifest.planned, *counters)
+        # NaN is not in between either.
+        if not all(0 <= one.start <= one.stop < NUMBER_MAX for one in ranges) or not all(
+            0 <= one < NUMBER_MAX for one in numbers
+        ):
+            raise self._damaged("its numbers make no sense")
 
     def _read(self, info: zipfile.ZipInfo) -> bytes:
         """Read one member, never more than it claims."""
@@ -168,11 +191,13 @@ class ResultFile:
             raise self._damaged(f"{info.filename} has {len(data)} bytes, not {info.file_size}")
         return data
 
-    def values(self, scratch: Path | None = None) -> list[tuple[Item, Any]]:
+    def values(self, trial: Trial, scratch: Path | None = None) -> list[tuple[Item, Any]]:
         """Read all items, after checking all payloads against their checksums.
 
         Parameters
         ----------
+        trial
+            Reads skims before they are read here.
         scratch
             Folder into which skims are unpacked: their value is then the path of the Parquet
             file, which has been read through once. Without it, they are read whole, as awkward
@@ -195,15 +220,14 @@ class ResultFile:
                     raise self._damaged(f"{name} is compressed in an unknown way")
                 if sha256_of(self._zip, info) != payload.sha256:
                     raise self._damaged(f"{name}: checksum differs")
-                if name.endswith(".npy"):  # before uhi loads it: its header must not lie
-                    self._array(name)
+        self._taken.clear()
         found = []
         for item in self.manifest.items:
             with self._guard(f"{item.kind} {'/'.join(item.path)}"):
-                found.append((item, self._value(item, scratch)))
+                found.append((item, self._value(item, trial, scratch)))
         return found
 
-    def _value(self, item: Item, scratch: Path | None) -> Any:
+    def _value(self, item: Item, trial: Trial, scratch: Path | None) -> Any:
         match item.kind:
             case "int":
                 return int(item.value)
@@ -216,33 +240,46 @@ class ResultFile:
             case "histogram":
                 return self._histogram(item.name)
             case "skim":
-                return self._skim(item, scratch)
+                return self._skim(item, trial, scratch)
         raise self._damaged(f"it has an item of the unknown kind {item.kind!r}")
+
+    def _take(self, name: str) -> zipfile.ZipInfo:
+        """Find a payload, once: shared by thousands of items, it would be thousandfold."""
+        if name in self._taken:
+            raise self._damaged(f"two items share {name}")
+        self._taken.add(name)
+        return self._zip.getinfo(name)
 
     def _array(self, name: str) -> Any:
         from eventflock.results.payloads import check_npy
 
-        return check_npy(self._read(self._zip.getinfo(name)))
+        return check_npy(self._read(self._take(name)))
 
     def _histogram(self, name: str) -> Any:
-        import uhi.io.zip
+        """Read what `uhi.io.zip` has written; its own reader loads what the JSON names, unseen."""
+        from eventflock.results.payloads import ARRAY_KEYS, to_histogram
 
-        from eventflock.results.payloads import to_histogram
-
-        if self._zip.getinfo(f"{name}.json").file_size > JSON_MAX:
-            raise self._damaged(f"{name}.json is too large")
+        data = json.loads(self._read(self._take(f"{name}.json")))
+        for part in (data["storage"], *data["axes"]):
+            for key in ARRAY_KEYS & part.keys():
+                if isinstance(part[key], str):
+                    part[key] = self._array(part[key])
         deltas = self._array(name + DELTAS) if name + DELTAS in self.manifest.payloads else None
-        return to_histogram(uhi.io.zip.read(self._zip, name), deltas)
+        return to_histogram(data, deltas)
 
-    def _skim(self, item: Item, scratch: Path | None) -> Any:
-        from eventflock.results.skim import read_skim, tables_of
+    def _skim(self, item: Item, trial: Trial, scratch: Path | None) -> Any:
+        from eventflock.results.skim import read_skim
 
-        member = f"{item.name}.parquet"
-        if scratch is None:
-            return read_skim(io.BytesIO(self._read(self._zip.getinfo(member))), item.path[-1])
-        target = scratch / f"{Path(item.name).name}.parquet"
-        with self._zip.open(member) as source, target.open("wb") as file:
+        info = self._take(f"{item.name}.parquet")
+        if scratch is not None:
+            return self._unpack(info, scratch, trial, whole=False)
+        with tempfile.TemporaryDirectory() as folder:
+            return read_skim(self._unpack(info, Path(folder), trial, whole=True))
+
+    def _unpack(self, info: zipfile.ZipInfo, folder: Path, trial: Trial, *, whole: bool) -> Path:
+        """Unpack a skim that stands its trial."""
+        target = folder / f"{len(self._taken):06d}.parquet"
+        with self._zip.open(info) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file)
-        for table in tables_of(target):
-            del table
+        trial.check(target, whole=whole)
         return target

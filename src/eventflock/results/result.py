@@ -10,6 +10,7 @@ from eventflock.errors import ResultError, nearest
 from eventflock.model import Coverage, Manifest, digest
 from eventflock.results.cover import count
 from eventflock.results.reader import ResultFile
+from eventflock.results.trial import Trial
 
 __all__ = ["Result", "label_of", "load"]
 
@@ -156,7 +157,7 @@ def load(path: str | Path) -> Result:
                 f"'eventflock merge {path}' merges what there is.",
             )
     values: dict[str, dict[str, Any]] = {}
-    with ResultFile(file) as opened:
+    with ResultFile(file) as opened, Trial() as trial:
         manifest = opened.manifest
         plan = Path(path) / "plan.json"
         if plan.exists() and manifest.plan != digest(plan.read_bytes()):
@@ -169,6 +170,6 @@ def load(path: str | Path) -> Result:
                 f"{file} is the receipt of job {manifest.job}, which failed: "
                 f"{manifest.error.message}"
             )
-        for item, value in opened.values():
+        for item, value in opened.values(trial):
             _insert(values, item.path, value)
     return Result(file, manifest, values)

@@ -16,6 +16,7 @@ from eventflock.model import Coverage, Failure, Item, Job, Manifest, Plan
 from eventflock.pieces import can_halve, part_of, unit_name
 from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.reader import ResultFile
+from eventflock.results.trial import Trial
 
 __all__ = [
     "JobFiles",
@@ -109,6 +110,7 @@ def read_job(
     path: Path | None,
     scratch: Path | None,
     piece: str = "",
+    trial: Trial | None = None,
 ) -> tuple[JobState, list[tuple[Item, Any]]]:
     """Find out from its file what became of a job or a piece, and read its results.
 
@@ -120,8 +122,8 @@ def read_job(
         Number of the job, and which part of it.
     path
         Where its result file is, if there is one.
-    scratch
-        Folder for unpacking skims; None to look at the manifest only.
+    scratch, trial
+        Folder for unpacking skims, and who reads them first; None to look at the manifest only.
 
     Returns
     -------
@@ -144,8 +146,8 @@ def read_job(
             reason = _why_foreign(plan, plan_digest, job, piece, manifest)
             if reason:
                 return state("unusable", reason=f"{path}: {reason}"), []
-            wanted = scratch is not None and manifest.status in {"done", "partial"}
-            values = result.values(scratch) if wanted else []
+            wanted = manifest.status in {"done", "partial"}
+            values = result.values(trial, scratch) if wanted and scratch and trial else []
     except ResultError as error:
         return state("unusable", reason=error.message), []
     return state(manifest.status, manifest), values
@@ -191,7 +193,12 @@ def _makes_up(manifest: Manifest, wanted: tuple[Coverage, ...]) -> bool:
 
 
 def states_of(
-    plan: Plan, plan_digest: str, job: int, files: JobFiles, scratch: Path | None = None
+    plan: Plan,
+    plan_digest: str,
+    job: int,
+    files: JobFiles,
+    scratch: Path | None = None,
+    trial: Trial | None = None,
 ) -> list[JobState]:
     """Give the state of a job: of all of it, or of the pieces that make it up, in their order.
 
@@ -199,7 +206,7 @@ def states_of(
 
     Parameters
     ----------
-    scratch
+    scratch, trial
         Folder for reading all payloads as merging would; None to look at manifests only.
     """
 
@@ -207,7 +214,7 @@ def states_of(
         if scratch is None or path is None:
             return read_job(plan, plan_digest, job, path, None, piece)[0]
         with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
-            return read_job(plan, plan_digest, job, path, Path(folder), piece)[0]
+            return read_job(plan, plan_digest, job, path, Path(folder), piece, trial)[0]
 
     def below(piece: str, path: Path | None) -> list[JobState]:
         whole = read(piece, path)
@@ -229,5 +236,6 @@ def job_states(
     plan: Plan, plan_digest: str, files: Iterable[JobFiles], scratch: Path | None = None
 ) -> Iterator[JobState]:
     """Give the states of all jobs, or of their pieces, in plan order; see `states_of`."""
-    for job, one in enumerate(files):
-        yield from states_of(plan, plan_digest, job, one, scratch)
+    with Trial() as trial:
+        for job, one in enumerate(files):
+            yield from states_of(plan, plan_digest, job, one, scratch, trial)
