@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-packing test-pool faults lint types bench clean
+.PHONY: help demo test test-packing test-pool faults fuzz lint types bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
 	@echo "make test   set up, then pass the tests; make test-packing: those that pack environments;"
 	@echo "            make test-pool: those on a real HTCondor pool"
 	@echo "make faults 500 faults at random (EVENTFLOCK_FAULTS), on local workers and a real pool: one table"
+	@echo "make fuzz   read 100,000 mutations of result files, some 20 minutes"
 	@echo "make lint   ruff: lint and format check;  make types: mypy"
 	@echo "make bench  the benchmarks: one table, saved as JSON"
 	@echo "make clean  remove what these made"
@@ -44,6 +45,9 @@ test-pool: $(VENV)/.dev
 # With root on a pool as well, and on small disks that are filled; without, the table says what is not there.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
+# make fuzz FUZZ="--count 1000 --seed 1" for fewer, or for the same again.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ from eventflock.results.trial import Trial
 
 __all__ = ["ResultFile", "read_manifest"]
 
-JSON_MAX = 2 * JSON_PACKED
+JSON_MAX = 4 * JSON_PACKED
 """Bytes that the manifest, and the JSON of all histograms, may have beyond the size of the file.
 A byte of JSON can cost 30 in memory; what an honest file has more of, it has unpacked."""
 RECEIPT_MAX = 2**24
@@ -35,6 +35,7 @@ UNPACKED_MAX = 2**30
 UNPACKED_RATIO = 20
 DEPTH_MAX = 60
 NUMBER_MAX = 2**62
+_STATUSES = {"done", "failed", "complete", "partial"}
 _NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
 """Errors of this machine, which say nothing about the file."""
 
@@ -79,6 +80,7 @@ class ResultFile:
         self.path = path
         self._manifest_max = manifest_max
         self._taken: set[str] = set()
+        self._receipt = False
         if not path.exists():
             raise ResultError(f"There is no result file {path}.", remedy="Check the path.")
         self._size = path.stat().st_size
@@ -99,6 +101,7 @@ class ResultFile:
                     return zipfile.ZipFile(self.path)
                 file.seek(0)
                 receipt = file.read(RECEIPT_MAX)
+            self._receipt = True
             made = zipfile.ZipFile(io.BytesIO(), "w")
             made.writestr(MANIFEST, receipt)
             return made
@@ -162,13 +165,17 @@ class ResultFile:
         total = sum(info.file_size for info in infos)
         if total > max(UNPACKED_MAX, UNPACKED_RATIO * self._size):
             raise self._damaged(f"it claims to unpack to {total:,} bytes")
-        total = sum(info.file_size for info in infos if info.filename.endswith(".json"))
-        if total > 2 * JSON_MAX + self._size:
+        total = sum(self._zip.getinfo(name).file_size for name in names if name.endswith(".json"))
+        if total > JSON_MAX + self._size:
             raise self._damaged(f"it claims to have {total:,} bytes of JSON")
 
     def _check_items(self) -> None:
-        """Check that items have names of their own, and that numbers can be counted with."""
+        """Check the status, that items have their own names, and that numbers can be counted."""
         manifest = self.manifest
+        failed = manifest.status == "failed"
+        known = {"failed"} if self._receipt else _STATUSES
+        if manifest.status not in known or (failed and manifest.error is None):
+            raise self._damaged(f"its status is {manifest.status!r}")
         paths = [item.path for item in manifest.items]
         if any(not 2 <= len(path) <= DEPTH_MAX for path in paths) or len(set(paths)) != len(paths):
             raise self._damaged("an item has no name, or that of another")

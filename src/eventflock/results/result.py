@@ -12,7 +12,7 @@ from eventflock.results.cover import count
 from eventflock.results.reader import ResultFile
 from eventflock.results.trial import Trial
 
-__all__ = ["Result", "label_of", "load"]
+__all__ = ["Result", "label_of", "load", "read_result"]
 
 
 class Result(Mapping[str, Any]):
@@ -147,6 +147,12 @@ def load(path: str | Path) -> Result:
     ResultError
         There is no result, it is damaged, or it is the receipt of a job that failed.
     """
+    with Trial() as trial:
+        return read_result(path, trial)
+
+
+def read_result(path: str | Path, trial: Trial) -> Result:
+    """Open a run folder or a result file, with a trial that may serve for others too."""
     file = Path(path)
     if file.is_dir():
         file = file / "result.zip"
@@ -157,7 +163,7 @@ def load(path: str | Path) -> Result:
                 f"'eventflock merge {path}' merges what there is.",
             )
     values: dict[str, dict[str, Any]] = {}
-    with ResultFile(file) as opened, Trial() as trial:
+    with ResultFile(file) as opened:
         manifest = opened.manifest
         plan = Path(path) / "plan.json"
         if plan.exists() and manifest.plan != digest(plan.read_bytes()):

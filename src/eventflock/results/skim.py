@@ -103,7 +103,7 @@ class SkimWriter:
         import pyarrow as pa
 
         first = pa.concat_tables(self._waiting).slice(0, SAMPLE).combine_chunks()
-        return min(max(GROUP * SAMPLE // max(first.nbytes, 1), 1), ROWS)
+        return min(max(GROUP * SAMPLE // max(int(first.nbytes), 1), 1), ROWS)
 
     def _write_first(self, rows: int) -> None:
         import pyarrow as pa

@@ -1,0 +1,1 @@
+"""Random mutations of result files, read in a process that is watched."""
