@@ -45,6 +45,7 @@ test-pool: $(VENV)/.dev
 # With root on a pool as well, and on small disks that are filled; without, the table says what is not there.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
+
 # make fuzz FUZZ="--count 1000 --seed 1" for fewer, or for the same again.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)

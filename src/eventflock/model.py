@@ -101,7 +101,7 @@ class Dataset(Frozen, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] = {}
 
 
-class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """Entries `[start, stop)` of one file, and where they are cut into chunks.
 
     Attributes
@@ -125,7 +125,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return list(pairwise(cuts))
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Job(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """The ranges, all of one dataset, that one worker process does."""
 
     dataset: int
@@ -303,7 +303,14 @@ class Acceptance(Frozen, frozen=True, omit_defaults=True):
     strict: bool = True
 
 
-class Coverage(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+class Coverage(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    gc=False,
+    order=True,
+    forbid_unknown_fields=True,
+):
     """Entries `[start, stop)` of one tree of one file that a result contains."""
 
     dataset: str

@@ -83,7 +83,7 @@ def _content(result: Result) -> dict[str, Any]:
 
 
 def _at(result: Result, path: tuple[str, ...]) -> Any:
-    value: Any = dict(result)
+    value: Any = result._values  # a result may be named like its dataset
     for key in path:
         value = value[key]
     return value

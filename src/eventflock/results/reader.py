@@ -179,6 +179,9 @@ class ResultFile:
         paths = [item.path for item in manifest.items]
         if any(not 2 <= len(path) <= DEPTH_MAX for path in paths) or len(set(paths)) != len(paths):
             raise self._damaged("an item has no name, or that of another")
+        above = {path[:depth] for path in paths for depth in range(1, len(path))}
+        if not above.isdisjoint(paths):
+            raise self._damaged("an item lies inside another")
         ranges = (*manifest.coverage, *manifest.missing)
         counters = msgspec.structs.astuple(manifest.counters)
         numbers = (manifest.job + 1, manifest.planned, *counters)
@@ -275,8 +278,9 @@ class ResultFile:
         return to_histogram(data, deltas)
 
     def _skim(self, item: Item, trial: Trial, scratch: Path | None) -> Any:
-        from eventflock.results.skim import read_skim
+        from eventflock.results.skim import need_pyarrow, read_skim
 
+        need_pyarrow(item.path[-1])
         info = self._take(f"{item.name}.parquet")
         if scratch is not None:
             return self._unpack(info, scratch, trial, whole=False)

@@ -125,8 +125,6 @@ def _lookup(values: Any, path: tuple[str, ...]) -> Any:
 def _insert(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         values = values.setdefault(key, {})
-        if not isinstance(values, dict):
-            raise ResultError(f"The result {path!r} lies inside another result.")
     values[path[-1]] = value
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from eventflock.errors import AnalysisError, ResultError
 
-__all__ = ["SkimWriter", "is_skim", "read_skim", "tables_of"]
+__all__ = ["SkimWriter", "is_skim", "need_pyarrow", "read_skim", "tables_of"]
 
 ROWS = 100_000
 """Rows of a row group, and rows that are read at once."""
@@ -61,7 +61,7 @@ class SkimWriter:
         """Append an awkward array (rows along its first axis)."""
         import awkward as ak
 
-        _pyarrow(self.name)
+        need_pyarrow(self.name)
         try:
             table = ak.to_arrow_table(array, extensionarray=False)
             # At once: waiting, it would keep the memory of the whole chunk, or see it change.
@@ -121,7 +121,7 @@ class SkimWriter:
         self._writer.write_table(table, row_group_size=min(max(rows, 1), ROWS))
 
     def _open(self, schema: Any) -> None:
-        parquet = _pyarrow(self.name)
+        parquet = need_pyarrow(self.name)
         self._writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
 
     def _fit(self, table: Any) -> Any:
@@ -164,7 +164,8 @@ def _columns(schema: Any) -> str:
     return f"({', '.join(words)})"
 
 
-def _pyarrow(name: str) -> Any:
+def need_pyarrow(name: str) -> Any:
+    """Import pyarrow.parquet, or say what a skim needs it for."""
     try:
         import pyarrow.parquet
     except ImportError:
@@ -215,7 +216,7 @@ def _tables(opened: Any, group: int) -> Iterator[Any]:
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     """Open a Parquet file. Its schema must be one that `SkimWriter` could have."""
-    with _pyarrow(file.name).ParquetFile(file) as opened:
+    with need_pyarrow(file.name).ParquetFile(file) as opened:
         if opened.metadata.num_rows and not opened.metadata.num_columns:
             raise ResultError("A skim has rows without columns.")
         if any(_is_extended(one.type) for one in opened.schema_arrow):
