@@ -20,7 +20,7 @@ from eventflock.errors import AnalysisError, ResultError
 from eventflock.results.merge import merge
 from eventflock.results.result import Result, read_result
 from eventflock.results.trial import Trial
-from eventflock.results.verify import read_job
+from eventflock.results.verify import JobFiles, read_job
 from tests.fuzz.seeds import DIGEST, PLAN
 
 LIMIT = 2**33
@@ -61,7 +61,7 @@ def examine(path: Path, second: Path | None, folder: Path, trial: Trial) -> dict
     else:
         found = {"outcome": "read", **_content(result)}
     folder.mkdir(exist_ok=True)
-    state, values = read_job(PLAN, DIGEST, 0, path, folder, trial)
+    state, values = read_job(PLAN, DIGEST, 0, path, folder, trial=trial)
     found["job"] = state.status
     if state.manifest is not None:
         found["covers"] = msgspec.to_builtins(state.manifest.coverage)
@@ -91,7 +91,9 @@ def _at(result: Result, path: tuple[str, ...]) -> Any:
 
 def _merged(path: Path, second: Path, folder: Path) -> str:
     try:
-        manifest, absent = merge(PLAN, DIGEST, [path, second], folder / "merged.zip")
+        manifest, absent = merge(
+            PLAN, DIGEST, [JobFiles(path), JobFiles(second)], folder / "merged.zip"
+        )
     except AnalysisError as error:
         return "does not fit" if "does not fit" in error.message else error.message
     return manifest.status if manifest and not absent else "nothing"

@@ -30,7 +30,7 @@ from eventflock.model import (
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.format import MANIFEST, write_result
 from eventflock.results.merge import merge
-from eventflock.results.verify import coverage_of
+from eventflock.results.verify import JobFiles, coverage_of
 
 DIGEST = "0" * 64
 PLAN = Plan(
@@ -69,7 +69,7 @@ def make_seeds(folder: Path) -> list[Seed]:
         seeds.append(_seed(name, first.read_bytes(), second.read_bytes()))
         if name == "mixed":
             merged = folder / "merged.zip"
-            merge(PLAN, DIGEST, [first, folder / "none"], merged)
+            merge(PLAN, DIGEST, [JobFiles(first), JobFiles()], merged)
             seeds.append(_seed("partial", merged.read_bytes(), b""))
     old = Path(__file__).parents[1] / "formats" / "result-1.zip"
     seeds.append(_seed("format 1", old.read_bytes(), b""))
