@@ -17,7 +17,7 @@ from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.pools.htcondor.account import OVER
 from eventflock.pools.htcondor.describe import Needs, check_folder, describe
-from eventflock.pools.htcondor.following import Following
+from eventflock.pools.htcondor.following import Following, Schedds
 from eventflock.pools.htcondor.pool import HTCondorPool
 from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings, read_settings
@@ -157,15 +157,17 @@ def standing(run: RunDir) -> Standing | None:
     if not waves:
         return None
     told = recall(run)
-    note, schedd = "", None
-    try:
-        schedd = Schedd(told.settings.schedd, told.settings.collector)
-    except PoolError as error:
-        note = error.message
+    schedds = Schedds(told.settings.schedd, told.settings.collector)
+    note = ""
     total: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     hosts: set[str] = set()
     for wave in waves:
+        schedd = None
+        try:
+            schedd = schedds.of(wave.record())
+        except PoolError as error:
+            note = error.message
         following = Following(wave, schedd)
         try:
             list(following.look())
@@ -205,10 +207,10 @@ def stop(path: Path) -> int:
             remedy="End a run on this machine with Ctrl-C where it runs.",
         )
     told = recall(run)
-    schedd = Schedd(told.settings.schedd, told.settings.collector)
+    schedds = Schedds(told.settings.schedd, told.settings.collector)
     removed = 0
     for wave in waves_in(run.pool):
-        with contextlib.closing(Following(wave, schedd)) as following:
+        with contextlib.closing(Following(wave, schedds.of(wave.record()))) as following:
             list(following.look())
             following.ask()
             removed += following.remove("eventflock stop")

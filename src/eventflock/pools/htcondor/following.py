@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from eventflock.errors import EventflockError, PoolError
 from eventflock.pools.htcondor.account import OVER, Account, Seen
 from eventflock.pools.htcondor.describe import not_on
 from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, EventLog, Schedd
-from eventflock.pools.htcondor.wave import Wave
+from eventflock.pools.htcondor.wave import Wave, WaveRecord
 
-__all__ = ["Following"]
+__all__ = ["Following", "Schedds", "is_unreachable"]
 
 ASK_EVERY = 30.0
 """Seconds after which a silent log is compared with the queue."""
@@ -26,6 +28,52 @@ _PROJECTION = (
     "RemoteHost",
     "RemoveReason",
 )
+
+
+class Schedds:
+    """The schedds that the waves of a run were submitted to, each found once.
+
+    Parameters
+    ----------
+    name, collector
+        Where jobs are submitted now, see `Schedd`. Earlier waves may be elsewhere: the run may
+        have been on another access point, or its settings others.
+    """
+
+    def __init__(self, name: str, collector: str) -> None:
+        self._name = name
+        self._collector = collector
+        self._own: Schedd | None = None
+        self._others: dict[tuple[str, str], Schedd] = {}
+
+    @property
+    def own(self) -> Schedd:
+        """Where jobs are submitted now."""
+        if self._own is None:
+            self._own = Schedd(self._name, self._collector)
+        return self._own
+
+    def of(self, record: WaveRecord) -> Schedd:
+        """Give the schedd that a wave was submitted to.
+
+        Raises
+        ------
+        PoolError
+            It cannot be found.
+        """
+        if not record.schedd or self._is_own(record):
+            return self.own
+        key = (record.schedd, record.collector)
+        if key not in self._others:
+            self._others[key] = Schedd(*key)
+        return self._others[key]
+
+    def _is_own(self, record: WaveRecord) -> bool:
+        if record.collector != self._collector:
+            return False
+        with contextlib.suppress(PoolError):  # there may be none here any more
+            return record.schedd == self.own.name
+        return False
 
 
 class Following:
@@ -83,10 +131,10 @@ class Following:
         if cluster is None:  # it never came to a submission
             self.account.see_queue([], more=False)
             return
-        ads = self._schedd.jobs(f"ClusterId == {cluster}", _PROJECTION)
+        ads = self._schedd.jobs(self._ours(cluster), _PROJECTION)
         more = False
         if len(self.account.seen) < self.account.jobs:
-            ad = self._schedd.cluster(cluster)
+            ad = self._schedd.cluster(self._ours(cluster))
             more = int(ad.get("JobMaterializeNextProcId", self.account.jobs)) < self.account.jobs
             self.account.paused = str(ad.get("JobMaterializePauseReason", ""))
         self.account.see_queue(ads, more=more)
@@ -102,6 +150,11 @@ class Following:
                 self.wave.set_cluster(cluster)
         return cluster
 
+    def _ours(self, cluster: int, *more: str) -> str:
+        """Give the condition for jobs of this wave: its number may be that of others elsewhere."""
+        mark = f'EventflockWave == "{self.record.identity}"'
+        return " && ".join([f"ClusterId == {cluster}", mark, *more])
+
     def _fetch(self) -> None:
         """Ask a schedd that has the files, and fetch those of jobs that have ended."""
         if time.monotonic() - self._asked < FETCH_EVERY or self._schedd is None:
@@ -111,11 +164,11 @@ class Following:
         if cluster is None:
             self.account.see_queue([], more=False)
             return
-        ads = self._schedd.jobs(f"ClusterId == {cluster}", _PROJECTION)
+        ads = self._schedd.jobs(self._ours(cluster), _PROJECTION)
         done = [int(ad["ProcId"]) for ad in ads if ad.get("JobStatus") == COMPLETED]
         if done:
             which = " || ".join(f"ProcId == {proc}" for proc in done[:500])
-            constraint = f"ClusterId == {cluster} && JobStatus == {COMPLETED} && ({which})"
+            constraint = self._ours(cluster, f"JobStatus == {COMPLETED}", f"({which})")
             self._schedd.retrieve(constraint)
             self._schedd.remove(constraint, "its results were fetched")
             ads = [ad for ad in ads if int(ad["ProcId"]) not in set(done[:500])]
@@ -139,28 +192,36 @@ class Following:
         """Remove the jobs that are held from the queue."""
         cluster = self.find_cluster()
         if self._schedd is not None and cluster is not None:
-            condition = f"ClusterId == {cluster} && JobStatus == {HELD}"
-            self._schedd.remove(condition, "it is tried again")
+            condition = self._ours(cluster, f"JobStatus == {HELD}")
+            self._schedd.remove(condition, "eventflock tries it again")
 
     def remove_one(self, job: str) -> None:
         """Remove one job from the queue, which is tried in another way."""
         cluster = self.find_cluster()
         if self._schedd is not None and cluster is not None:
-            condition = f"ClusterId == {cluster} && ProcId == {self._procs[job]}"
+            condition = self._ours(cluster, f"ProcId == {self._procs[job]}")
             self._schedd.remove(condition, "eventflock tries it in another way")
 
     def avoid(self, host: str) -> None:
         """Keep the jobs that wait from a machine."""
         cluster = self.find_cluster()
         if self._schedd is not None and cluster is not None and self.open_jobs():
-            self._schedd.restrict(f"ClusterId == {cluster} && JobStatus == {IDLE}", not_on([host]))
+            condition = self._ours(cluster, f"JobStatus == {IDLE}")
+            self._schedd.restrict(condition, not_on([host]))
+
+    def waiting_job(self) -> Any:
+        """Give all of one job that waits, as a ClassAd; None if none does."""
+        cluster = self.find_cluster()
+        if self._schedd is None or cluster is None:
+            return None
+        return self._schedd.full_job(self._ours(cluster, f"JobStatus == {IDLE}"))
 
     def remove(self, reason: str) -> int:
         """Remove all jobs from the queue, and give the number of those that were not over."""
         cluster = self.find_cluster()
         left = len(self.open_jobs())
         if self._schedd is not None and cluster is not None and left:
-            self._schedd.remove(cluster, reason)
+            self._schedd.remove(self._ours(cluster), reason)
         return left
 
     def close(self) -> None:

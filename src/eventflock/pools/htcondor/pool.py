@@ -19,9 +19,8 @@ from eventflock.pieces import unit_name
 from eventflock.pools import Listener, Pool
 from eventflock.pools.htcondor.answers import BadHosts, hold_of, reply_for
 from eventflock.pools.htcondor.describe import USUAL, Needs, Wants, check_folder, describe
-from eventflock.pools.htcondor.following import Following, is_unreachable
+from eventflock.pools.htcondor.following import Following, Schedds, is_unreachable
 from eventflock.pools.htcondor.match import explain, in_words
-from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.pools.htcondor.wave import Cargo, Draft, WaveRecord, waves_in
 from eventflock.worker.messages import Failed, Reply, Request, Run
@@ -79,7 +78,8 @@ class HTCondorPool(Pool):
         self._settings = settings
         self._observer = observer
         self.recovers = submit
-        self._schedd = Schedd(settings.schedd, settings.collector)
+        self._schedds = Schedds(settings.schedd, settings.collector)
+        self._schedd = self._schedds.own
         self._followings: list[Following] = []
         self._told: dict[str, int] = {}
         self._asked: dict[str, _Asked] = {}
@@ -166,8 +166,7 @@ class HTCondorPool(Pool):
         Held ones are removed if jobs may be submitted: to go on is to try them again.
         """
         for wave in waves_in(self._folder):
-            record = wave.record()
-            following = Following(wave, self._schedd_of(record))
+            following = Following(wave, self._schedds.of(wave.record()))
             list(following.look())
             if following.open_jobs():
                 following.ask()
@@ -183,12 +182,6 @@ class HTCondorPool(Pool):
                 following.close()
         if self._owners:
             self._observer.note(f"{plural(len(self._owners), 'job')} in the queue already")
-
-    def _schedd_of(self, record: WaveRecord) -> Schedd:
-        """Give the schedd that a wave was submitted to."""
-        if record.schedd in {"", self._schedd.name}:
-            return self._schedd
-        return Schedd(record.schedd, record.collector)
 
     def _submit(self, draft: Draft, wants: Wants) -> None:
         avoid = self._possible({*wants.avoid, *self._hosts.bad})
@@ -387,9 +380,8 @@ class HTCondorPool(Pool):
     def _explain(self) -> None:
         """Say if no slot of the pool can run what waits."""
         for following in self._followings[-1:]:
-            cluster = following.find_cluster()
             with contextlib.suppress(PoolError):
-                job = self._schedd.full_job(f"ClusterId == {cluster} && JobStatus == 1")
+                job = following.waiting_job()
                 verdict = explain(job, self._schedd.slots()) if job is not None else None
                 if verdict is not None and not verdict.matching:
                     self._observer.note(in_words(verdict))

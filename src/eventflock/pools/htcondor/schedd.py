@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eventflock.errors import PoolError, nearest
+from eventflock.errors import PoolError, nearest, plural
 
 __all__ = ["EventLog", "Schedd", "bindings"]
 
@@ -21,6 +21,7 @@ _STRANGER = (
     "a proxy, as your site asks, and try again."
 )
 COMMON_SINCE = (24, 9)
+_NOT_REMOVED = {"TotalPermissionDenied": "they are not yours", "TotalError": "it had an error"}
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
 """Values of `JobStatus`."""
 
@@ -198,12 +199,12 @@ class Schedd:
         )
         return [dict(one) for one in found]
 
-    def cluster(self, cluster: int) -> dict[str, Any]:
+    def cluster(self, constraint: str) -> dict[str, Any]:
         """Give the attributes that the jobs of a cluster share, while it is in the queue."""
         found = _call(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
-            constraint=f"ClusterId == {cluster} && ProcId is undefined",
+            constraint=f"{constraint} && ProcId is undefined",
             opts=self._condor.QueryOpt.IncludeClusterAd,
         )
         return dict(found[0]) if found else {}
@@ -218,21 +219,28 @@ class Schedd:
         )
         return found[0] if found else None
 
-    def remove(self, which: str | int, reason: str) -> None:
-        """Remove jobs from the queue.
+    def remove(self, constraint: str, reason: str) -> None:
+        """Remove jobs from the queue. Of a cluster that fits as a whole, no more are made either.
 
-        Parameters
-        ----------
-        which
-            A condition; or a cluster, of which then no more jobs are made either.
+        Raises
+        ------
+        PoolError
+            The schedd does not answer, or it did not do it.
         """
-        _call(
+        told = _call(
             f"The schedd {self.name} does not answer",
             self._schedd.act,
             self._condor.JobAction.Remove,
-            [str(which)] if isinstance(which, int) else which,
-            reason=reason,
+            constraint,
+            reason=(reason, 0),  # the bindings drop a reason that is not with a code
         )
+        for what, why in _NOT_REMOVED.items():
+            number = int(told.get(what, 0)) if told is not None else 0
+            if number:
+                raise PoolError(
+                    f"The schedd {self.name} has not removed {plural(number, 'job')}: {why}.",
+                    remedy="Their owner, or an administrator, can do it with 'condor_rm'.",
+                )
 
     def restrict(self, constraint: str, clause: str) -> None:
         """Add a clause to the requirements of jobs in the queue."""
