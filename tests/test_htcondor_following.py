@@ -10,8 +10,9 @@ import pytest
 
 from eventflock.errors import PoolError
 from eventflock.model import to_json
+from eventflock.pools.htcondor import following as following_module
 from eventflock.pools.htcondor.following import Following, Schedds
-from eventflock.pools.htcondor.schedd import HELD, IDLE, RUNNING, Schedd
+from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, RUNNING, Schedd
 from eventflock.pools.htcondor.wave import Wave, WaveRecord
 
 classad = pytest.importorskip("classad2")
@@ -24,7 +25,7 @@ class Queue:
         self.name = name
         self.ads: list[dict[str, Any]] = []
         self.fetched: list[int] = []
-        self.broken = ""
+        self.broken = self.no_files = ""
         self.reasons: list[str] = []
         self.shared: dict[str, Any] = {}
 
@@ -35,9 +36,9 @@ class Queue:
             ad = {"ClusterId": cluster, "ProcId": proc, "JobStatus": status}
             self.ads.append({**ad, "EventflockWave": mark})
 
-    def _answer(self) -> None:
-        if self.broken:
-            raise PoolError(f"The schedd {self.name} {self.broken}", code="unreachable")
+    def _answer(self, broken: str = "") -> None:
+        if self.broken or broken:
+            raise PoolError(f"{self.name} {self.broken or broken}", code="unreachable")
 
     def _fits(self, constraint: str, ad: dict[str, Any]) -> bool:
         whole = classad.ClassAd(ad)
@@ -58,7 +59,7 @@ class Queue:
         self.ads = [ad for ad in self.ads if not self._fits(constraint, ad)]
 
     def retrieve(self, constraint: str) -> None:
-        self._answer()
+        self._answer(self.no_files)
         self.fetched += [ad["ProcId"] for ad in self.jobs(constraint, ())]
 
 
@@ -124,3 +125,64 @@ def test_each_wave_is_asked_for_where_it_was_submitted(
     assert elsewhere.of(waves[2].record()).name == "there"
     with pytest.raises(PoolError):
         elsewhere.of(a_wave(tmp_path).record())
+
+
+def test_a_schedd_is_away_until_it_answers_or_something_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave, queue = a_wave(tmp_path), Queue()
+    queue.add(wave, 7, RUNNING, IDLE, IDLE)
+    one = following(wave, queue)
+    queue.broken = "does not answer"
+    with pytest.raises(PoolError):
+        one.ask()
+    since = one.away
+    assert since > 0
+    assert list(one.look()) == []  # it was not asked again: that is no answer
+    assert one.away == since
+    monkeypatch.setattr(following_module, "ASK_EVERY", 0.0)
+    with pytest.raises(PoolError):
+        list(one.look())
+    assert one.away == since
+    queue.broken = ""
+    list(one.look())
+    assert one.away == 0
+
+
+def test_what_has_ended_is_fetched_before_the_rest_is_removed(tmp_path: Path) -> None:
+    wave, queue = a_wave(tmp_path, jobs=4, spool=True), Queue()
+    queue.add(wave, 7, COMPLETED, RUNNING, IDLE, COMPLETED)
+    one = following(wave, queue)
+    one.ask()  # as status does: it fetches nothing
+    assert dict(one.account.counts()) | {"removed": 0} == {
+        "completed": 2,
+        "running": 1,
+        "idle": 1,
+        "removed": 0,
+    }
+    queue.no_files = "does not hand out results"
+    with pytest.raises(PoolError):
+        one.remove("stop")
+    assert one.away
+    assert len(queue.ads) == 4
+    queue.no_files = ""
+    assert one.remove("stop") == 2
+    assert queue.fetched == [0, 3]
+    assert queue.ads == []
+
+
+def test_jobs_that_are_made_between_two_questions_have_not_ended(tmp_path: Path) -> None:
+    wave, queue = a_wave(tmp_path), Queue()
+    queue.add(wave, 7, RUNNING)
+    queue.shared = {"JobMaterializeNextProcId": 1}
+
+    def made(constraint: str) -> dict[str, Any]:
+        before = dict(queue.shared)
+        queue.add(wave, 7, RUNNING, IDLE, IDLE)
+        queue.shared = {"JobMaterializeNextProcId": 3}
+        return before
+
+    one = following(wave, queue)
+    queue.cluster = made  # type: ignore[method-assign]
+    one.ask()
+    assert set(one.open_jobs()) == {"000000", "000001", "000002"}

@@ -22,7 +22,8 @@ class Standing(msgspec.Struct, kw_only=True):
     Attributes
     ----------
     counts
-        Jobs that are `idle`, `running`, `held` or `waiting` to be made.
+        Jobs that are `idle`, `running`, `held`, `waiting` to be made, or `completed`, with their
+        results still at a schedd that shares no disk with this machine.
     hosts
         Machines that have jobs now.
     reasons

@@ -302,12 +302,16 @@ def usage_lines(found: Status) -> list[str]:
     return [peak, f"{times}; {say_bytes(usage.bytes_read)} read"]
 
 
+_STATUSES = {"completed": "ended (results to be fetched)"}
+"""What needs more than its word."""
+
+
 def queue_lines(found: Status) -> list[str]:
     """Say how the jobs stand that are in a queue."""
     if found.queue is None:
         return []
     counts, hosts = found.queue.counts, found.queue.hosts
-    words = [f"{count:,} {status}" for status, count in sorted(counts.items())]
+    words = [f"{count:,} {_STATUSES.get(one, one)}" for one, count in sorted(counts.items())]
     named = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else "")
     lines = [f"queue     {', '.join(words) or 'nothing'}" + (f" on {named}" if hosts else "")]
     lines += [f"held      {plural(n, 'job')}: {words}" for words, n in found.queue.reasons.items()]

@@ -25,7 +25,8 @@ class Seen(msgspec.Struct):
     Attributes
     ----------
     status
-        `idle`, `running`, `held`, `ended` or `removed`.
+        `idle`, `running`, `held`, `completed` (its results are still with the schedd), `ended` or
+        `removed`.
     host
         Where it ran last.
     words, remedy
@@ -175,6 +176,8 @@ class Account:
             one.host = str(ad.get("RemoteHost", "") or one.host).rpartition("@")[2]
         elif status == queue.IDLE:
             one.status = "idle"
+        elif status == queue.COMPLETED:
+            one.status = "completed"
         elif status == queue.REMOVED:
             one.status, one.words = "removed", str(ad.get("RemoveReason", ""))
 

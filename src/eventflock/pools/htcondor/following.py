@@ -10,7 +10,7 @@ from typing import Any
 from eventflock.errors import EventflockError, PoolError
 from eventflock.pools.htcondor.account import OVER, Account, Seen
 from eventflock.pools.htcondor.describe import not_on
-from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, EventLog, Schedd
+from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, UNREACHABLE, EventLog, Schedd
 from eventflock.pools.htcondor.wave import Wave, WaveRecord
 
 __all__ = ["Following", "Schedds", "is_unreachable"]
@@ -19,6 +19,8 @@ ASK_EVERY = 30.0
 """Seconds after which a silent log is compared with the queue."""
 FETCH_EVERY = 3.0
 """Seconds between two questions to a schedd that has no log we can read."""
+FETCH_MOST = 500
+"""Jobs of which results are fetched at a time."""
 _PROJECTION = (
     "ProcId",
     "JobStatus",
@@ -95,6 +97,8 @@ class Following:
         self._schedd = schedd
         self._log = EventLog(wave.events)
         self._asked = self._heard = time.monotonic()
+        self.away = 0.0
+        """Since when the schedd does not answer; 0 if nothing is known of that."""
 
     def look(self) -> Iterator[tuple[str, Seen]]:
         """Take in what is new, and give the jobs of which a person should hear, by name.
@@ -105,10 +109,12 @@ class Following:
             The schedd does not answer, and the log says nothing either.
         """
         if self.record.spool:
-            self._fetch()
+            if time.monotonic() - self._asked >= FETCH_EVERY:
+                self.ask(fetch=FETCH_MOST)
             return
         for event in self._log.read():
             self._heard = time.monotonic()
+            self.away = 0.0
             proc = self.account.hear(event)
             if proc is not None:
                 yield self.record.jobs[proc], self.account.seen[proc]
@@ -116,8 +122,14 @@ class Following:
         if silent > ASK_EVERY or (self._log.broken and silent > FETCH_EVERY):
             self.ask()
 
-    def ask(self) -> None:
+    def ask(self, fetch: int | None = 0) -> None:
         """Compare with the queue.
+
+        Parameters
+        ----------
+        fetch
+            Of how many jobs that have ended the results are fetched, where the schedd keeps them;
+            None for all.
 
         Raises
         ------
@@ -127,17 +139,45 @@ class Following:
         self._asked = time.monotonic()
         if self._schedd is None:
             return
+        with self._reaching():
+            self._compare(self._schedd, fetch)
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Keep in mind whether the schedd answers."""
+        try:
+            yield
+        except PoolError as error:
+            if is_unreachable(error):
+                self.away = self.away or time.monotonic()
+            raise
+        self.away = 0.0
+
+    def _compare(self, schedd: Schedd, fetch: int | None) -> None:
         cluster = self.find_cluster()
         if cluster is None:  # it never came to a submission
             self.account.see_queue([], more=False)
             return
-        ads = self._schedd.jobs(self._ours(cluster), _PROJECTION)
         more = False
+        # The cluster first: of jobs that are made between the two questions, the second tells.
         if len(self.account.seen) < self.account.jobs:
-            ad = self._schedd.cluster(self._ours(cluster))
+            ad = schedd.cluster(self._ours(cluster))
             more = int(ad.get("JobMaterializeNextProcId", self.account.jobs)) < self.account.jobs
             self.account.paused = str(ad.get("JobMaterializePauseReason", ""))
+        ads = schedd.jobs(self._ours(cluster), _PROJECTION)
+        if self.record.spool:
+            ended = [int(ad["ProcId"]) for ad in ads if ad.get("JobStatus") == COMPLETED][:fetch]
+            self._fetch(schedd, cluster, ended)
+            ads = [ad for ad in ads if int(ad["ProcId"]) not in set(ended)]
         self.account.see_queue(ads, more=more)
+
+    def _fetch(self, schedd: Schedd, cluster: int, procs: list[int]) -> None:
+        """Fetch the results of jobs that have ended, and let these go."""
+        for first in range(0, len(procs), FETCH_MOST):
+            which = " || ".join(f"ProcId == {proc}" for proc in procs[first : first + FETCH_MOST])
+            constraint = self._ours(cluster, f"JobStatus == {COMPLETED}", f"({which})")
+            schedd.retrieve(constraint)
+            schedd.remove(constraint, "eventflock has fetched its results")
 
     def find_cluster(self) -> int | None:
         """Give the cluster; a client that was killed may not have written it down."""
@@ -154,25 +194,6 @@ class Following:
         """Give the condition for jobs of this wave: its number may be that of others elsewhere."""
         mark = f'EventflockWave == "{self.record.identity}"'
         return " && ".join([f"ClusterId == {cluster}", mark, *more])
-
-    def _fetch(self) -> None:
-        """Ask a schedd that has the files, and fetch those of jobs that have ended."""
-        if time.monotonic() - self._asked < FETCH_EVERY or self._schedd is None:
-            return
-        self._asked = time.monotonic()
-        cluster = self.find_cluster()
-        if cluster is None:
-            self.account.see_queue([], more=False)
-            return
-        ads = self._schedd.jobs(self._ours(cluster), _PROJECTION)
-        done = [int(ad["ProcId"]) for ad in ads if ad.get("JobStatus") == COMPLETED]
-        if done:
-            which = " || ".join(f"ProcId == {proc}" for proc in done[:500])
-            constraint = self._ours(cluster, f"JobStatus == {COMPLETED}", f"({which})")
-            self._schedd.retrieve(constraint)
-            self._schedd.remove(constraint, "its results were fetched")
-            ads = [ad for ad in ads if int(ad["ProcId"]) not in set(done[:500])]
-        self.account.see_queue(ads, more=False)
 
     def open_jobs(self) -> dict[str, str]:
         """Give the jobs that are not over, by name, with their status."""
@@ -197,10 +218,11 @@ class Following:
 
     def remove_one(self, job: str) -> None:
         """Remove one job from the queue, which is tried in another way."""
-        cluster = self.find_cluster()
-        if self._schedd is not None and cluster is not None:
-            condition = self._ours(cluster, f"ProcId == {self._procs[job]}")
-            self._schedd.remove(condition, "eventflock tries it in another way")
+        with self._reaching():
+            cluster = self.find_cluster()
+            if self._schedd is not None and cluster is not None:
+                condition = self._ours(cluster, f"ProcId == {self._procs[job]}")
+                self._schedd.remove(condition, "eventflock tries it in another way")
 
     def avoid(self, host: str) -> None:
         """Keep the jobs that wait from a machine."""
@@ -217,8 +239,13 @@ class Following:
         return self._schedd.full_job(self._ours(cluster, f"JobStatus == {IDLE}"))
 
     def remove(self, reason: str) -> int:
-        """Remove all jobs from the queue, and give the number of those that were not over."""
+        """Remove all jobs from the queue, and give the number of those that were not over.
+
+        What has ended and is still with the schedd is fetched before.
+        """
         cluster = self.find_cluster()
+        if self.record.spool:
+            self.ask(fetch=None)
         left = len(self.open_jobs())
         if self._schedd is not None and cluster is not None and left:
             self._schedd.remove(self._ours(cluster), reason)
@@ -230,5 +257,5 @@ class Following:
 
 
 def is_unreachable(error: EventflockError) -> bool:
-    """Tell a schedd that does not answer from other trouble."""
-    return isinstance(error, PoolError) and "does not answer" in error.message
+    """Tell a daemon that does not answer from other trouble."""
+    return error.code == UNREACHABLE

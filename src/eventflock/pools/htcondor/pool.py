@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -151,7 +152,10 @@ class HTCondorPool(Pool):
     def abandon(self) -> None:
         """Remove all jobs from the queue: nobody will ask for them."""
         for one in self._followings:
-            one.remove("the run was given up")
+            try:
+                one.remove("eventflock has given up the run")
+            except PoolError as error:
+                self._observer.note(f"{error.message} Its jobs are left in the queue.")
 
     def close(self) -> None:
         """Let go of the logs; jobs go on."""
@@ -226,7 +230,9 @@ class HTCondorPool(Pool):
         wanted = sorted(avoid)
         if not wanted:
             return []
-        there = {str(one.get("Name", "")).partition("@")[2] for one in self._schedd.slots()}
+        there: set[str] = set()
+        with contextlib.suppress(PoolError):
+            there = {str(one.get("Name", "")).partition("@")[2] for one in self._schedd.slots()}
         return wanted if there - set(wanted) else []
 
     def _sends_once(self, jobs: int) -> bool:
@@ -248,7 +254,7 @@ class HTCondorPool(Pool):
         watch = _Watch()
         while True:
             for following in self._followings:
-                self._look(following, watch)
+                self._look(following)
                 yield from self._answer_held(following)
                 for job in self._over(following):
                     watch.pending[job] = (following, time.monotonic() + GRACE)
@@ -256,10 +262,12 @@ class HTCondorPool(Pool):
             counts = self._counts()
             if listener is not None:
                 listener.on_state(self._standing(counts))
-            active = bool(watch.pending) or counts["idle"] + counts["running"] > 0
-            if (not active or time.monotonic() - self._enqueued > GATHER) and self._enqueue(feed):
+            there = counts["idle"] + counts["running"] + counts["completed"]
+            active = bool(watch.pending) or there > 0
+            due = not active or time.monotonic() - self._enqueued > GATHER
+            if due and not self._away and self._enqueue(feed):
                 continue
-            if not active:
+            if not active and not self._away:
                 if counts["held"]:
                     yield from self._give_back(counts)
                     if self._enqueue(feed):
@@ -288,13 +296,18 @@ class HTCondorPool(Pool):
 
     def _answer_held(self, following: Following) -> Iterator[tuple[int, Reply]]:
         """Answer for jobs that HTCondor holds; one that a person or a policy holds may stay."""
-        while following.account.held:
+        while following.account.held and not following.away:
             job = following.record.jobs[following.account.held.pop()]
             seen = following.seen(job)
             failure = hold_of(job, seen)
             if seen.status != "held" or cause_of(failure).name == "held" or not self.recovers:
                 continue
-            following.remove_one(job)
+            try:
+                following.remove_one(job)
+            except PoolError as error:
+                self._bear(error)
+                following.account.held.append(following.record.jobs.index(job))
+                return
             if self._owners.get(job) is following and job in self._asked:
                 self._blame(seen.host, cause_of(failure).elsewhere)
                 yield self._close(job), Failed(failure=failure)
@@ -311,27 +324,35 @@ class HTCondorPool(Pool):
         if self._possible({host, *self._hosts.bad}):
             self._observer.note(f"{host} fails one job after the other: it is avoided")
             for following in self._followings:
-                following.avoid(host)
+                with contextlib.suppress(PoolError):  # later waves avoid it in any case
+                    following.avoid(host)
 
-    def _look(self, following: Following, watch: _Watch) -> None:
+    def _look(self, following: Following) -> None:
         """Take in what is new; a schedd may be away for a while."""
+        away = self._away
         try:
             for job, seen in following.look():
                 self._tell(job, seen.status, seen.host, seen.words, seen.remedy)
-            if watch.away:
-                self._observer.note("the schedd answers again")
-            watch.away = 0.0
         except PoolError as error:
-            if not is_unreachable(error):
-                raise
-            if not watch.away:
-                watch.away = time.monotonic()
+            self._bear(error)
+            if not away:
                 self._observer.note(f"{error.message} Its jobs may go on; waiting for it.")
-            if time.monotonic() - watch.away > PATIENCE:
-                error.remedy = (
-                    "Nothing is lost: 'eventflock resume' goes on when the schedd is back."
-                )
-                raise
+        if away and not self._away:
+            self._observer.note("the schedd answers again")
+
+    @property
+    def _away(self) -> bool:
+        """Whether a schedd does not answer."""
+        return any(one.away for one in self._followings)
+
+    def _bear(self, error: PoolError) -> None:
+        """Raise an error, unless it is that a schedd does not answer, and not for too long."""
+        if not is_unreachable(error):
+            raise error
+        since = min((one.away for one in self._followings if one.away), default=math.inf)
+        if time.monotonic() - since > PATIENCE:
+            error.remedy = "Nothing is lost: 'eventflock resume' goes on when the schedd is back."
+            raise error
 
     def _over(self, following: Following) -> Iterator[str]:
         """Give the jobs asked for that are over since the last time."""
@@ -359,8 +380,7 @@ class HTCondorPool(Pool):
     def _standing(self, counts: Counter[str]) -> str:
         waiting = counts["idle"] + counts["waiting"]
         words = [f"{counts['running']:,} running", f"{waiting:,} idle"]
-        if counts["held"]:
-            words.append(f"{counts['held']:,} held")
+        words += [f"{counts[one]:,} {one}" for one in ("completed", "held") if counts[one]]
         hosts = set().union(*(one.account.hosts() for one in self._followings))
         return ", ".join(words) + (f" on {plural(len(hosts), 'host')}" if hosts else "")
 
@@ -399,7 +419,6 @@ class _Watch:
 
     def __init__(self) -> None:
         self.pending: dict[str, tuple[Following, float]] = {}
-        self.away = 0.0
         self._started = time.monotonic()
         self._explained = False
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from eventflock.errors import PoolError, nearest, plural
 
-__all__ = ["EventLog", "Schedd", "bindings"]
+__all__ = ["UNREACHABLE", "EventLog", "Schedd", "bindings"]
 
 T = TypeVar("T")
 _INSTALL = "Install HTCondor's Python bindings: pip install 'eventflock[htcondor]'"
@@ -20,6 +20,8 @@ _STRANGER = (
     "HTCondor does not know you: get a token ('condor_token_fetch'), a Kerberos ticket (kinit) or "
     "a proxy, as your site asks, and try again."
 )
+UNREACHABLE = "unreachable"
+"""Code of errors that pass when a daemon is back."""
 COMMON_SINCE = (24, 9)
 _NOT_REMOVED = {"TotalPermissionDenied": "they are not yours", "TotalError": "it had an error"}
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
@@ -60,6 +62,15 @@ def _call(what: str, function: Callable[..., T], *words: Any, **named: Any) -> T
     except Exception as error:
         if type(error).__name__ == "HTCondorException":
             raise _explain(what, str(error).strip()) from None
+        raise
+
+
+def _ask(what: str, function: Callable[..., T], *words: Any, **named: Any) -> T:
+    """Call what needs an answer of a daemon, which may be away for a while."""
+    try:
+        return _call(what, function, *words, **named)
+    except PoolError as error:
+        error.code = UNREACHABLE
         raise
 
 
@@ -158,7 +169,7 @@ class Schedd:
         if self.version < COMMON_SINCE:
             version = ".".join(map(str, self.version))
             return f"The schedd is HTCondor {version}, and files are sent once per node from 24.9."
-        without = _call(
+        without = _ask(
             "The collector does not answer",
             self._collector().query,
             self._condor.AdType.Startd,
@@ -191,7 +202,7 @@ class Schedd:
 
     def jobs(self, constraint: str, projection: Sequence[str]) -> list[dict[str, Any]]:
         """Give attributes of the jobs in the queue for which the constraint is true."""
-        found = _call(
+        found = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
             constraint=constraint,
@@ -201,7 +212,7 @@ class Schedd:
 
     def cluster(self, constraint: str) -> dict[str, Any]:
         """Give the attributes that the jobs of a cluster share, while it is in the queue."""
-        found = _call(
+        found = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
             constraint=f"{constraint} && ProcId is undefined",
@@ -211,7 +222,7 @@ class Schedd:
 
     def full_job(self, constraint: str) -> Any:
         """Give all of one job, as a ClassAd; None if there is none."""
-        found = _call(
+        found = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
             constraint=constraint,
@@ -227,7 +238,7 @@ class Schedd:
         PoolError
             The schedd does not answer, or it did not do it.
         """
-        told = _call(
+        told = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.act,
             self._condor.JobAction.Remove,
@@ -249,7 +260,7 @@ class Schedd:
             if clause in requirements:
                 continue
             which = [one for one in jobs if str(one["Requirements"]) == requirements]
-            _call(
+            _ask(
                 f"The schedd {self.name} does not answer",
                 self._schedd.edit,
                 [f"{one['ClusterId']}.{one['ProcId']}" for one in which],
@@ -259,12 +270,12 @@ class Schedd:
 
     def retrieve(self, constraint: str) -> None:
         """Fetch the files of jobs that were spooled."""
-        _call("The results cannot be fetched", self._schedd.retrieve, constraint)
+        _ask(f"The schedd {self.name} does not hand out results", self._schedd.retrieve, constraint)
 
     def slots(self) -> list[Any]:
         """Give the ads of the slots of the pool."""
         return list(
-            _call(
+            _ask(
                 "The collector does not answer",
                 self._collector().query,
                 self._condor.AdType.Startd,
