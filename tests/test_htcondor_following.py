@@ -8,12 +8,19 @@ from typing import Any, cast
 
 import pytest
 
+from eventflock.dispatch import Dispatch
 from eventflock.errors import PoolError
-from eventflock.model import to_json
+from eventflock.model import Wish, to_json
+from eventflock.observe import Observer
 from eventflock.pools.htcondor import following as following_module
+from eventflock.pools.htcondor.describe import USUAL, Needs, may_send_once
 from eventflock.pools.htcondor.following import Following, Schedds
 from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, RUNNING, Schedd
-from eventflock.pools.htcondor.wave import Wave, WaveRecord
+from eventflock.pools.htcondor.settings import Settings
+from eventflock.pools.htcondor.submitting import Submitter
+from eventflock.pools.htcondor.wave import Cargo, Wave, WaveRecord
+from eventflock.shipping import Shipment
+from tests.test_htcondor_waves import job as a_job
 
 classad = pytest.importorskip("classad2")
 
@@ -27,6 +34,8 @@ class Queue:
         self.fetched: list[int] = []
         self.broken = self.no_files = ""
         self.reasons: list[str] = []
+        self.clusters = 0
+        self.hosts = ["node"]
         self.shared: dict[str, Any] = {}
 
     def add(self, wave: Wave, cluster: int, *statuses: int) -> None:
@@ -58,6 +67,21 @@ class Queue:
         self.reasons.append(reason)
         self.ads = [ad for ad in self.ads if not self._fits(constraint, ad)]
 
+    def submit(self, folder: Path, text: str, *, spool: bool) -> int:
+        self._answer()
+        wave = Wave(folder)
+        assert text == wave.description.read_text()
+        self.clusters += 1
+        self.add(wave, self.clusters, *(IDLE for _ in wave.record().jobs))
+        return self.clusters
+
+    def why_not_common(self) -> str:
+        return ""
+
+    def slots(self) -> list[dict[str, Any]]:
+        self._answer()
+        return [{"Name": f"slot1@{host}"} for host in self.hosts]
+
     def retrieve(self, constraint: str) -> None:
         self._answer(self.no_files)
         self.fetched += [ad["ProcId"] for ad in self.jobs(constraint, ())]
@@ -81,6 +105,16 @@ def a_wave(folder: Path, jobs: int = 3, cluster: int | None = 7, **more: Any) ->
 
 def following(wave: Wave, queue: Queue) -> Following:
     return Following(wave, cast("Schedd", queue))
+
+
+class Notes(Observer):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def test_jobs_of_others_with_the_same_number_are_left_alone(tmp_path: Path) -> None:
@@ -186,3 +220,64 @@ def test_jobs_that_are_made_between_two_questions_have_not_ended(tmp_path: Path)
     queue.cluster = made  # type: ignore[method-assign]
     one.ask()
     assert set(one.open_jobs()) == {"000000", "000001", "000002"}
+
+
+# --- submitting ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cargo(tmp_path: Path) -> Cargo:
+    for name in ("env-1.tar", "code-2.tar.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    names = {"environment": str(tmp_path / "env-1.tar"), "code": str(tmp_path / "code-2.tar.gz")}
+    return Cargo(**names, digest="1", glibc="auto")
+
+
+def submitted(
+    folder: Path, cargo: Cargo, settings: Settings, queue: Queue, jobs: int, seconds: float = 0
+) -> tuple[list[Following], list[str]]:
+    (folder / "run/pool").mkdir(parents=True, exist_ok=True)
+    needs, notes = Needs(memory_mb=1, disk_mb=1, seconds=seconds), Notes()
+    schedd = cast("Schedd", queue)
+    submitter = Submitter(folder / "run/pool", cargo, needs, settings, schedd, notes)
+    assignments = (a_job(number, "root://host//file.root") for number in range(jobs))
+    return list(submitter.submit(assignments, USUAL)), notes.said
+
+
+@pytest.mark.parametrize("settings", [Settings(spool=True), Settings(max_idle=0)])
+def test_no_more_are_submitted_at_a_time_than_a_schedd_takes(
+    tmp_path: Path, cargo: Cargo, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr("eventflock.pools.htcondor.submitting.AT_ONCE", 4)
+    waves, said = submitted(tmp_path, cargo, settings, Queue(), 10)
+    assert [len(one.record.jobs) for one in waves] == [4, 4, 2]
+    assert [name for one in waves for name in one.record.jobs] == [f"{n:06d}" for n in range(10)]
+    assert len(said) == 3
+    (wave,) = submitted(tmp_path, cargo, Settings(), Queue(), 10)[0]  # made as others end
+    assert len(wave.record.jobs) == 10
+    assert not (tmp_path / "run/pool/.wave.part").exists()
+
+
+def test_more_jobs_than_may_wait_bring_an_environment_each(tmp_path: Path, cargo: Cargo) -> None:
+    wanted = Settings(common_files=True, max_idle=5)
+    (wave,), said = submitted(tmp_path, cargo, wanted, Queue(), 6)
+    assert "CommonInputFiles" not in wave.wave.description.read_text()
+    assert "6 jobs cannot all be made at once, as it needs. Each job gets its own" in said[0]
+    (wave,), said = submitted(tmp_path, cargo, wanted, Queue(), 5)
+    assert "CommonInputFiles" in wave.wave.description.read_text()
+    assert len(said) == 1
+
+
+def test_what_the_pool_decides_is_said_in_a_dry_run() -> None:
+    needs = Needs(memory_mb=1, disk_mb=1, seconds=400)
+    assert may_send_once(Settings(), needs, 1000)
+    assert not may_send_once(Settings(), needs, 1001)
+    assert not may_send_once(Settings(common_files=False), needs, 1)
+    assert not may_send_once(Settings(max_idle=0, common_files=True), needs, 20_001)
+    assert not may_send_once(Settings(spool=True, common_files=True), needs, 1)
+    assert not may_send_once(Settings(), Needs(memory_mb=1, disk_mb=1), 1)
+    environment, code = Path("/c/env-1.tar"), Path("/c/code-2.tar.gz")
+    shipment = Shipment(environment=environment, code=code, wish=Wish())
+    told = Dispatch(settings=Settings(), needs=needs).show(shipment, "n", 10)
+    assert told.startswith("# Where the pool can do so, the two archives are sent once per node")
+    assert "#" not in Dispatch(settings=Settings(), needs=needs).show(shipment, "n", 1001)

@@ -16,7 +16,7 @@ from eventflock.model import Frozen, Plan, from_json, to_json
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.pools.htcondor.account import OVER
-from eventflock.pools.htcondor.describe import Needs, check_folder, describe
+from eventflock.pools.htcondor.describe import Needs, check_folder, describe, may_send_once
 from eventflock.pools.htcondor.following import Following, Schedds
 from eventflock.pools.htcondor.pool import HTCondorPool
 from eventflock.pools.htcondor.schedd import Schedd
@@ -41,6 +41,10 @@ __all__ = [
 MEMORY_MB = 2048
 """Asked for where nothing was measured."""
 MIB = 2**20
+ONCE = """\
+# Where the pool can do so, the two archives are sent once per node, not with each job: they are in
+# +CommonInputFiles then instead of transfer_input_files, and there is no max_idle.
+"""
 LIMIT_TIMES = 6.0
 LIMIT_LEAST = 3600.0
 """A job may take so many times what was forecast, and at least so many seconds."""
@@ -56,12 +60,13 @@ class Dispatch(Frozen, frozen=True):
         """Write it into the run folder."""
         atomic_write(run.htcondor, msgspec.json.format(to_json(self)) + b"\n")
 
-    def show(self, shipment: Shipment, name: str) -> str:
-        """Give the submit description, without submitting anything."""
+    def show(self, shipment: Shipment, name: str, jobs: int) -> str:
+        """Give the submit description of so many jobs, without submitting anything."""
         archives = (shipment.environment.name, shipment.code.name)
-        return describe(
+        text = describe(
             name, "chosen-when-submitted", archives, shipment.glibc, self.needs, self.settings
         )
+        return f"{ONCE}{text}" if may_send_once(self.settings, self.needs, jobs) else text
 
 
 def dispatch_for(

@@ -69,7 +69,7 @@ def show_submission(
                 "--dry-run shows what is submitted to HTCondor.", remedy="Add --pool htcondor."
             )
         name = options.out.name if options.out else draft.plan.analysis.name
-        return draft.dispatch.show(draft.shipment, name), draft.plan
+        return draft.dispatch.show(draft.shipment, name, len(draft.plan.jobs)), draft.plan
 
 
 def resume(path: Path, options: Options, observer: Observer) -> Outcome:

@@ -13,7 +13,18 @@ from eventflock.model import Frozen
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.worker.once import RESULT
 
-__all__ = ["USUAL", "Needs", "Wants", "check_folder", "describe", "not_on", "times"]
+__all__ = [
+    "AT_ONCE",
+    "USUAL",
+    "Needs",
+    "Wants",
+    "check_folder",
+    "describe",
+    "is_made_late",
+    "may_send_once",
+    "not_on",
+    "times",
+]
 
 FAILED_FOR_GOOD = 1
 """Exit status of a job that left a receipt of its own: another try would end alike."""
@@ -21,6 +32,11 @@ RETRIES = 1
 """For a node that cannot run it, and a process that died, while no client is there to decide."""
 PATIENCE = 60.0
 """Seconds that a job has to end by itself when its time is over, before HTCondor ends it."""
+LONG = 300.0
+"""Seconds of a job for which it pays to send the environment once per node: with common files,
+HTCondor 25.14 takes some seconds more to start each job."""
+AT_ONCE = 20_000
+"""A schedd takes no more at a time (MAX_JOBS_PER_SUBMISSION) that are not made late."""
 
 
 _AMOUNT = re.compile(r"([0-9.]+)\s*([KMGT]?i?B?)", re.IGNORECASE)
@@ -89,6 +105,23 @@ def check_folder(path: Path) -> None:
         )
 
 
+def is_made_late(settings: Settings) -> bool:
+    """Tell whether HTCondor makes jobs as others end. Those that are sent off exist at once."""
+    return settings.max_idle > 0 and not settings.spool
+
+
+def may_send_once(settings: Settings, needs: Needs, jobs: int) -> bool:
+    """Tell whether the environment should be sent once per node, where the pool can do so.
+
+    Then all jobs are made at once, so it is not for more of them than may wait.
+    """
+    if settings.spool or settings.common_files is False:
+        return False
+    if jobs > min(settings.max_idle or AT_ONCE, AT_ONCE):
+        return False
+    return settings.common_files is True or needs.seconds >= LONG
+
+
 def describe(
     name: str,
     identity: str,
@@ -153,7 +186,7 @@ def describe(
     }
     if common:
         fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
-    elif settings.max_idle and not settings.spool:  # jobs that are sent off exist from the start
+    elif is_made_late(settings):
         fixed["max_idle"] = str(settings.max_idle)
     if needs.limit_seconds:
         fixed["allowed_execute_duration"] = str(int(needs.limit_seconds + PATIENCE))

@@ -238,6 +238,10 @@ class Following:
             return None
         return self._schedd.full_job(self._ours(cluster, f"JobStatus == {IDLE}"))
 
+    def slots(self) -> list[Any]:
+        """Give the ads of the slots of its pool."""
+        return self._schedd.slots() if self._schedd is not None else []
+
     def remove(self, reason: str) -> int:
         """Remove all jobs from the queue, and give the number of those that were not over.
 

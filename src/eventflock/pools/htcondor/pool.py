@@ -19,11 +19,12 @@ from eventflock.observe import Observer
 from eventflock.pieces import unit_name
 from eventflock.pools import Listener, Pool
 from eventflock.pools.htcondor.answers import BadHosts, hold_of, reply_for
-from eventflock.pools.htcondor.describe import USUAL, Needs, Wants, check_folder, describe
+from eventflock.pools.htcondor.describe import USUAL, Needs, Wants, check_folder
 from eventflock.pools.htcondor.following import Following, Schedds, is_unreachable
 from eventflock.pools.htcondor.match import explain, in_words
 from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import Cargo, Draft, WaveRecord, waves_in
+from eventflock.pools.htcondor.submitting import Submitter
+from eventflock.pools.htcondor.wave import Cargo, waves_in
 from eventflock.worker.messages import Failed, Reply, Request, Run
 
 __all__ = ["HTCondorPool"]
@@ -36,9 +37,6 @@ GATHER = 5.0
 """Seconds between two submissions of jobs that are tried again."""
 PATIENCE = 600.0
 """Seconds for which a schedd may be away."""
-LONG = 300.0
-"""Seconds of a job for which it pays to send the environment once per node: with common files,
-HTCondor 25.14 takes some seconds more to start each job."""
 EXPLAIN_AFTER = 15.0
 """Seconds without any job running, after which it is asked whether any slot could."""
 
@@ -74,13 +72,10 @@ class HTCondorPool(Pool):
     ) -> None:
         check_folder(folder.resolve())
         self._folder = folder
-        self._cargo = cargo
-        self._needs = needs
-        self._settings = settings
         self._observer = observer
         self.recovers = submit
         self._schedds = Schedds(settings.schedd, settings.collector)
-        self._schedd = self._schedds.own
+        self._submitter = Submitter(folder, cargo, needs, settings, self._schedds.own, observer)
         self._followings: list[Following] = []
         self._told: dict[str, int] = {}
         self._asked: dict[str, _Asked] = {}
@@ -113,9 +108,9 @@ class HTCondorPool(Pool):
         self._enqueued = time.monotonic()
         before = len(self._asked)
         more: dict[Wants, list[Assignment]] = {}
-        self._submit_all(USUAL, self._new(feed, more))
+        self._submit(USUAL, self._new(feed, more))
         for wants, assignments in more.items():
-            self._submit_all(wants, assignments)
+            self._submit(wants, assignments)
         return len(self._asked) > before
 
     def _new(
@@ -139,15 +134,11 @@ class HTCondorPool(Pool):
             else:
                 more.setdefault(wants, []).append(one)
 
-    def _submit_all(self, wants: Wants, assignments: Iterable[Assignment]) -> None:
-        draft = Draft(self._folder, self._cargo)
-        try:
-            for one in assignments:
-                draft.add(one)
-            if draft.jobs:
-                self._submit(draft, wants)
-        finally:
-            draft.discard()
+    def _submit(self, wants: Wants, assignments: Iterable[Assignment]) -> None:
+        wants = wants._replace(avoid=tuple({*wants.avoid, *self._hosts.bad}))
+        for following in self._submitter.submit(assignments, wants):
+            self._followings.append(following)
+            self._owners |= dict.fromkeys(following.record.jobs, following)
 
     def abandon(self) -> None:
         """Remove all jobs from the queue: nobody will ask for them."""
@@ -161,8 +152,6 @@ class HTCondorPool(Pool):
         """Let go of the logs; jobs go on."""
         for one in self._followings:
             one.close()
-
-    # --- submitting ----------------------------------------------------------------------------
 
     def _rejoin(self) -> None:
         """Follow the waves that are in the queue.
@@ -186,65 +175,6 @@ class HTCondorPool(Pool):
                 following.close()
         if self._owners:
             self._observer.note(f"{plural(len(self._owners), 'job')} in the queue already")
-
-    def _submit(self, draft: Draft, wants: Wants) -> None:
-        avoid = self._possible({*wants.avoid, *self._hosts.bad})
-        wants = wants._replace(avoid=tuple(avoid))
-        cargo, settings = self._cargo, self._settings
-        archives = (Path(cargo.environment).name, Path(cargo.code).name)
-        name = self._folder.resolve().parent.name
-        record = WaveRecord(
-            identity="",
-            created="",
-            jobs=(),
-            schedd=self._schedd.name,
-            collector=settings.collector,
-            spool=settings.spool,
-        )
-        count = len(draft.jobs)
-        common = self._sends_once(count)
-        wave = draft.finish(
-            lambda identity: describe(
-                name,
-                identity,
-                archives,
-                cargo.glibc,
-                self._needs,
-                settings,
-                common=common,
-                wants=wants,
-            ),
-            record,
-        )
-        cluster = self._schedd.submit(wave.path, wave.description.read_text(), spool=settings.spool)
-        wave.set_cluster(cluster)
-        self._observer.note(
-            f"submitted {plural(count, 'job')} as cluster {cluster} to {self._schedd.name}"
-        )
-        following = Following(wave, self._schedd)
-        self._followings.append(following)
-        self._owners |= dict.fromkeys(draft.jobs, following)
-
-    def _possible(self, avoid: Iterable[str]) -> list[str]:
-        """Give the machines to avoid; none if there are no others."""
-        wanted = sorted(avoid)
-        if not wanted:
-            return []
-        there: set[str] = set()
-        with contextlib.suppress(PoolError):
-            there = {str(one.get("Name", "")).partition("@")[2] for one in self._schedd.slots()}
-        return wanted if there - set(wanted) else []
-
-    def _sends_once(self, jobs: int) -> bool:
-        """Tell whether the environment is sent once per node: where the pool can, and it pays."""
-        wanted, most = self._settings.common_files, self._settings.max_idle
-        long = self._needs.seconds >= LONG and (not most or jobs <= most)
-        if wanted is False or self._settings.spool or (wanted is None and not long):
-            return False
-        why = self._schedd.why_not_common()
-        if why and wanted:
-            self._observer.note(f"common_files: {why} Each job gets its own copy.")
-        return not why
 
     # --- following -----------------------------------------------------------------------------
 
@@ -321,7 +251,7 @@ class HTCondorPool(Pool):
         """Keep jobs from a machine where one after the other fails, and none ends well."""
         if not host or not elsewhere or not self._hosts.blame(host):
             return
-        if self._possible({host, *self._hosts.bad}):
+        if self._submitter.possible({host, *self._hosts.bad}):
             self._observer.note(f"{host} fails one job after the other: it is avoided")
             for following in self._followings:
                 with contextlib.suppress(PoolError):  # later waves avoid it in any case
@@ -402,7 +332,7 @@ class HTCondorPool(Pool):
         for following in self._followings[-1:]:
             with contextlib.suppress(PoolError):
                 job = following.waiting_job()
-                verdict = explain(job, self._schedd.slots()) if job is not None else None
+                verdict = explain(job, following.slots()) if job is not None else None
                 if verdict is not None and not verdict.matching:
                     self._observer.note(in_words(verdict))
 
