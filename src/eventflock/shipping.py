@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.env.archive import unpacked_size
-from eventflock.env.cache import Cache, digest_in
+from eventflock.env.cache import Cache, digest_in, is_whole
 from eventflock.env.check import Report, check
 from eventflock.env.pack import Packing, identify, is_current, pack
 from eventflock.env.proving import enter_root
@@ -161,6 +161,9 @@ def recall_for(run: RunDir, observer: Observer) -> Shipment:
         ) from None
     cache = Cache()
     environment, code = cache.intact(kept.environment), run.analysis / kept.code
+    if environment is None:  # waves on HTCondor keep what they have sent
+        sent = sorted(run.pool.glob(f"wave-*/{kept.environment}"))
+        environment = next((one for one in sent if is_whole(one)), None)
     if environment is None:
         plan, _ = run.load_plan()
         frozen = run.analysis / plan.analysis.file

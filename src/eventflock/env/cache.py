@@ -20,7 +20,7 @@ from eventflock.errors import EnvError
 from eventflock.files import atomic_write
 from eventflock.model import from_json, to_json
 
-__all__ = ["Cache", "digest_in", "sha256_file"]
+__all__ = ["Cache", "digest_in", "is_whole", "sha256_file"]
 
 T = TypeVar("T")
 _ALIVE = ".alive"
@@ -40,6 +40,11 @@ def sha256_file(path: Path) -> str:
 def digest_in(path: Path) -> str:
     """Read the digest in the name of an archive."""
     return path.name.partition("-")[2].partition(".")[0]
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether an archive is what the digest in its name says."""
+    return sha256_file(path).startswith(digest_in(path))
 
 
 class Cache:
@@ -136,7 +141,7 @@ class Cache:
         path = self.path / "archives" / name
         if not name or not path.is_file():
             return None
-        if sha256_file(path).startswith(digest_in(path)):
+        if is_whole(path):
             return path
         path.unlink(missing_ok=True)
         return None
