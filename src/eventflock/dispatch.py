@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from eventflock.forecast import Forecast
 from eventflock.model import Frozen, Plan, from_json, to_json
 from eventflock.observe import Observer
 from eventflock.options import Options
-from eventflock.pools.htcondor.account import OVER
+from eventflock.pieces import unit_of
+from eventflock.pools.htcondor.account import OVER, Seen
+from eventflock.pools.htcondor.answers import end_in_words
 from eventflock.pools.htcondor.describe import Needs, check_folder, describe, may_send_once
 from eventflock.pools.htcondor.following import Following, Schedds
 from eventflock.pools.htcondor.pool import HTCondorPool
 from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings, read_settings
-from eventflock.pools.htcondor.wave import Cargo, waves_in
+from eventflock.pools.htcondor.wave import Cargo, Wave, waves_in
 from eventflock.reading import is_url
 from eventflock.rundir import RunDir
 from eventflock.shipping import Shipment, recall_for
@@ -29,6 +32,7 @@ from eventflock.status import Standing
 
 __all__ = [
     "Dispatch",
+    "Stopped",
     "check_call",
     "dispatch_for",
     "memory_requested",
@@ -48,6 +52,25 @@ ONCE = """\
 LIMIT_TIMES = 6.0
 LIMIT_LEAST = 3600.0
 """A job may take so many times what was forecast, and at least so many seconds."""
+
+STOP_SECONDS = 15.0
+STOP_EVERY = 1.0
+"""How long a process is waited for whose jobs were removed, and how often it is looked at."""
+
+
+class Stopped(Frozen, frozen=True):
+    """What stopping a run came to.
+
+    Attributes
+    ----------
+    removed
+        How many jobs were in the queue.
+    worker
+        The process that works on the run all the same, and may submit more; empty if none does.
+    """
+
+    removed: int
+    worker: str = ""
 
 
 class Dispatch(Frozen, frozen=True):
@@ -146,56 +169,90 @@ def open_htcondor(run: RunDir, observer: Observer, *, submit: bool = True) -> HT
         The environment of the run is gone.
     """
     told = recall(run)
-    shipment = recall_for(run, observer)
-    cargo = Cargo(
-        environment=str(shipment.environment.resolve()),
-        code=str(shipment.code.resolve()),
-        digest=digest_in(shipment.environment),
-        glibc=shipment.glibc,
-    )
-    return HTCondorPool(run.pool, cargo, told.needs, told.settings, observer, submit=submit)
+    cargo = None
+    if submit:
+        shipment = recall_for(run, observer)
+        cargo = Cargo(
+            environment=str(shipment.environment.resolve()),
+            code=str(shipment.code.resolve()),
+            digest=digest_in(shipment.environment),
+            glibc=shipment.glibc,
+        )
+    return HTCondorPool(run.pool, cargo, told.needs, told.settings, observer)
 
 
-def standing(run: RunDir) -> Standing | None:
-    """Find out how the jobs of a run stand; None if it has none in a queue."""
+def standing(run: RunDir) -> tuple[Standing, set[int]] | None:
+    """Find out how the jobs of a run stand; None if it has never had any in a queue.
+
+    Returns
+    -------
+    Standing
+    set of int
+        The jobs that are in a queue, with all of them or a piece.
+    """
     waves = waves_in(run.pool)
     if not waves:
         return None
     told = recall(run)
     schedds = Schedds(told.settings.schedd, told.settings.collector)
-    note = ""
+    notes: dict[str, None] = {}
     total: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
     hosts: set[str] = set()
+    last: dict[str, Seen] = {}
+    queued: set[int] = set()
     for wave in waves:
-        schedd = None
-        try:
-            schedd = schedds.of(wave.record())
-        except PoolError as error:
-            note = error.message
-        following = Following(wave, schedd)
-        try:
-            list(following.look())
-            if following.open_jobs():
-                following.ask()
-        except EventflockError as error:
-            note = error.message
+        following = _asked(wave, schedds, notes)
         account = following.account
         total += account.counts()
         hosts |= account.hosts()
-        reasons.update(one.words for one in account.seen.values() if one.status == "held")
+        last |= {job: following.seen(job) for job in following.record.jobs}
+        queued |= {unit[0] for job in following.open_jobs() if (unit := unit_of(job))}
+        if following.paused:
+            notes[following.paused] = None
         following.close()
     left = {status: count for status, count in total.items() if count and status not in OVER}
-    return Standing(counts=left, hosts=sorted(hosts), reasons=dict(reasons), note=note)
+    found = Standing(
+        counts=left, hosts=sorted(hosts), reasons=_reasons(run, last), note="; ".join(notes)
+    )
+    return found, queued
 
 
-def stop(path: Path) -> int:
+def _asked(wave: Wave, schedds: Schedds, notes: dict[str, None]) -> Following:
+    """Take in what the log of a wave says, and the schedd if it can be asked."""
+    schedd = None
+    try:
+        schedd = schedds.of(wave.record())
+    except PoolError as error:
+        notes[error.message] = None
+    following = Following(wave, schedd)
+    try:
+        list(following.look())
+        if following.open_jobs():
+            following.ask()
+    except EventflockError as error:
+        notes[error.message] = None
+    return following
+
+
+def _reasons(run: RunDir, last: dict[str, Seen]) -> dict[str, int]:
+    """Say why jobs are held, and how those ended of which nothing has come, with their numbers."""
+    reasons = Counter(f"held: {seen.words}" for seen in last.values() if seen.status == "held")
+    over = {job: seen for job, seen in last.items() if seen.status in OVER}
+    if over:
+        there = run.units_there()
+        # Of a job that was halved, what became of its pieces counts.
+        halved = {one[:end] for one in {*last, *there} for end in range(6, len(one)) if "-" in one}
+        halved |= {one.rstrip("-") for one in halved}
+        lost = (seen for job, seen in over.items() if job not in there and job not in halved)
+        reasons.update(end_in_words(seen) for seen in lost)
+    return dict(reasons.most_common())
+
+
+def stop(path: Path) -> Stopped:
     """Remove the jobs of a run from the queue; what is done is kept.
 
-    Returns
-    -------
-    int
-        How many jobs were in the queue.
+    A process that works on the run ends when its jobs are gone. It may be submitting more of them:
+    it is waited for, for a while.
 
     Raises
     ------
@@ -211,14 +268,30 @@ def stop(path: Path) -> int:
             f"{path} has no jobs on an HTCondor pool.",
             remedy="End a run on this machine with Ctrl-C where it runs.",
         )
-    told = recall(run)
-    schedds = Schedds(told.settings.schedd, told.settings.collector)
+    settings = recall(run).settings
+    schedds = Schedds(settings.schedd, settings.collector)
+    over: set[Path] = set()
+    removed = _remove_all(run, schedds, over)
+    deadline = time.monotonic() + STOP_SECONDS
+    while run.is_busy() and time.monotonic() < deadline:
+        time.sleep(STOP_EVERY)
+        removed += _remove_all(run, schedds, over)
+    return Stopped(removed=removed, worker=run.worker())
+
+
+def _remove_all(run: RunDir, schedds: Schedds, over: set[Path]) -> int:
+    """Remove the jobs of all waves but those that are over, and keep in mind which are."""
     removed = 0
     for wave in waves_in(run.pool):
+        if wave.path in over:
+            continue
         with contextlib.closing(Following(wave, schedds.of(wave.record()))) as following:
+            if following.find_cluster() is None:  # not submitted, or not yet
+                continue
             list(following.look())
             following.ask()
             removed += following.remove("eventflock stop")
+        over.add(wave.path)
     return removed
 
 

@@ -33,6 +33,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         The jobs, or pieces of jobs, that are not or not wholly in it.
     detached
         The jobs were left to a pool; nothing is known yet.
+    submitted
+        How many were, then: others may have been there.
     """
 
     run: RunDir
@@ -40,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest | None
     absent: list[JobState]
     detached: bool = False
+    submitted: int = 0
 
     @property
     def complete(self) -> bool:

@@ -274,11 +274,14 @@ def _hand_over(run: RunDir, pool: Pool, options: Options) -> Outcome:
     """Let the pool have the jobs, and do not wait for them."""
     plan, plan_digest = run.load_plan()
     with run.lock():
-        take_in(run, plan, plan_digest)
-        states = job_states(plan, plan_digest, run.result_files(plan))
-        units = units_left(plan, states, options.care)
-        pool.submit(Work(run, plan, plan_digest, units, Observer()))
-    return Outcome(run=run, plan=plan, manifest=None, absent=[], detached=True)
+        try:
+            take_in(run, plan, plan_digest)
+            states = job_states(plan, plan_digest, run.result_files(plan))
+            units = units_left(plan, states, options.care)
+            count = pool.submit(Work(run, plan, plan_digest, units, Observer()))
+        except KeyboardInterrupt:
+            raise _interrupted(run, plan, plan_digest, pool) from None
+    return Outcome(run=run, plan=plan, manifest=None, absent=[], detached=True, submitted=count)
 
 
 def _look_on(run: RunDir, plan: Plan, observer: Observer) -> None:

@@ -80,6 +80,11 @@ class RunDir:
         found = {job for (job, piece), _ in _units_in(self.results) if not piece}
         return {job for job in found if job < len(plan.jobs)}
 
+    def units_there(self) -> set[str]:
+        """Give the names of the jobs and pieces of which there is a file, wherever it is."""
+        there = dict(self.arrivals()) | dict(_units_in(self.results))
+        return {unit_name(job, piece) for job, piece in there}
+
     def arrivals(self) -> Iterator[tuple[tuple[int, str], Path]]:
         """Give the result files that nobody has taken in yet, by job and piece."""
         for folder in [*sorted(self.pool.glob("wave-[0-9]*")), self.again]:
@@ -207,6 +212,14 @@ class RunDir:
             remove_leftovers(folder)
         for folder in self.path.glob(f"{MERGING}*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def worker(self) -> str:
+        """Name the process that works on this run; empty if none does."""
+        if not self.is_busy():
+            return ""
+        with contextlib.suppress(OSError):
+            return (self.pool / "lock").read_text().strip() or "a process"
+        return "a process"
 
     def is_busy(self) -> bool:
         """Tell whether a process works on this run (as far as locks on this file system tell)."""

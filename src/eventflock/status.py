@@ -27,9 +27,9 @@ class Standing(msgspec.Struct, kw_only=True):
     hosts
         Machines that have jobs now.
     reasons
-        Why jobs are held, with how many are.
+        Why jobs are held, and how those ended of which nothing has come, with how many each.
     note
-        Why the queue could not be asked.
+        Why the queue could not be asked, or why no more jobs are made.
     """
 
     counts: dict[str, int]
@@ -81,8 +81,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     jobs
-        Number of jobs that are `done`, `partial`, `failed`, `unusable` or `missing`; one that was
-        halved is what its pieces are together.
+        Number of jobs that are `done`, `partial`, `failed`, `unusable` or `missing`, or not done
+        and `queued`; one that was halved is what its pieces are together.
     busy
         Whether a process works on the run.
     result
@@ -118,6 +118,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return self.queue is not None and bool(self.queue.counts)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether jobs in a queue will end without anybody's help: not those that are held."""
+        return self.queue is not None and bool(self.queue.counts.keys() - {"held"})
+
+    @property
     def state(self) -> str:
         """The state in a word or two."""
         if self.busy:
@@ -142,12 +147,9 @@ def status_of(path: Path) -> Status:
     counting = _Counting()
     for state in job_states(plan, plan_digest, run.result_files(plan)):
         counting.add(state)
-    counts = counting.counts()
+    queue, queued = _queue(run)
+    counts = counting.counts(queued)
     merged, label = _merged(run, plan_digest)
-    queue = _queue(run)
-    if queue is not None:  # a job that is in the queue is not missing
-        counts["missing"] = max(counts["missing"] - sum(queue.counts.values()), 0)
-        counts["queued"] = sum(queue.counts.values())
     return Status(
         run=str(path),
         analysis=plan.analysis.origin or plan.analysis.name,
@@ -196,11 +198,13 @@ class _Counting:
         key = (failure.kind, normalized(failure))
         self._problems.setdefault(key, (new, set()))[1].add(job)
 
-    def counts(self) -> dict[str, int]:
-        """Count the jobs by their status."""
-        found = dict.fromkeys(("done", "partial", "failed", "unusable", "missing"), 0)
-        for statuses in self._statuses.values():
-            found[_together(statuses)] += 1
+    def counts(self, queued: set[int]) -> dict[str, int]:
+        """Count the jobs by their status; what is not done and in a queue is `queued`."""
+        words = ("done", "partial", "failed", "unusable", "missing", "queued")
+        found = dict.fromkeys(words, 0)
+        for job, statuses in self._statuses.items():
+            word = _together(statuses)
+            found["queued" if job in queued and word != "done" else word] += 1
         return found
 
     def problems(self) -> list[Problem]:
@@ -219,12 +223,12 @@ def _together(statuses: set[str]) -> str:
     return next(one for one in ("failed", "unusable", "missing") if one in statuses)
 
 
-def _queue(run: RunDir) -> Standing | None:
+def _queue(run: RunDir) -> tuple[Standing | None, set[int]]:
     if not run.htcondor.exists():
-        return None
+        return None, set()
     from eventflock.dispatch import standing
 
-    return standing(run)
+    return standing(run) or (None, set())
 
 
 def _usage(run: RunDir, done: list[Manifest]) -> Usage | None:

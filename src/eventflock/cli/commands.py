@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -173,12 +174,14 @@ def stop(path: Path, as_json: bool) -> None:
     """End the jobs of a run."""
     from eventflock.dispatch import stop as stop_run
 
-    removed = stop_run(path)
+    told = stop_run(path)
     if as_json:
-        print_json({"run": str(path), "removed": removed})
+        print_json({"run": str(path), "removed": told.removed, "worker": told.worker})
         return
-    print(f"removed   {plural(removed, 'job')} from the queue; what is done is kept")
-    print(f"go on     eventflock resume {path}")
+    print(f"removed   {plural(told.removed, 'job')} from the queue; what is done is kept")
+    if told.worker:
+        print(f"note      {told.worker} still works on it: end it, and stop again")
+    print(f"go on     eventflock resume {shlex.quote(str(path))}")
 
 
 def run(analysis: str, files: Sequence[str], options: Options, show: Show) -> None:
@@ -207,8 +210,8 @@ def _finish(outcome: Outcome, show: Show) -> None:
     if show.as_json:
         print_json(_summary(outcome, plots))
     elif outcome.detached:
-        print(f"submitted {plural(len(outcome.plan.jobs), 'job')}: {outcome.run.path}")
-        print(f"follow    eventflock watch {outcome.run.path}")
+        print(f"submitted {plural(outcome.submitted, 'job')}: {outcome.run.path}")
+        print(f"follow    eventflock watch {shlex.quote(str(outcome.run.path))}")
     elif outcome.manifest is not None:
         _print_summary(outcome, plots)
     if error is not None:
@@ -222,6 +225,7 @@ def _summary(outcome: Outcome, plots: Sequence[Path]) -> dict[str, Any]:
         "complete": outcome.complete,
         "accepted": outcome.accepted,
         "detached": outcome.detached,
+        "submitted": outcome.submitted,
         "jobs": len(outcome.plan.jobs),
         "jobs_missing": sorted({state.job for state in outcome.absent}),
         "events": manifest.counters.events if manifest else 0,
@@ -279,11 +283,11 @@ def _print_status(found: Status) -> None:
         where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
         print(f"problem   {plural(problem.jobs, 'job')}: {problem.message}{where}")
     if found.problems:
-        print(f"why       eventflock why {found.run}")
+        print(f"why       eventflock why {shlex.quote(found.run)}")
     print(f"result    {found.result or 'not merged yet'}{found.label and ' ' + found.label}")
     if found.complete or found.busy:
         return
-    print(f"go on     eventflock {'watch' if found.in_pool else 'resume'} {found.run}")
+    print(f"go on     eventflock {'watch' if found.goes_on else 'resume'} {shlex.quote(found.run)}")
 
 
 def usage_lines(found: Status) -> list[str]:
@@ -314,7 +318,7 @@ def queue_lines(found: Status) -> list[str]:
     words = [f"{count:,} {_STATUSES.get(one, one)}" for one, count in sorted(counts.items())]
     named = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else "")
     lines = [f"queue     {', '.join(words) or 'nothing'}" + (f" on {named}" if hosts else "")]
-    lines += [f"held      {plural(n, 'job')}: {words}" for words, n in found.queue.reasons.items()]
+    lines += [f"reason    {plural(n, 'job')}: {words}" for words, n in found.queue.reasons.items()]
     if found.queue.note:
         lines.append(f"note      {found.queue.note}")
     return lines

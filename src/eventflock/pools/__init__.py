@@ -37,8 +37,6 @@ class Pool(Protocol):
     """Answers requests somewhere."""
 
     workers: int
-    outlives: bool = False
-    """Whether jobs go on without this process."""
     asks: bool = False
     """Whether jobs ask for memory and disk, and are ended if they take more."""
     recovers: bool = True
@@ -55,8 +53,19 @@ class Pool(Protocol):
         """
         ...
 
-    def submit(self, requests: Iterable[Request]) -> None:  # noqa: ARG002 -- of the protocol
-        """Let the pool have jobs without waiting for them, where they outlive this process."""
+    @property
+    def outlives(self) -> bool:
+        """Whether there are jobs that go on without this process."""
+        return False
+
+    def submit(self, requests: Iterable[Request]) -> int:  # noqa: ARG002 -- of the protocol
+        """Let the pool have jobs without waiting for them, where they outlive this process.
+
+        Returns
+        -------
+        int
+            How many were submitted: others may be there already.
+        """
         raise UsageError(
             "--detach needs a pool whose jobs go on without this process.",
             remedy="Add --pool htcondor.",

@@ -68,6 +68,16 @@ class Account:
         self.paused = ""
         self.finished = False
         """No more jobs will be made."""
+        self._left = jobs
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all jobs are over."""
+        return self._left == 0
+
+    def _end(self, proc: int) -> None:
+        self.over.append(proc)
+        self._left -= 1
 
     def hear(self, event: Mapping[str, Any]) -> int | None:
         """Take in one event.
@@ -91,12 +101,15 @@ class Account:
             one.memory_mb = max(one.memory_mb, memory)
         told = self._hear_of_job(one, kind, event)
         if one.status in OVER:
-            self.over.append(proc)
+            self._end(proc)
         return proc if told else None
 
     def _hear_of_cluster(self, kind: int, event: Mapping[str, Any]) -> None:
         if kind == CLUSTER_REMOVE:
             self.finished = True
+            for proc in set(range(self.jobs)) - set(self.seen):
+                self.seen[proc] = Seen(status="removed", words="it was never made")
+                self._end(proc)
         elif kind == FACTORY_PAUSED:
             self.paused = str(event.get("Reason", "")) or "paused"
         elif kind == FACTORY_RESUMED:
@@ -137,7 +150,9 @@ class Account:
         one.status, one.words, one.remedy = "held", words.sentence, words.remedy
         one.code = words.code
 
-    def see_queue(self, ads: list[dict[str, Any]], *, more: bool) -> None:
+    def see_queue(
+        self, ads: list[dict[str, Any]], *, more: bool, how: str = "left the queue"
+    ) -> None:
         """Take in what the schedd says of the whole cluster.
 
         Parameters
@@ -146,6 +161,8 @@ class Account:
             All jobs of the cluster that are in the queue.
         more
             Whether jobs will still be made.
+        how
+            What became of those that are not in the queue.
         """
         there = {int(ad["ProcId"]): ad for ad in ads}
         self.finished = not more
@@ -157,9 +174,9 @@ class Account:
             if proc in there:
                 self._see_job(one, there[proc])
             else:
-                one.status, one.how = "ended", one.how or "left the queue"
+                one.status, one.how = "ended", one.how or how
             if one.status in OVER:
-                self.over.append(proc)
+                self._end(proc)
 
     def _see_job(self, one: Seen, ad: Mapping[str, Any]) -> None:
         status = int(ad.get("JobStatus", 0))

@@ -13,7 +13,7 @@ from eventflock.pools.htcondor.following import Following
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Done, Failed, Reply
 
-__all__ = ["BadHosts", "collect", "hold_of", "reply_for"]
+__all__ = ["BadHosts", "collect", "end_in_words", "hold_of", "reply_for"]
 
 BLACK_HOLE = 3
 """So many jobs that fail on a machine, and none that ends well, make it one to avoid."""
@@ -54,24 +54,35 @@ def hold_of(job: str, seen: Seen) -> Failure:
 def reply_for(following: Following, job: str, target: Path, deadline: float) -> Reply | None:
     """Answer for a job that is over; None while its result may still come."""
     made = following.wave.result(job)
+    seen = following.seen(job)
     damage = ""
     if made.is_file():
         try:
-            return collect(made, target)
+            if seen.status != "removed" or not _is_of_earlier_try(made):
+                return collect(made, target)
         except ResultError as error:
             damage = f" {error.message}"
     if time.monotonic() < deadline:
         return None
-    seen = following.seen(job)
     code = "removed" if seen.status == "removed" else "no-result"
-    if seen.status == "removed":
-        message = f"Job {job} was removed from the queue: {seen.words or 'no reason is known'}"
-    else:
-        where = f" on {seen.host}" if seen.host else ""
-        message = f"Job {job} {seen.how}{where}, but no result has arrived.{damage}"
+    message = f"Job {job} {end_in_words(seen)}{damage}"
     log = following.wave.log(job)
     remedy = f"See {log}." if log.is_file() and log.stat().st_size else ""
     return Failed(failure=Failure(kind="pool", message=message, remedy=remedy, code=code))
+
+
+def end_in_words(seen: Seen) -> str:
+    """Say how a job ended of which there is no result."""
+    if seen.status == "removed":
+        return f"was removed from the queue: {seen.words.rstrip('.') or 'no reason is known'}."
+    where = f" on {seen.host}" if seen.host else ""
+    return f"{seen.how}{where}, and no result has arrived."
+
+
+def _is_of_earlier_try(made: Path) -> bool:
+    """Tell whether a receipt is that of a node: of a try after which HTCondor made another."""
+    error = read_manifest(made).error
+    return error is not None and error.kind in {"node", "pool"}
 
 
 def collect(made: Path, target: Path) -> Reply:

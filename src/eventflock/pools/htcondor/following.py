@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eventflock.errors import EventflockError, PoolError
@@ -155,15 +155,15 @@ class Following:
 
     def _compare(self, schedd: Schedd, fetch: int | None) -> None:
         cluster = self.find_cluster()
-        if cluster is None:  # it never came to a submission
-            self.account.see_queue([], more=False)
+        if cluster is None:  # its client died before
+            self.account.see_queue([], more=False, how="was never submitted")
             return
         more = False
         # The cluster first: of jobs that are made between the two questions, the second tells.
         if len(self.account.seen) < self.account.jobs:
             ad = schedd.cluster(self._ours(cluster))
             more = int(ad.get("JobMaterializeNextProcId", self.account.jobs)) < self.account.jobs
-            self.account.paused = str(ad.get("JobMaterializePauseReason", ""))
+            self.account.paused = _paused(ad)
         ads = schedd.jobs(self._ours(cluster), _PROJECTION)
         if self.record.spool:
             ended = [int(ad["ProcId"]) for ad in ads if ad.get("JobStatus") == COMPLETED][:fetch]
@@ -194,6 +194,18 @@ class Following:
         """Give the condition for jobs of this wave: its number may be that of others elsewhere."""
         mark = f'EventflockWave == "{self.record.identity}"'
         return " && ".join([f"ClusterId == {cluster}", mark, *more])
+
+    @property
+    def paused(self) -> str:
+        """Say why no more jobs are made although some wait for that; empty if they are."""
+        waiting = self.account.counts()["waiting"] if self.account.paused else 0
+        if not waiting:
+            return ""
+        cluster = self.wave.cluster()
+        return (
+            f"HTCondor makes no more jobs of cluster {cluster}, and {waiting:,} are waiting: "
+            f"{self.account.paused}. When that is mended: condor_release {cluster}"
+        )
 
     def open_jobs(self) -> dict[str, str]:
         """Give the jobs that are not over, by name, with their status."""
@@ -258,6 +270,13 @@ class Following:
     def close(self) -> None:
         """Close the log."""
         self._log.close()
+
+
+def _paused(ad: Mapping[str, Any]) -> str:
+    """Read from the ad of a cluster why no more of its jobs are made."""
+    if not int(ad.get("JobMaterializePaused", 0) or 0):
+        return ""
+    return str(ad.get("JobMaterializePauseReason", "")) or "paused"
 
 
 def is_unreachable(error: EventflockError) -> bool:

@@ -18,7 +18,7 @@ from eventflock.model import Assignment
 from eventflock.observe import Observer
 from eventflock.pieces import unit_name
 from eventflock.pools import Listener, Pool
-from eventflock.pools.htcondor.answers import BadHosts, hold_of, reply_for
+from eventflock.pools.htcondor.answers import BadHosts, end_in_words, hold_of, reply_for
 from eventflock.pools.htcondor.describe import USUAL, Needs, Wants, check_folder
 from eventflock.pools.htcondor.following import Following, Schedds, is_unreachable
 from eventflock.pools.htcondor.match import explain, in_words
@@ -37,6 +37,8 @@ GATHER = 5.0
 """Seconds between two submissions of jobs that are tried again."""
 PATIENCE = 600.0
 """Seconds for which a schedd may be away."""
+REASONS = 5
+"""Reasons that are told at most, why jobs are done again."""
 EXPLAIN_AFTER = 15.0
 """Seconds without any job running, after which it is asked whether any slot could."""
 
@@ -49,40 +51,48 @@ class HTCondorPool(Pool):
     folder
         The folder `pool` of the run.
     cargo, needs, settings
-        What jobs bring along, ask for, and what the user says.
+        What jobs bring along, ask for, and what the user says. Without a cargo no jobs can be
+        submitted: those that were are followed.
     observer
         Hears what a person should know.
-    submit
-        Whether jobs may be submitted; otherwise those that were are followed.
     """
 
     workers = 0
-    outlives = True
     asks = True
 
     def __init__(
         self,
         folder: Path,
-        cargo: Cargo,
+        cargo: Cargo | None,
         needs: Needs,
         settings: Settings,
         observer: Observer,
-        *,
-        submit: bool = True,
     ) -> None:
         check_folder(folder.resolve())
         self._folder = folder
         self._observer = observer
-        self.recovers = submit
+        self.recovers = cargo is not None
         self._schedds = Schedds(settings.schedd, settings.collector)
-        self._submitter = Submitter(folder, cargo, needs, settings, self._schedds.own, observer)
+        self._submitter: Submitter | None = None
+        if cargo is not None:
+            schedd = self._schedds.own
+            self._submitter = Submitter(folder, cargo, needs, settings, schedd, observer)
         self._followings: list[Following] = []
+        self._paused: dict[Path, str] = {}
         self._told: dict[str, int] = {}
         self._asked: dict[str, _Asked] = {}
         self._owners: dict[str, Following] = {}
         """Which wave a job is in that is in the queue."""
         self._hosts = BadHosts()
+        self._ended: dict[str, Following] = {}
+        """Which wave a job was in last that was over before."""
         self._enqueued = 0.0
+
+    @property
+    def outlives(self) -> bool:
+        """Whether jobs are in the queue, or on their way there."""
+        sending = self._submitter is not None and self._submitter.under_way
+        return sending or any(not one.account.is_over for one in self._followings)
 
     # --- the protocol --------------------------------------------------------------------------
 
@@ -98,10 +108,12 @@ class HTCondorPool(Pool):
         self._enqueue(feed)
         yield from self._follow(feed, listener)
 
-    def submit(self, requests: Iterable[Request]) -> None:
-        """Submit the jobs that are not in the queue, and leave them there."""
+    def submit(self, requests: Iterable[Request]) -> int:
+        """Submit the jobs that are not in the queue, leave them there, and give their number."""
         self._rejoin()
+        before = len(self._followings)
         self._enqueue(enumerate(requests))
+        return sum(len(one.record.jobs) for one in self._followings[before:])
 
     def _enqueue(self, feed: Iterator[tuple[int, Request]]) -> bool:
         """Submit what is asked for by now: one wave for all that ask for the same."""
@@ -109,6 +121,7 @@ class HTCondorPool(Pool):
         before = len(self._asked)
         more: dict[Wants, list[Assignment]] = {}
         self._submit(USUAL, self._new(feed, more))
+        self._tell_ended()
         for wants, assignments in more.items():
             self._submit(wants, assignments)
         return len(self._asked) > before
@@ -126,6 +139,8 @@ class HTCondorPool(Pool):
             one = request.assignment
             name = unit_name(one.job, one.piece)
             self._asked[name] = _Asked(index, Path(request.result))
+            if Path(request.result).exists():  # it says by itself why it is done again
+                self._ended.pop(name, None)
             if name in self._owners or not self.recovers:
                 continue
             wants = Wants(request.memory, request.disk, request.avoid)
@@ -135,6 +150,10 @@ class HTCondorPool(Pool):
                 more.setdefault(wants, []).append(one)
 
     def _submit(self, wants: Wants, assignments: Iterable[Assignment]) -> None:
+        if self._submitter is None:
+            for _ in assignments:
+                pass
+            return
         wants = wants._replace(avoid=tuple({*wants.avoid, *self._hosts.bad}))
         for following in self._submitter.submit(assignments, wants):
             self._followings.append(following)
@@ -154,10 +173,12 @@ class HTCondorPool(Pool):
             one.close()
 
     def _rejoin(self) -> None:
-        """Follow the waves that are in the queue.
+        """Find the waves that there are, and follow those that are in the queue.
 
-        Held ones are removed if jobs may be submitted: to go on is to try them again.
+        Held ones are removed if jobs may be submitted: to go on is to try them again. Who may not
+        submit hears of what is over, too.
         """
+        queued = 0
         for wave in waves_in(self._folder):
             following = Following(wave, self._schedds.of(wave.record()))
             list(following.look())
@@ -168,13 +189,29 @@ class HTCondorPool(Pool):
             if held and self.recovers:
                 following.remove_held()
                 jobs = {job: status for job, status in jobs.items() if job not in held}
-            if jobs:
+            queued += len(jobs)
+            if jobs or not self.recovers:
                 self._followings.append(following)
-                self._owners |= dict.fromkeys(jobs, following)
+                mine = jobs if self.recovers else following.record.jobs
+                self._owners |= dict.fromkeys(mine, following)
             else:
                 following.close()
-        if self._owners:
-            self._observer.note(f"{plural(len(self._owners), 'job')} in the queue already")
+            if self.recovers:
+                over = {job: following for job in following.record.jobs if job not in jobs}
+                self._ended |= {job: one for job, one in over.items() if job not in held}
+                for job in jobs:
+                    self._ended.pop(job, None)
+        if queued:
+            self._observer.note(f"{plural(queued, 'job')} in the queue already")
+
+    def _tell_ended(self) -> None:
+        """Say of jobs that are done again how they ended, while nobody followed them."""
+        ended = {job: one for job, one in self._ended.items() if job in self._asked}
+        self._ended.clear()
+        reasons = Counter(end_in_words(one.seen(job)) for job, one in ended.items())
+        for words, number in reasons.most_common(REASONS):
+            who = "each" if number > 1 else "it"
+            self._observer.note(f"{plural(number, 'job')} done again: {who} {words}")
 
     # --- following -----------------------------------------------------------------------------
 
@@ -184,7 +221,8 @@ class HTCondorPool(Pool):
         watch = _Watch()
         while True:
             for following in self._followings:
-                self._look(following)
+                if not following.account.is_over:
+                    self._look(following)
                 yield from self._answer_held(following)
                 for job in self._over(following):
                     watch.pending[job] = (following, time.monotonic() + GRACE)
@@ -251,7 +289,8 @@ class HTCondorPool(Pool):
         """Keep jobs from a machine where one after the other fails, and none ends well."""
         if not host or not elsewhere or not self._hosts.blame(host):
             return
-        if self._submitter.possible({host, *self._hosts.bad}):
+        submitter = self._submitter
+        if submitter is not None and submitter.possible({host, *self._hosts.bad}):
             self._observer.note(f"{host} fails one job after the other: it is avoided")
             for following in self._followings:
                 with contextlib.suppress(PoolError):  # later waves avoid it in any case
@@ -269,6 +308,10 @@ class HTCondorPool(Pool):
                 self._observer.note(f"{error.message} Its jobs may go on; waiting for it.")
         if away and not self._away:
             self._observer.note("the schedd answers again")
+        paused = following.paused
+        if paused and paused != self._paused.get(following.wave.path):
+            self._observer.note(paused)
+        self._paused[following.wave.path] = paused
 
     @property
     def _away(self) -> bool:
@@ -304,7 +347,8 @@ class HTCondorPool(Pool):
     def _counts(self) -> Counter[str]:
         total: Counter[str] = Counter()
         for following in self._followings:
-            total += following.account.counts()
+            if not following.account.is_over:
+                total += following.account.counts()
         return total
 
     def _standing(self, counts: Counter[str]) -> str:

@@ -37,7 +37,8 @@ def bindings() -> Any:
         They are not installed, or CONDOR_CONFIG names no file, at which they end the process.
     """
     config = os.environ.get("CONDOR_CONFIG", "")
-    if config and config != "ONLY_ENV" and not Path(config).is_file():
+    # Where there is no configuration, the bindings themselves set it to /dev/null.
+    if config not in {"", "ONLY_ENV", os.devnull} and not Path(config).is_file():
         raise PoolError(
             f"CONDOR_CONFIG is {config!r}, and there is no such file.",
             remedy="Set it to HTCondor's configuration file, or unset it.",
