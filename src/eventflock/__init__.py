@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from eventflock._version import __version__
 
-# `run` and `analysis` are also names of modules. They are imported here at once, as loading a
-# module later would put it in the place of the function. Both are light.
+# `run`, `analysis`, `status` and `why` are also names of modules. They are imported here at once,
+# as loading a module later would put it in the place of the function. All are light.
 from eventflock.analysis import Analysis, Context, analysis
-from eventflock.api import resume, run
+from eventflock.api import resume, run, status, stop, submit, watch, why
 from eventflock.errors import EventflockError
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ __all__ = [
     "load",
     "resume",
     "run",
+    "status",
+    "stop",
+    "submit",
+    "watch",
+    "why",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,11 +16,19 @@ from eventflock.model import Acceptance
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.outcome import Outcome
+from eventflock.pools import HTCONDOR
 from eventflock.results.result import Result, load
 from eventflock.run import execute
 from eventflock.run import resume as resume_run
+from eventflock.run import watch as watch_run
+from eventflock.status import Status, status_of
+from eventflock.why import Explanation
+from eventflock.why import why as explain
 
-__all__ = ["resume", "run"]
+if TYPE_CHECKING:
+    from eventflock.dispatch import Stopped
+
+__all__ = ["resume", "run", "status", "stop", "submit", "watch", "why"]
 
 
 def run(
@@ -60,9 +68,53 @@ def run(
         Of the class that says what went wrong. What was done is kept in the run folder; a
         partial result can be opened from there with `load`.
     """
+    if options.get("detach"):
+        raise UsageError(
+            "run() waits for the result, which is not there with detach=True.",
+            remedy="Call submit() instead, and watch() later.",
+        )
+    return _result(_execute(analysis, files, parameters, observer, options))
+
+
+def submit(
+    analysis: Analysis | str | Path,
+    files: str | Path | Sequence[str | Path],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> Path:
+    """Submit the jobs of a run to an HTCondor pool, and do not wait for them.
+
+    Parameters
+    ----------
+    analysis, files, parameters, observer, **options
+        See `run`.
+
+    Returns
+    -------
+    Path
+        The run folder, for `status`, `watch`, `resume`, `stop` and `why`.
+
+    Raises
+    ------
+    EventflockError
+        Nothing was submitted.
+    """
+    options = {"pool": HTCONDOR, **options, "detach": True}
+    return _execute(analysis, files, parameters, observer, options).run.path
+
+
+def _execute(
+    analysis: Analysis | str | Path,
+    files: str | Path | Sequence[str | Path],
+    parameters: Mapping[str, Any] | None,
+    observer: Observer | None,
+    options: dict[str, Any],
+) -> Outcome:
     if os.environ.get(IMPORTING):
         raise UsageError(
-            "run() was called while the analysis was imported for another run.",
+            "A run was started while the analysis was imported for another run.",
             remedy="Put the call under: if __name__ == '__main__':",
         )
     names = [files] if isinstance(files, str | Path) else list(files)
@@ -73,10 +125,9 @@ def run(
         plain = {name: _plain(value) for name, value in (parameters or {}).items()}
         chosen = Options(parameters=plain, acceptance=accept, **options)
     except TypeError as error:
-        raise UsageError(f"run() cannot be called like this: {error}.") from None
+        raise UsageError(f"A run cannot be started like this: {error}.") from None
     target = str(analysis) if isinstance(analysis, Path) else analysis
-    outcome = execute(target, [str(one) for one in names], chosen, observer or Observer())
-    return _result(outcome)
+    return execute(target, [str(one) for one in names], chosen, observer or Observer())
 
 
 def _plain(value: Any) -> Any:
@@ -122,6 +173,56 @@ def resume(
     accepted = Acceptance(fraction=accept, strict=strict)
     options = Options(pool=pool, workers=workers, acceptance=accepted)
     return _result(resume_run(Path(path), options, observer or Observer()))
+
+
+def watch(
+    path: str | Path,
+    *,
+    accept: float = 1.0,
+    strict: bool = True,
+    observer: Observer | None = None,
+) -> Result:
+    """Follow a run to its end, whichever process works on it, and merge; nothing is submitted.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    accept, strict, observer
+        See `run`.
+
+    Raises
+    ------
+    EventflockError
+        See `run`.
+    """
+    options = Options(acceptance=Acceptance(fraction=accept, strict=strict))
+    return _result(watch_run(Path(path), options, observer or Observer()))
+
+
+def status(path: str | Path) -> Status:
+    """Find out where a run stands, from its folder, and from the queue if it has jobs there."""
+    return status_of(Path(path))
+
+
+def why(path: str | Path) -> Explanation:
+    """Find out what failed in a run and why, most events first."""
+    return explain(Path(path))
+
+
+def stop(path: str | Path) -> Stopped:
+    """Remove the jobs of a run from HTCondor's queue; what is done is kept, and `resume` goes on.
+
+    Raises
+    ------
+    UsageError
+        The run has no jobs in a queue.
+    PoolError
+        HTCondor cannot be reached.
+    """
+    from eventflock.dispatch import stop as stop_run
+
+    return stop_run(Path(path))
 
 
 def _result(outcome: Outcome) -> Result:

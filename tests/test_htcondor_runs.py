@@ -1,0 +1,279 @@
+"""What a run on HTCondor makes of its waves: watching, stopping, standing; its queue stands in."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from eventflock import dispatch
+from eventflock.api import run as run_analysis
+from eventflock.dispatch import Dispatch, open_htcondor, stop
+from eventflock.errors import InterruptedRunError, UsageError
+from eventflock.model import Care, Failure
+from eventflock.observe import Observer
+from eventflock.options import Options
+from eventflock.pools.htcondor import pool as pool_module
+from eventflock.pools.htcondor.account import Account
+from eventflock.pools.htcondor.answers import reply_for
+from eventflock.pools.htcondor.describe import Needs
+from eventflock.pools.htcondor.pool import HTCondorPool
+from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, RUNNING, bindings
+from eventflock.pools.htcondor.settings import Settings
+from eventflock.pools.htcondor.wave import Cargo, Wave
+from eventflock.recovery import Unit
+from eventflock.results.format import write_result
+from eventflock.run import resume
+from eventflock.rundir import RunDir
+from eventflock.shipping import recall_for
+from eventflock.status import status_of
+from eventflock.worker.messages import Failed
+from eventflock.worker.receipt import receipt_of
+from eventflock.working import Work, do_jobs
+from tests.test_htcondor_following import Notes, Queue, a_wave, cargo, following
+from tests.test_htcondor_waves import job as a_job
+from tests.test_recovery import a_plan
+
+__all__ = ["cargo"]
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """The only schedd that there is."""
+    made = Queue()
+    monkeypatch.setattr("eventflock.pools.htcondor.following.Schedd", lambda *_: made)
+    monkeypatch.setattr(pool_module, "GRACE", 0.0)
+    monkeypatch.setattr(pool_module, "PAUSE", 0.01)
+    return made
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run of four jobs, submitted by somebody who did not wait."""
+    found = RunDir.create(tmp_path / "run", a_plan(), b"")
+    with found.lock():
+        pass
+    Dispatch(settings=Settings(), needs=Needs(memory_mb=100, disk_mb=1)).freeze(found)
+    return found
+
+
+def log_of(wave: Wave, *events: str) -> None:
+    """Write what HTCondor would write."""
+    when = "2026-01-01 00:00:00"
+    wave.events.write_text("".join(f"{one.replace('WHEN', when)}\n...\n" for one in events))
+
+
+SUBMITTED = "000 (007.{0:03d}.000) WHEN Job submitted from host: <127.0.0.1:1>"
+ABORTED = "009 (007.{0:03d}.000) WHEN Job was aborted.\n\tby hand (by user ann)"
+ENDED = (
+    "005 (007.{0:03d}.000) WHEN Job terminated.\n\t(0) Abnormal termination (signal 9)\n"
+    "\t(0) No core file\n\t\tUsr 0 00:00:00, Sys 0 00:00:00  -  Run Remote Usage\n"
+    "\t\tUsr 0 00:00:00, Sys 0 00:00:00  -  Run Local Usage\n"
+    "\t\tUsr 0 00:00:00, Sys 0 00:00:00  -  Total Remote Usage\n"
+    "\t\tUsr 0 00:00:00, Sys 0 00:00:00  -  Total Local Usage\n"
+    "\t0  -  Run Bytes Sent By Job\n\t0  -  Run Bytes Received By Job\n"
+    "\t0  -  Total Bytes Sent By Job\n\t0  -  Total Bytes Received By Job"
+)
+
+
+def an_ended_wave(run: RunDir) -> Wave:
+    """Let job 0 be removed by hand, and all others die, while nobody looks."""
+    wave = a_wave(run.pool, jobs=4)
+    lines = [SUBMITTED.format(proc) for proc in range(4)]
+    lines += [ABORTED.format(0), *(ENDED.format(proc) for proc in (1, 2, 3))]
+    log_of(wave, *lines)
+    return wave
+
+
+def test_who_watches_learns_how_jobs_ended_before(run: RunDir, queue: Queue) -> None:
+    an_ended_wave(run)
+    found = status_of(run.path)
+    assert found.queue is not None
+    assert found.queue.reasons == {
+        "was killed by signal 9, and no result has arrived.": 3,
+        "was removed from the queue: by hand (by user ann).": 1,
+    }
+    plan, digest = run.load_plan()
+    pool = open_htcondor(run, Observer(), submit=False)  # without any environment
+    with run.lock():
+        do_jobs(run, plan, digest, pool, Observer(), Care())
+    found = status_of(run.path)
+    assert found.jobs["failed"] == 4
+    assert found.queue is not None
+    assert found.queue.reasons == {}
+    assert {one.message for one in found.problems} == {
+        "Job 000000 was removed from the queue: by hand (by user ann).",
+        "Job 000001 was killed by signal 9, and no result has arrived.",
+    }
+
+
+def test_who_goes_on_hears_why(run: RunDir, queue: Queue, cargo: Cargo) -> None:
+    an_ended_wave(run)
+    notes, needs = Notes(), Needs(memory_mb=1, disk_mb=1)
+    pool = HTCondorPool(run.pool, cargo, needs, Settings(), notes)
+    plan, digest = run.load_plan()
+    units = [Unit(job=job) for job in range(4)]
+    assert not pool.outlives
+    count = pool.submit(Work(run, plan, digest, units, Observer()))
+    assert count == 4
+    assert any("3 jobs done again: each was killed by signal 9, and" in one for one in notes.said)
+    again = HTCondorPool(run.pool, cargo, needs, Settings(), Notes())
+    assert again.submit(Work(run, plan, digest, units, Observer())) == 0
+    assert again.outlives
+    found = status_of(run.path)
+    assert found.jobs["queued"] == 4
+    assert found.goes_on
+
+
+def test_a_job_with_a_receipt_that_is_queued_again_is_one_job(run: RunDir, queue: Queue) -> None:
+    plan, digest = run.load_plan()
+    work = Work(run, plan, digest, [Unit(job=0)], Observer(), recovers=False)
+    next(work)
+    work.take(0, Failed(failure=Failure(kind="pool", message="gone", code="removed")))
+    wave = a_wave(run.pool, jobs=2)
+    queue.add(wave, 7, HELD, HELD)
+    found = status_of(run.path)
+    assert {name: n for name, n in found.jobs.items() if n} == {"queued": 2, "missing": 2}
+    assert found.in_pool
+    assert not found.goes_on  # watching would not help
+    queue.ads[0]["JobStatus"] = RUNNING
+    assert status_of(run.path).goes_on
+
+
+def test_a_cluster_of_which_no_more_jobs_are_made_is_named(run: RunDir, queue: Queue) -> None:
+    wave = a_wave(run.pool, jobs=4)
+    queue.add(wave, 7, RUNNING)
+    why = {"JobMaterializePaused": 1, "JobMaterializePauseReason": "its items cannot be read"}
+    queue.shared = {"JobMaterializeNextProcId": 1, **why}
+    found = status_of(run.path)
+    assert found.queue is not None
+    assert "no more jobs of cluster 7, and 3 are waiting: its items cannot be" in found.queue.note
+    notes = Notes()
+    pool = HTCondorPool(run.pool, None, Needs(memory_mb=1, disk_mb=1), Settings(), notes)
+    plan, digest = run.load_plan()
+    answers = pool.ask(Work(run, plan, digest, [Unit(job=job) for job in range(4)], Observer()))
+    queue.ads.clear()
+    queue.shared = {}
+    assert len(list(answers)) == 4
+
+
+def test_jobs_that_were_never_made_are_over() -> None:
+    account = Account(3)
+    account.hear({"EventTypeNumber": 0, "Proc": 0})
+    account.hear({"EventTypeNumber": 37, "Proc": -1, "Reason": "held"})
+    assert account.paused == "held"
+    account.hear({"EventTypeNumber": 36, "Proc": -1})
+    assert sorted(account.over) == [1, 2]
+    assert not account.is_over
+    account.hear({"EventTypeNumber": 9, "Proc": 0, "Reason": "x"})
+    assert account.is_over
+
+
+def test_a_receipt_of_an_earlier_try_does_not_hide_that_a_job_was_removed(tmp_path: Path) -> None:
+    wave, target = a_wave(tmp_path, jobs=2), tmp_path / "target.zip"
+    one = following(wave, Queue())
+    for proc in range(2):
+        one.account.hear({"EventTypeNumber": 9, "Proc": proc, "Reason": "by hand"})
+    for job, kind in (("000000", "node"), ("000001", "analysis")):
+        failure = Failure(kind=kind, message="no")
+        write_result(wave.result(job), receipt_of(a_job(0, "/f.root"), failure), {})
+    told = [reply_for(one, job, target, 0.0) for job in one.record.jobs]
+    assert [one.failure.code for one in told if isinstance(one, Failed)] == ["removed", ""]
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from eventflock.rundir import RunDir
+with RunDir(Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_stop_names_a_process_that_goes_on(
+    run: RunDir, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "STOP_EVERY", 0.1)
+    first, second = a_wave(run.pool, jobs=3), a_wave(run.pool, jobs=2, cluster=None)
+    queue.add(first, 7, RUNNING, IDLE, HELD)
+    queue.add(second, 8, IDLE, IDLE)  # its client has not written the number down yet
+    command = [sys.executable, "-P", "-c", HOLDER, str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        told = stop(run.path)
+        process.kill()
+    assert told.removed == 5
+    assert f"process {process.pid} on " in told.worker
+    assert queue.ads == []
+    assert stop(run.path) == dispatch.Stopped(removed=0)
+
+
+def test_stop_fetches_what_has_ended(run: RunDir, queue: Queue) -> None:
+    wave = a_wave(run.pool, jobs=3, spool=True)
+    queue.add(wave, 7, COMPLETED, RUNNING, COMPLETED)
+    found = status_of(run.path)
+    assert found.queue is not None
+    assert found.queue.counts == {"completed": 2, "running": 1}
+    assert stop(run.path).removed == 1
+    assert queue.fetched == [0, 2]
+
+
+# --- calling -------------------------------------------------------------------------------------
+
+
+def test_what_was_sent_is_found_again_without_packing(run: RunDir, tmp_path: Path) -> None:
+    """Not even a worker is started: there is no analysis to pack."""
+    (run.analysis / "c.tar.gz").write_bytes(b"x")
+    name = f"env-{hashlib.sha256(b'archive').hexdigest()[:32]}.tar"
+    run.environment.write_bytes(
+        msgspec.json.encode({"environment": name, "code": "c.tar.gz", "wish": {}})
+    )
+    for data in (b"damaged", b"archive"):
+        (a_wave(run.pool).path / name).write_bytes(data)
+    assert recall_for(run, Observer()).environment.read_bytes() == b"archive"
+
+
+def test_a_result_cannot_be_waited_for_and_not_waited_for() -> None:
+    with pytest.raises(UsageError, match=r"Call submit\(\) instead"):
+        run_analysis("a.py", "b.root", pool="htcondor", detach=True)
+
+
+@pytest.mark.parametrize("config", ["ONLY_ENV", "/dev/null"])
+def test_no_configuration_is_one(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONDOR_CONFIG", config)
+    assert bindings().JobEventLog
+
+
+class Interrupting(HTCondorPool):
+    """Somebody presses Ctrl-C before anything is submitted."""
+
+    def ask(self, *words: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_interrupted_before_anything_was_submitted(
+    run: RunDir, queue: Queue, cargo: Cargo, monkeypatch: pytest.MonkeyPatch, detach: bool
+) -> None:
+    made = Interrupting(run.pool, cargo, Needs(memory_mb=1, disk_mb=1), Settings(), Observer())
+    monkeypatch.setattr(made, "submit", made.ask)
+    monkeypatch.setattr("eventflock.dispatch.open_htcondor", lambda *_: made)
+    run.environment.write_text("{}")
+    for there in (False, True):
+        if there:
+            queue.add(a_wave(run.pool, jobs=4), 7, *[IDLE] * 4)
+            made._rejoin()
+        with pytest.raises(InterruptedRunError) as caught:
+            resume(run.path, Options(pool="htcondor", detach=detach), Observer())
+        assert ("the others go on in the pool" in caught.value.message) == there
+        assert ("eventflock resume" in caught.value.remedy) == (not there)
