@@ -149,6 +149,8 @@ def status_of(path: Path) -> Status:
         counting.add(state)
     queue, queued = _queue(run)
     counts = counting.counts(queued)
+    if queue is None:
+        del counts["queued"]
     merged, label = _merged(run, plan_digest)
     return Status(
         run=str(path),
