@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -236,6 +237,25 @@ def test_what_is_given_up_leaves_a_receipt(run: RunDir) -> None:
     found = drive(work_of(run), answer)
     assert ("000002", "failed") in found
     assert [one.name for one in run.results.iterdir()] == ["job-000002.zip"]
+
+
+def test_many_failures_cost_as_much_each_as_few(tmp_path: Path) -> None:
+    """All are alike: whether to give up is asked at each of them."""
+    plan = a_plan(jobs=20_000, chunks=1, size=1)
+    run = RunDir.create(tmp_path / "run", plan, b"")
+    work = work_of(run)
+    names = [next(work).assignment.job for _ in plan.jobs]
+
+    def seconds(some: list[int]) -> float:
+        started = time.process_time()
+        for index in some:
+            work.take(index, Failed(failure=CODES["lost"]))
+        return time.process_time() - started
+
+    first = seconds(names[:2000])
+    last = seconds(names[-2000:]) if seconds(names[2000:-2000]) else 0
+    assert last < 3 * first + 0.5
+    assert not work.hopeless
 
 
 def test_a_job_of_which_every_part_dies_is_not_halved_for_ever(run: RunDir) -> None:

@@ -15,16 +15,18 @@ MERGING = ".merging-"
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is there at the end replaces `path`.
 
-    The file is flushed to the disk first. On an exception it is removed and `path` is as before.
+    The file is flushed to the disk first, unless a power cut may cost it. On an exception it is
+    removed and `path` is as before.
     """
     temporary = path.with_name(f".{path.name}{_MARK}{os.getpid()}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -103,6 +103,26 @@ def do_jobs(
     take_in(run, plan, plan_digest)
 
 
+class _FirstFailures:
+    """The first failure of each job, as far as it matters whether they are all alike."""
+
+    def __init__(self) -> None:
+        self.jobs: set[int] = set()
+        self.roots: set[tuple[str, str]] = set()
+        self.hosts: set[str] = set()
+        self.datasets: set[int] = set()
+
+    def add(self, job: int, dataset: int, failure: Failure) -> None:
+        """Count a failure, if it is the first of its job."""
+        if job in self.jobs:
+            return
+        self.jobs.add(job)
+        self.datasets.add(dataset)
+        self.hosts.add(failure.host)
+        if len(self.roots) < 2:  # more are not told apart
+            self.roots.add((cause_of(failure).name, normalized(failure)))
+
+
 class Work:
     """Gives out what is to be done, and decides what becomes of what fails.
 
@@ -141,7 +161,7 @@ class Work:
         self._under_way: dict[int, Unit] = {}
         self._given = 0
         self._told: Counter[tuple[str, Step]] = Counter()
-        self._first: dict[int, Failure] = {}
+        self._failed = _FirstFailures()
         self._datasets = {plan.jobs[one.job].dataset for one in self._ready}
         self.done_before = False
         """Whether anything of the run has a result."""
@@ -219,7 +239,7 @@ class Work:
         for one in units:
             self._put_off(one, pause_of(unit, step, failure), first=step is not Step.ISOLATE)
             self._unsettled[unit_name(one.job, one.piece)] = (one, failure)
-        self._first.setdefault(unit.job, failure)
+        self._failed.add(unit.job, self._plan.jobs[unit.job].dataset, failure)
         self.hopeless = self._is_hopeless()
         if units:
             return 0, "again"
@@ -261,19 +281,16 @@ class Work:
             self._ready.append(unit)
 
     def _is_hopeless(self) -> bool:
-        if self.done_before or len(self._first) < GIVE_UP_AFTER:
+        failed = self._failed
+        if self.done_before or len(failed.jobs) < GIVE_UP_AFTER or len(failed.roots) != 1:
             return False
-        same = {(cause_of(one).name, normalized(one)) for one in self._first.values()}
-        if len(same) != 1:
-            return False
-        cause = next(iter(same))[0]
+        cause = next(iter(failed.roots))[0]
         deaths = sum(n for (name, _), n in self._told.items() if name == "died")
         if cause not in {"analysis", "returned", "branch", "node"} and deaths < DEATHS:
             return False
-        hosts = {one.host for one in self._first.values()}
-        if cause == "node" and self._asks and len(hosts) < GIVE_UP_AFTER:
+        if cause == "node" and self._asks and len(failed.hosts) < GIVE_UP_AFTER:
             return False  # others may be better
-        return {self._plan.jobs[job].dataset for job in self._first} == self._datasets
+        return failed.datasets == self._datasets
 
     def _placed(self, failure: Failure, unit: Unit) -> Failure:
         """Say where a job failed that could not say it itself: somewhere in its entries."""

@@ -81,7 +81,11 @@ def write_result(path: Path, manifest: Manifest, values: Mapping[tuple[str, ...]
     AnalysisError
         A histogram carries metadata that cannot be written as JSON.
     """
-    with atomic_path(path) as temporary, _Zip(temporary, "w", compresslevel=1) as archive:
+    flush = manifest.error is None  # a receipt that is lost is a job to be done again, as it is
+    with (
+        atomic_path(path, flush=flush) as temporary,
+        _Zip(temporary, "w", compresslevel=1) as archive,
+    ):
         archive.packed = sum(map(_size, values.values())) < PACKED_MAX
         # Members are named and written by sorted key, whatever order the analysis made them in;
         # the items keep that order, which is what people expect of a cut flow.
