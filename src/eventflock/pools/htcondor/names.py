@@ -128,6 +128,11 @@ _REFUSED = (
         _FILES,
     ),
     (
+        "common_input_files",
+        "eventflock says which files are sent once per node: those of the environment",
+        "Files that jobs need go in transfer_input_files.",
+    ),
+    (
         "queue max_materialize",
         "the plan says how many jobs there are",
         "Choose with --jobs or --events-per-job.",
@@ -163,10 +168,10 @@ REFUSED = {name: (why, cure) for names, why, cure in _REFUSED for name in names.
 
 RESERVED = _words(
     """
-    args arguments clusterid cmd err eventflockwave in iwd jobstatus jobsuccessexitcode jobuniverse
-    leavejobinqueue onexitremove out owner procid shouldtransferfiles transfererr
-    transferexecutable transferin transferinput transferout transferoutput transferoutputremaps
-    user userlog whentotransferoutput
+    args arguments clusterid cmd commoninputfiles err eventflockwave in iwd jobstatus
+    jobsuccessexitcode jobuniverse leavejobinqueue onexitremove out owner procid
+    shouldtransferfiles transfererr transferexecutable transferin transferinput transferout
+    transferoutput transferoutputremaps user userlog whentotransferoutput
     """
 )
 """Attributes of a job that come from commands that eventflock sets, or from HTCondor itself."""

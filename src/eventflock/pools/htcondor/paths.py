@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from eventflock.errors import UsageError, nearest
 from eventflock.pools.htcondor.values import Line, check_text, text_of
 
-__all__ = ["PATHS", "find_inputs", "find_path"]
+__all__ = ["PATHS", "find_inputs", "find_path", "own_bytes"]
 
-PATHS = frozenset({"container_image", "scitokens_file", "x509userproxy"})
-"""Commands whose value is a file of this machine. The jobs' folder is not the user's, so HTCondor
+PATHS = frozenset(
+    ["container_image", "public_input_files", "scitokens_file", "transfer_plugins", "x509userproxy"]
+)
+"""Commands whose value names files of this machine. The jobs' folder is not the user's, so HTCondor
 would look for a relative path in the wrong place."""
 
 TAKEN = frozenset({"condor_exec.exe", "launch.sh", "result.zip", "template.json"})
@@ -20,16 +24,30 @@ TAKEN = frozenset({"condor_exec.exe", "launch.sh", "result.zip", "template.json"
 
 
 def find_path(line: Line, text: str) -> str:
-    """Give the absolute path of the file that a command names.
+    """Give the value of a command with absolute paths of the files that it names.
 
     Raises
     ------
     UsageError
-        There is none.
+        One is not there.
     """
+    if line.name == "public_input_files":
+        return ", ".join(find_inputs(line))
+    if line.name == "transfer_plugins":
+        plugins = (one.partition("=") for one in text.split(";") if one.strip())
+        return "; ".join(_plugin(kinds, path, line.folder) for kinds, _, path in plugins)
     if line.name == "container_image" and ("://" in text or text.startswith("/")):
         return text  # in a registry, or on the nodes
     return str(_existing(text, line.folder))
+
+
+def _plugin(kinds: str, path: str, folder: Path) -> str:
+    """Give `KINDS = PATH` of a plugin: which kinds of URLs it is for, and its program."""
+    if not kinds.strip() or not path.strip():
+        raise UsageError(
+            "a plugin is KIND=PATH.", remedy="For example transfer_plugins='s3=plugins/s3.py'."
+        )
+    return f"{kinds.strip()} = {_existing(path.strip(), folder)}"
 
 
 def find_inputs(line: Line) -> tuple[str, ...]:
@@ -65,6 +83,26 @@ def find_inputs(line: Line) -> tuple[str, ...]:
             seen[name] = path
         found.append(path)
     return tuple(found)
+
+
+def own_bytes(inputs: Iterable[str], commands: Mapping[str, str]) -> int:
+    """Give the size of the files of the user that go to every job."""
+    paths = [one for one in inputs if "://" not in one]
+    image = commands.get("container_image", "")
+    kept = commands.get("transfer_container", "true").lower() in {"false", "no", "0"}
+    if not kept and Path(image).is_file() and not image.startswith("/cvmfs/"):
+        paths.append(image)
+    return sum(_size(Path(one)) for one in paths)
+
+
+def _size(path: Path) -> int:
+    """Give the size of a file, or of all that is in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    total = 0
+    for one in files:
+        with contextlib.suppress(OSError):
+            total += one.stat().st_size if one.is_file() else 0
+    return total
 
 
 def _input(item: str, text: str, folder: Path) -> tuple[str, list[str]]:
