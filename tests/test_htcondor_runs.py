@@ -13,9 +13,16 @@ import pytest
 
 from eventflock import dispatch
 from eventflock.api import run as run_analysis
-from eventflock.dispatch import Dispatch, open_htcondor, stop
+from eventflock.dispatch import (
+    Dispatch,
+    amend_call,
+    memory_requested,
+    open_htcondor,
+    recall,
+    stop,
+)
 from eventflock.errors import InterruptedRunError, UsageError
-from eventflock.model import Care, Failure
+from eventflock.model import Care, Failure, Site
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.pools.htcondor import pool as pool_module
@@ -277,3 +284,21 @@ def test_interrupted_before_anything_was_submitted(
             resume(run.path, Options(pool="htcondor", detach=detach), Observer())
         assert ("the others go on in the pool" in caught.value.message) == there
         assert ("eventflock resume" in caught.value.remedy) == (not there)
+
+
+def test_what_a_later_call_says_is_frozen(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(b"x" * 3_000_000)
+    lines = ("request_memory=4GB", "transfer_input_files=weights.bin")
+    amend_call(run, Site(submit=lines))
+    told = recall(run)
+    assert told.settings.commands == {"request_memory": "4GB"}
+    assert told.needs.disk_mb == 4
+    assert memory_requested(run) == "4GB"
+    amend_call(run, Site(submit=lines))
+    assert recall(run) == told
+    run.htcondor.unlink()
+    with pytest.raises(UsageError, match="for jobs on an HTCondor pool"):
+        resume(run.path, Options(pool="", site=Site(submit=lines)), Observer())

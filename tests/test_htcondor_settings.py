@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventflock.errors import UsageError
 from eventflock.model import Site
-from eventflock.pools.htcondor.settings import Settings, read_settings
+from eventflock.pools.htcondor.paths import own_bytes
+from eventflock.pools.htcondor.settings import Settings, amend, read_settings
 
 HERE = Path("/")
 """A folder without files of ours, for what does not need any."""
@@ -561,6 +563,67 @@ def test_a_proxy_is_found(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found = said(f"X509UserProxy={value}", folder=files)
         assert found.commands == {"x509userproxy": f"{files}/a.txt"}
     assert "did you mean 'a.txt'" in refusal("x509userproxy=~/a.text", folder=files)
+
+
+def test_public_files_and_plugins_are_found(files: Path) -> None:
+    name = "a.txt"
+    told = said(f"public_input_files={name}, https://a/b", folder=files).commands
+    assert told["public_input_files"] == f"{files / name}, https://a/b"
+    told = said(f"transfer_plugins=s3,gs={name} ; x = {name}", folder=files).commands
+    assert told["transfer_plugins"] == f"s3,gs = {files / name}; x = {files / name}"
+    assert "No such file" in refusal("transfer_plugins=x=nowhere.py", folder=files)
+    assert "a plugin is KIND=PATH" in refusal("transfer_plugins=plugin.py", folder=files)
+    with pytest.raises(UsageError, match="No such file"):
+        said("public_input_files=nowhere.json", folder=files)
+
+
+def test_the_size_of_files_of_the_user(files: Path) -> None:
+    (files / "some").mkdir()
+    (files / "some/a").write_bytes(b"x" * 1000)
+    (files / "image.sif").write_bytes(b"x" * 500)
+    told = said("transfer_input_files=some, https://a/b", folder=files)
+    assert own_bytes(told.inputs, told.commands) == 1000
+    image = {"container_image": str(files / "image.sif")}
+    assert own_bytes(told.inputs, image) == 1500
+    assert own_bytes(told.inputs, {**image, "transfer_container": "False"}) == 1000
+    assert own_bytes((), {"container_image": "docker://debian"}) == 0
+
+
+def test_a_later_call_is_put_over_what_was_said(files: Path) -> None:
+    name = "a.txt"
+    first = said("request_memory=1GB", "My_Own=1", "+A=1", folder=files)
+    first = msgspec.structs.replace(first, inputs=("/a",), schedd="there", max_idle=7)
+
+    def amended(*lines: str, profile: str = "") -> Settings:
+        return amend(first, Site(submit=lines, profile=profile), files)
+
+    assert amended("RequestMemory=4GB", "my_own=2", "+B=2").commands == {
+        "request_memory": "4GB",
+        "my_own": "2",
+        "+A": "1",
+        "+B": "2",
+    }
+    assert amended("request_cpus=2").inputs == ("/a",)
+    assert amended(f"transfer_input_files={name}").inputs == (str(files / name),)
+    table(
+        files,
+        """
+        [htcondor]
+        request_cpus = 9
+        max_idle = 3
+        [htcondor.profiles.big]
+        required = ["+A"]
+        request_disk = "9GB"
+        spool = true
+    """,
+    )
+    told = amended(profile="big")
+    assert (told.schedd, told.max_idle, told.spool) == ("there", 7, True)
+    assert told.commands == {**first.commands, "request_disk": "9GB"}  # +A was said before
+    with pytest.raises(UsageError, match="did you mean"):
+        amended("request_memry=4GB")
+    with pytest.raises(UsageError, match="ProjectName, which is not set"):
+        amended(profile="ospool")
 
 
 def test_an_image_is_found_where_it_is_a_file(files: Path) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from eventflock.analysis import Analysis
 from eventflock.errors import UsageError
 from eventflock.finding import IMPORTING
-from eventflock.model import Acceptance
+from eventflock.model import Acceptance, Site
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.outcome import Outcome
@@ -154,6 +154,8 @@ def resume(
     workers: int | None = None,
     accept: float = 1.0,
     strict: bool = True,
+    submit: Sequence[str] = (),
+    profile: str = "",
     observer: Observer | None = None,
 ) -> Result:
     """Go on with a run: do the jobs that have no verified result, and merge.
@@ -164,6 +166,9 @@ def resume(
         The run folder.
     pool, workers, accept, strict, observer
         See `run`; by default the pool that the run has had.
+    submit, profile
+        Submit commands of HTCondor, each as `NAME=VALUE`, and a named set of them. They replace
+        what was said before under the same names.
 
     Raises
     ------
@@ -171,7 +176,8 @@ def resume(
         See `run`.
     """
     accepted = Acceptance(fraction=accept, strict=strict)
-    options = Options(pool=pool, workers=workers, acceptance=accepted)
+    site = Site(profile=profile, submit=tuple(submit))
+    options = Options(pool=pool, workers=workers, site=site, acceptance=accepted)
     return _result(resume_run(Path(path), options, observer or Observer()))
 
 

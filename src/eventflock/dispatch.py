@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ from eventflock.env.cache import digest_in
 from eventflock.errors import EventflockError, PoolError, ResultError, UsageError
 from eventflock.files import atomic_write
 from eventflock.forecast import Forecast
-from eventflock.model import Frozen, Plan, from_json, to_json
+from eventflock.model import Frozen, Plan, Site, from_json, to_json
 from eventflock.observe import Observer
 from eventflock.options import Options
 from eventflock.pieces import unit_of
@@ -21,9 +22,10 @@ from eventflock.pools.htcondor.account import OVER, Seen
 from eventflock.pools.htcondor.answers import end_in_words
 from eventflock.pools.htcondor.describe import Needs, check_folder, describe, may_send_once
 from eventflock.pools.htcondor.following import Following, Schedds
+from eventflock.pools.htcondor.paths import own_bytes
 from eventflock.pools.htcondor.pool import HTCondorPool
 from eventflock.pools.htcondor.schedd import Schedd
-from eventflock.pools.htcondor.settings import Settings, read_settings
+from eventflock.pools.htcondor.settings import Settings, amend, read_settings
 from eventflock.pools.htcondor.wave import Cargo, Wave, waves_in
 from eventflock.reading import is_url
 from eventflock.rundir import RunDir
@@ -33,6 +35,7 @@ from eventflock.status import Standing
 __all__ = [
     "Dispatch",
     "Stopped",
+    "amend_call",
     "check_call",
     "dispatch_for",
     "memory_requested",
@@ -103,15 +106,16 @@ def dispatch_for(
         The settings are wrong.
     """
     settings = read_settings(options.site, Path.cwd())
+    own_mb = _own_mb(settings)
     if expected is not None:
         needs = Needs(
             memory_mb=expected.request_memory_mb,
-            disk_mb=expected.request_disk_mb,
+            disk_mb=expected.request_disk_mb + own_mb,
             seconds=expected.job_seconds,
             limit_seconds=max(LIMIT_TIMES * expected.job_seconds, LIMIT_LEAST),
         )
     else:
-        needs = Needs(memory_mb=MEMORY_MB, disk_mb=_disk_for(plan, shipment))
+        needs = Needs(memory_mb=MEMORY_MB, disk_mb=_disk_for(plan, shipment) + own_mb)
     if options.care.limit_seconds:
         needs = msgspec.structs.replace(needs, limit_seconds=options.care.limit_seconds)
     return Dispatch(settings=settings, needs=needs)
@@ -130,6 +134,11 @@ def _disk_for(plan: Plan, shipment: Shipment) -> int:
     return int((archives + largest) * 1.2 / MIB) + 500
 
 
+def _own_mb(settings: Settings) -> int:
+    """Room for the files of the user that go to every job."""
+    return math.ceil(own_bytes(settings.inputs, settings.commands) / MIB)
+
+
 def recall(run: RunDir) -> Dispatch:
     """Read how the jobs of a run are submitted.
 
@@ -144,6 +153,22 @@ def recall(run: RunDir) -> Dispatch:
         raise ResultError(
             f"{run.htcondor} is damaged: {error}", remedy="Start a new run."
         ) from None
+
+
+def amend_call(run: RunDir, site: Site) -> None:
+    """Freeze what a later call says of the jobs of a run that are still to be submitted.
+
+    Raises
+    ------
+    UsageError
+        The settings are wrong, or a process works on the run.
+    """
+    with run.lock():
+        told = recall(run)
+        settings = amend(told.settings, site, Path.cwd())
+        disk_mb = told.needs.disk_mb + _own_mb(settings) - _own_mb(told.settings)
+        needs = msgspec.structs.replace(told.needs, disk_mb=max(disk_mb, told.needs.disk_mb))
+        Dispatch(settings=settings, needs=needs).freeze(run)
 
 
 def memory_requested(run: RunDir) -> str:

@@ -16,7 +16,7 @@ from eventflock.errors import InterruptedRunError, ResultError, UsageError, plur
 from eventflock.files import atomic_write
 from eventflock.finding import freeze, locate
 from eventflock.forecast import Forecast, describe_forecast, forecast
-from eventflock.model import Manifest, Plan, Wish, to_json
+from eventflock.model import Manifest, Plan, Site, Wish, to_json
 from eventflock.observe import Observer, shown
 from eventflock.options import Options
 from eventflock.outcome import Outcome
@@ -90,6 +90,8 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
             f"{path} was not made for an HTCondor pool.",
             remedy="Go on without --pool, or start a new run with --pool htcondor.",
         )
+    if options.site != Site():
+        _amend(run, options.site, on_nodes=on_nodes)
     with (
         _pool(options.pool or "local", options.workers) as pool,
         _for_jobs(run, pool, observer, on_nodes=on_nodes) as workers,
@@ -97,6 +99,17 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
         if options.detach:
             return _hand_over(run, workers, options)
         return _work(run, workers, observer, options)
+
+
+def _amend(run: RunDir, site: Site, *, on_nodes: bool) -> None:
+    if not on_nodes:
+        raise UsageError(
+            "Submit commands and profiles are for jobs on an HTCondor pool.",
+            remedy="Leave out --submit and --profile.",
+        )
+    from eventflock.dispatch import amend_call
+
+    amend_call(run, site)
 
 
 def watch(path: Path, options: Options, observer: Observer) -> Outcome:

@@ -55,6 +55,14 @@ def _site_options(command: Command) -> Command:
         click.option("--spool", is_flag=True, help="The schedd shares no disk with this machine."),
         click.option("--collector", default="", metavar="HOST", help="Of another pool."),
         click.option("--schedd", default="", metavar="NAME", help="Another than this machine's."),
+    ):
+        command = option(command)
+    return _submit_options(command)
+
+
+def _submit_options(command: Command) -> Command:
+    """Add what says which submit commands jobs have."""
+    for option in (
         click.option("--profile", default="", help="Submit commands of a site: cern, ospool, ..."),
         click.option(
             "--submit",
@@ -247,6 +255,7 @@ def run(
 @app.command()
 @_run_folder
 @_pool_options("")
+@_submit_options
 @_limit_options
 @_accept_options
 @_show_options
@@ -256,18 +265,24 @@ def resume(
     log: bool,
     as_json: bool,
     quiet: bool,
+    profile: str,
+    submit: tuple[str, ...],
     stall: str,
     time_limit: str,
     accept: float,
     strict: bool,
     **options: Any,
 ) -> None:
-    """Do the jobs of RUN that have no result yet, then merge and plot."""
+    """Do the jobs of RUN that have no result yet, then merge and plot.
+
+    On HTCondor, --submit and --profile replace what was said before under the same names.
+    """
     from eventflock.cli import commands
-    from eventflock.model import Acceptance
+    from eventflock.model import Acceptance, Site
     from eventflock.options import Options
 
     chosen = Options(
+        site=Site(profile=profile, submit=submit),
         care=commands.read_care(stall, time_limit),
         acceptance=Acceptance(fraction=accept, strict=strict),
         **options,

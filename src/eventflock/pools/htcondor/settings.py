@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from eventflock.errors import UsageError, nearest
 from eventflock.model import Frozen, Site
 from eventflock.pools.htcondor.names import normal_name
 from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
 from eventflock.pools.htcondor.values import Line, check_text, command, shown
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "amend", "read_settings"]
 
 SHIPPED = Path(__file__).with_name("profiles.toml")
 TABLE = "htcondor"
@@ -90,6 +92,45 @@ def read_settings(site: Site, folder: Path) -> Settings:
     inputs, commands = collected.finish()
     kept = {key: own[key] for key in _SETTINGS if key in own}
     return Settings(inputs=inputs, commands=commands, **kept)
+
+
+def amend(settings: Settings, site: Site, folder: Path) -> Settings:
+    """Put what a later call says over the settings that a run has had so far.
+
+    Parameters
+    ----------
+    site
+        What the call says. Of the TOML file only a profile that it names is read: the rest has
+        been said before.
+    folder
+        See `read_settings`.
+
+    Raises
+    ------
+    UsageError
+        See `read_settings`.
+    """
+    folder = folder.absolute()
+    collected = _Collected()
+    own: dict[str, Any] = {}
+    needed: tuple[str, ...] = ()
+    if site.profile:
+        table, file = _find_table(folder)
+        profiles = collected.split(table, _OWN, str(file))[0].get("profiles", {})
+        own, needed = _profile(site.profile, "--profile", profiles, str(file), collected)
+    for one in site.submit:
+        collected.add_text(one, folder)
+    earlier = {name.lower() for name in settings.commands}
+    collected.need((one for one in needed if normal_name(one).lower() not in earlier), site.profile)
+    inputs, commands = collected.finish()
+    new = {name.lower() for name in commands}
+    kept = {name: text for name, text in settings.commands.items() if name.lower() not in new}
+    return msgspec.structs.replace(
+        settings,
+        inputs=inputs if collected.has(INPUTS) else settings.inputs,
+        commands={**kept, **commands},
+        **{key: own[key] for key in _SETTINGS if key in own},
+    )
 
 
 # --- where it stands -----------------------------------------------------------------------------
@@ -270,6 +311,10 @@ class _Collected:
             self.complain(f"{line.where}: {shown(line)}: {error.message}", error.remedy)
             return
         self._lines[name.lower()] = line._replace(name=name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a command was said."""
+        return name in self._lines
 
     def need(self, names: Iterable[str], profile: str) -> None:
         """Check that the commands which a profile leaves to the user are there."""
