@@ -109,6 +109,41 @@ def test_a_removed_job_is_named_and_done_again(
     assert energies(run) == truth_of(expected)
 
 
+def test_what_happened_while_nobody_looked(
+    client: Client, slow: Path, tutorial: Path, expected: Expected
+) -> None:
+    run = client.home / "unseen"
+    ok(client.run("run", slow, tutorial, *TEN, "--detach", "--out", run))
+    cluster = (run / "pool/wave-001/cluster").read_text().strip()
+    wait_for(lambda: list(run.glob("pool/wave-001/job-*.zip")))
+    client.inside("condor_rm", f"{cluster}.9")
+    wait_for(lambda: not client.queue())
+    assert (
+        "1 job: was removed from the queue: via condor_rm" in ok(client.run("status", run)).stdout
+    )
+    told = client.run("watch", run)
+    assert told.returncode == 7
+    assert "Job 000009 was removed from the queue: via condor_rm" in told.stderr
+    assert "removed from the queue" in ok(client.run("why", run)).stdout
+    ok(client.run("resume", run))
+    assert json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"] == ["000009"]
+    assert energies(run) == truth_of(expected)
+
+
+def test_resume_with_other_demands(
+    client: Client, jets_here: Path, tutorial: Path, expected: Expected
+) -> None:
+    run = client.home / "demands"
+    nowhere = ("--submit", 'requirements=OpSysAndVer =?= "SL6"', "--detach")
+    ok(client.run("run", jets_here, tutorial, *TEN, *nowhere, "--out", run))
+    assert ok(client.run("stop", run)).stdout.startswith("removed   10 jobs")
+    wait_for(lambda: not client.queue())
+    told = ok(client.run("resume", run, "--submit", "requirements=true"))
+    assert "10 jobs done again: each was removed from the queue: eventflock stop" in told.stderr
+    assert "requirements = true" in (run / "pool/wave-002/submit.txt").read_text()
+    assert energies(run) == truth_of(expected)
+
+
 def test_the_schedd_goes_away_in_the_middle(
     client: Client, slow: Path, tutorial: Path, expected: Expected
 ) -> None:
@@ -244,6 +279,23 @@ def test_a_schedd_that_shares_no_disk(
     assert energies(run) == truth_of(expected)
     assert not client.queue()
     assert "unpacking in /var/lib/condor/" in (run / "pool/wave-001/job-000003.log").read_text()
+
+
+def test_stop_fetches_what_such_a_schedd_keeps(
+    client: Client, base_of_pools: Path, slow: Path, tutorial: Path
+) -> None:
+    elsewhere = base_of_pools / "far"
+    elsewhere.mkdir()
+    client.own(elsewhere)
+    data, run = shutil.copy(tutorial, elsewhere / "data.root"), elsewhere / "stopped"
+    words = (*TEN, "--spool", "--detach", "--param", "seconds=3", "--out", run)
+    ok(client.run("run", slow, data, *words))
+    wait_for(lambda: [one for one in client.queue() if one["JobStatus"] == 4])
+    assert "ended (results to be fetched)" in ok(client.run("status", run)).stdout
+    ok(client.run("stop", run))
+    wait_for(lambda: not client.queue())
+    assert list(run.glob("pool/wave-001/job-*.zip"))
+    assert json.loads(ok(client.run("status", run, "--json")).stdout)["jobs"]["done"] > 0
 
 
 def test_an_analysis_that_raises_in_all_jobs(client: Client, tutorial: Path) -> None:
