@@ -25,6 +25,7 @@ from eventflock.errors import InterruptedRunError, UsageError
 from eventflock.model import Care, Failure, Site
 from eventflock.observe import Observer
 from eventflock.options import Options
+from eventflock.plan import assignment_of
 from eventflock.pools.htcondor import pool as pool_module
 from eventflock.pools.htcondor.account import Account
 from eventflock.pools.htcondor.answers import reply_for
@@ -99,13 +100,16 @@ def an_ended_wave(run: RunDir) -> Wave:
 
 def test_who_watches_learns_how_jobs_ended_before(run: RunDir, queue: Queue) -> None:
     an_ended_wave(run)
+    plan, digest = run.load_plan()
+    raised = Failure(kind="analysis", message="It raised")
+    assignment = assignment_of(plan, digest, 3)
+    write_result(run.result(3), receipt_of(assignment, raised), {})
     found = status_of(run.path)
     assert found.queue is not None
     assert found.queue.reasons == {
-        "was killed by signal 9, and no result has arrived.": 3,
+        "was killed by signal 9, and no result has arrived.": 2,
         "was removed from the queue: by hand (by user ann).": 1,
     }
-    plan, digest = run.load_plan()
     pool = open_htcondor(run, Observer(), submit=False)  # without any environment
     with run.lock():
         do_jobs(run, plan, digest, pool, Observer(), Care())
@@ -116,6 +120,7 @@ def test_who_watches_learns_how_jobs_ended_before(run: RunDir, queue: Queue) -> 
     assert {one.message for one in found.problems} == {
         "Job 000000 was removed from the queue: by hand (by user ann).",
         "Job 000001 was killed by signal 9, and no result has arrived.",
+        "It raised",
     }
 
 

@@ -139,8 +139,10 @@ class HTCondorPool(Pool):
             one = request.assignment
             name = unit_name(one.job, one.piece)
             self._asked[name] = _Asked(index, Path(request.result))
-            if Path(request.result).exists():  # it says by itself why it is done again
-                self._ended.pop(name, None)
+            if (self._folder.parent / "results" / Path(request.result).name).exists():
+                self._ended.pop(name, None)  # its file says by itself what became of it
+            elif name in self._ended and not self.recovers:
+                self._owners.setdefault(name, self._ended[name])
             if name in self._owners or not self.recovers:
                 continue
             wants = Wants(request.memory, request.disk, request.avoid)
@@ -192,15 +194,13 @@ class HTCondorPool(Pool):
             queued += len(jobs)
             if jobs or not self.recovers:
                 self._followings.append(following)
-                mine = jobs if self.recovers else following.record.jobs
-                self._owners |= dict.fromkeys(mine, following)
+                self._owners |= dict.fromkeys(jobs, following)
             else:
                 following.close()
-            if self.recovers:
-                over = {job: following for job in following.record.jobs if job not in jobs}
-                self._ended |= {job: one for job, one in over.items() if job not in held}
-                for job in jobs:
-                    self._ended.pop(job, None)
+            over = set(following.record.jobs) - held - set(jobs)
+            self._ended |= dict.fromkeys(over, following)
+            for job in jobs:
+                self._ended.pop(job, None)
         if queued:
             self._observer.note(f"{plural(queued, 'job')} in the queue already")
 
@@ -208,6 +208,8 @@ class HTCondorPool(Pool):
         """Say of jobs that are done again how they ended, while nobody followed them."""
         ended = {job: one for job, one in self._ended.items() if job in self._asked}
         self._ended.clear()
+        if not self.recovers:
+            return
         reasons = Counter(end_in_words(one.seen(job)) for job, one in ended.items())
         for words, number in reasons.most_common(REASONS):
             who = "each" if number > 1 else "it"
