@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import socket
 import tempfile
@@ -114,7 +115,7 @@ class RunDir:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             hint = (
-                f"'eventflock resume {path}' goes on with it"
+                f"go on with it: eventflock resume {shlex.quote(str(path))}"
                 if (path / "plan.json").exists()
                 else "it is not a run"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def _print(found: Explanation) -> None:
     for one in found.tried:
         print(f"  {plural(one.times, 'time')} {one.cause}: {one.step}")
     if found.groups:
-        print(f"\nEverything else is in the result. Go on: eventflock resume {found.run}")
+        print(
+            f"\nEverything else is in the result. Go on: eventflock resume {shlex.quote(found.run)}"
+        )
 
 
 def _print_group(number: int, group: Group) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -151,14 +152,14 @@ def load(path: str | Path) -> Result:
 
 def read_result(path: str | Path, trial: Trial) -> Result:
     """Open a run folder or a result file, with a trial that may serve for others too."""
-    file = Path(path)
+    file, quoted = Path(path), shlex.quote(str(path))
     if file.is_dir():
         file = file / "result.zip"
         if not file.exists():
             raise ResultError(
                 f"{path} has no merged result yet.",
-                remedy=f"'eventflock status {path}' shows where it stands, "
-                f"'eventflock merge {path}' merges what there is.",
+                remedy=f"See where it stands: eventflock status {quoted}\n"
+                f"Merge what there is: eventflock merge {quoted}",
             )
     values: dict[str, dict[str, Any]] = {}
     with ResultFile(file) as opened:
@@ -167,7 +168,7 @@ def read_result(path: str | Path, trial: Trial) -> Result:
         if plan.exists() and manifest.plan != digest(plan.read_bytes()):
             raise ResultError(
                 f"{file} is the result of another plan than {plan}.",
-                remedy=f"Merge again: eventflock merge {path}",
+                remedy=f"Merge again: eventflock merge {quoted}",
             )
         if manifest.error is not None and manifest.status == "failed":
             raise ResultError(
