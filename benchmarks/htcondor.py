@@ -123,13 +123,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--suite", default="trixie", choices=["trixie", "sid"])
+    parser.add_argument("--scratch", choices=["memory", "disk"], help="only this one, not both")
     parser.add_argument("--pool", type=Path, help="folder of a pool's root file system, to be kept")
     options = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory(prefix="eventflock-bench-") as name:
         base = Path(name)
         base.chmod(0o755)
-        for scratch in ("memory", "disk"):
+        for scratch in [options.scratch] if options.scratch else ["memory", "disk"]:
             more = ["--disk"] if scratch == "disk" else []
             with running_pool(base, options.suite, *more, root=options.pool) as client:
                 found[scratch] = measure(client, options.repeat)

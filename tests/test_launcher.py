@@ -122,7 +122,6 @@ def test_no_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.packing
-@pytest.mark.packing
 @pytest.mark.parametrize(
     ("ending", "sentence"),
     [
@@ -220,6 +219,23 @@ def test_told_to_stop_while_it_unpacks(
     assert receipt["kind"] == "pool"
     assert ("SIGTERM" if group else "SIGUSR1") in receipt["message"]
     assert not list(tmp_path.glob("eventflock-*"))
+
+
+@pytest.mark.packing
+@pytest.mark.parametrize("whose", ["htcondor", "another job", "nobody"])
+def test_only_what_htcondor_removes_is_left(
+    archives: list[str], tmp_path: Path, whose: str
+) -> None:
+    folder = tmp_path / "inner" if whose == "another job" else tmp_path
+    folder.mkdir(exist_ok=True)
+    (folder / "template.json").write_text(TEMPLATE)
+    if whose != "nobody":
+        (tmp_path / ".job.ad").touch()
+    words = [*archives, "template.json", "result", "-c", "open('result', 'w').write('done')"]
+    env = {"_CONDOR_SCRATCH_DIR": str(tmp_path)}
+    told = subprocess.run(["/bin/sh", str(LAUNCHER), *words], cwd=folder, env=env, check=False)
+    assert told.returncode == 0
+    assert bool(list(tmp_path.glob("eventflock-*"))) == (whose == "htcondor")
 
 
 @pytest.mark.packing

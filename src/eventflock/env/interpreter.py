@@ -10,23 +10,10 @@ from eventflock.env.elf import read_elf
 from eventflock.errors import EnvError
 from eventflock.worker.survey import Interpreter
 
-__all__ = ["PACKAGES", "SITE", "interpreter_files", "is_junk", "program_of", "stdlib_of", "walk"]
+__all__ = ["PACKAGES", "interpreter_files", "is_junk", "program_of", "stdlib_of", "walk"]
 
 PACKAGES = "packages"
 """Folder of the archive for installed packages."""
-SITE = '''"""Makes the interpreter of an archive whole: where its packages are, and its name."""
-
-import os
-import site
-import sys
-
-root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# The program itself is started through a loader; what children start is the wrapper that does so.
-sys.executable = sys._base_executable = os.path.join(root, "bin", "python3")
-for folder in ("code/packages", "packages"):
-    if os.path.isdir(os.path.join(root, folder)):
-        site.addsitedir(os.path.join(root, folder))
-'''
 _NOT_STDLIB = {
     "test", "idlelib", "tkinter", "ensurepip", "turtledemo", "pydoc_data",
     "site-packages", "dist-packages", "sitecustomize.py", "turtle.py",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 import eventflock
-from eventflock.env import boot
+from eventflock.env import boot, sitecustomize
 from eventflock.env.archive import LEVEL, write_code, write_environment
+from eventflock.env.bundle import choose_modules, write_bundle
 from eventflock.env.bytecode import compile_tree, compiled_name
 from eventflock.env.cache import Cache
-from eventflock.env.choosing import Chosen
+from eventflock.env.choosing import Chosen, own_part
 from eventflock.env.elf import read_elf
-from eventflock.env.interpreter import SITE, interpreter_files, program_of, stdlib_of
+from eventflock.env.interpreter import interpreter_files, program_of, stdlib_of
 from eventflock.env.native import (
     GLIBC,
     NATIVE,
@@ -175,11 +176,9 @@ def _write_environment(
     names = {str(path): name for name, path in tree.items()}
     levels = {names[file]: n for file, n in reference.levels.items() if file in names}
     demands = demands_of(elfs, levels)
-    site = scratch / "sitecustomize.py"
-    site.write_text(SITE)
     tree = {
         **tree,
-        f"{stdlib_of(python)}/sitecustomize.py": site,
+        f"{stdlib_of(python)}/sitecustomize.py": Path(sitecustomize.__file__),
         "libexec/boot.py": Path(boot.__file__),
     }
     sources = _sources(tree, chosen, set(reference.modules.values()))
@@ -188,6 +187,9 @@ def _write_environment(
     compiled = compile_tree(sources, folder, asking.python, _tag(python))
     tree.update(compiled)
     early = _boot_names(tree, reference, asking)
+    known = {*_common(chosen), *own_part().files}
+    modules = choose_modules(set(tree) - early, stdlib_of(python), known)
+    tree = write_bundle(scratch / sitecustomize.BUNDLE, tree, modules)
     contents = Contents(
         format=1,
         eventflock=eventflock.__version__,
@@ -223,18 +225,20 @@ def _tag(python: Interpreter) -> str:
 
 def _sources(tree: Mapping[str, Path], chosen: Chosen, loaded: set[str]) -> dict[str, Path]:
     """Choose what is compiled: of the large packages that all use, what all load; else all."""
-    common = {
-        name
-        for part in chosen.packages
-        if part.name.lower().replace("_", "-").replace(".", "-") in chosen.worker
-        for name in part.files
-    }
+    common = set(_common(chosen))
     return {
         name: path
         for name, path in tree.items()
         if name.endswith(".py")
         and (str(path) in loaded or (name.startswith("packages/") and name not in common))
     }
+
+
+def _common(chosen: Chosen) -> Iterator[str]:
+    """Give the files of the packages that every worker needs."""
+    for part in chosen.packages:
+        if part.name.lower().replace("_", "-").replace(".", "-") in chosen.worker:
+            yield from part.files
 
 
 def _boot_names(tree: Mapping[str, Path], reference: Survey, asking: Asking) -> set[str]:

@@ -40,6 +40,7 @@ _BOOT = """
 import sys
 sys.path[:0] = sys.argv[1:]
 import boot, json
+import __future__, importlib.machinery, importlib.util, site  # of sitecustomize.py
 print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]))
 """
 
@@ -180,7 +181,7 @@ def _sample(asking: Asking, sample: Path) -> tuple[Path, FileEntry]:
 
 
 def boot_modules(asking: Asking, path: Sequence[str]) -> list[str]:
-    """Find the files that are needed to unpack zstandard."""
+    """Find the files that are needed to unpack zstandard, and to find modules in the bundle."""
     here = str(Path(__file__).parent)
     told = asking.run("-S", "-s", "-c", _BOOT, here, *path)
     if told.returncode:

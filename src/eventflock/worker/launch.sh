@@ -20,6 +20,7 @@ set -u
 UNSUITABLE=85
 DIED=70
 root=
+theirs=
 child=
 stopped=
 glibc_mode=auto
@@ -59,8 +60,8 @@ user=$(id -un 2>/dev/null || id -u)
 
 # --- ending -------------------------------------------------------------------------------------
 
-clean() {
-    [ -z "$root" ] || rm -rf "$root"
+clean() { # what HTCondor removes itself is left to it: the result need not wait for that
+    [ -z "$root" ] || [ -n "$theirs" ] || rm -rf "$root"
     root=
 }
 trap clean EXIT
@@ -204,6 +205,11 @@ for folder in "${_CONDOR_SCRATCH_DIR:-}" "${TMPDIR:-}" "$(pwd)" /tmp; do
     fi
 done
 [ -n "$scratch" ] || unsuitable "no folder can be used: no scratch, no TMPDIR, not $(pwd)"
+# The folder that HTCondor made for this job alone; the job may also run within another one's.
+if [ "$scratch" = "${_CONDOR_SCRATCH_DIR:-}" ] && [ -f "$scratch/.job.ad" ] &&
+    [ "$(cd "$scratch" && pwd -P)" = "$(pwd -P)" ]; then
+    theirs=yes
+fi
 free=$(df -Pk "$scratch" 2>/dev/null | { read -r _; read -r _ _ _ kb _; printf '%s' "${kb:-}"; })
 if [ -n "$free" ] && [ "$free" -lt "$kilobytes" ]; then
     unsuitable "needs $((kilobytes / 1024 + 1)) MB in $scratch, $((free / 1024)) MB free"

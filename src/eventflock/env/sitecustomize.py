@@ -1,0 +1,134 @@
+"""Makes the interpreter of an archive whole: its name, where its packages are, and the bundle.
+
+The bundle is one file with the modules that `bundle.py` has chosen. They behave as if each lay in a
+file of its own, where it was installed; data files and libraries do lie there.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import spec_from_file_location
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # this runs at the start of every process, which does without what it can
+    from collections.abc import Iterator, Mapping
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+BUNDLE = "modules.bundle"
+_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_bundle = os.path.join(_root, BUNDLE)
+_places: dict[str, tuple[int, int]] = {}
+"""Where the bundle has each file, by its path: offset and size."""
+_folders: dict[str, list[str]] = {}
+"""The names of the files that it has of each folder."""
+
+
+def _read_index() -> None:
+    with open(_bundle, "rb") as file:
+        first = file.readline()
+        offset = len(first) + int(first)
+        for line in file.read(int(first)).decode().splitlines():
+            size, _, name = line.partition(" ")
+            path = os.path.join(_root, name)
+            _places[path] = (offset, int(size))
+            offset += int(size)
+            folder, _, base = path.rpartition("/")
+            _folders.setdefault(folder, []).append(base)
+            if base == "__init__.py":  # the folder around a package has it, too
+                _folders.setdefault(os.path.dirname(folder), [])
+
+
+class Loader(SourceFileLoader):
+    """Loads a module whose source, and often byte-code, is in the bundle."""
+
+    def get_data(self, path: str) -> bytes:
+        """Give the contents of a file in the bundle, or of one beside it."""
+        if path not in _places:
+            return super().get_data(path)
+        offset, size = _places[path]
+        with open(_bundle, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Give size and time of a source."""
+        if path not in _places:
+            return super().path_stats(path)
+        return {"mtime": 0, "size": _places[path][1]}
+
+
+class Finder:
+    """Finds the modules of one folder, in the bundle and as files.
+
+    Parameters
+    ----------
+    path
+        The folder. If the bundle has nothing of it, this is refused, and others are asked.
+    """
+
+    def __init__(self, path: str) -> None:
+        if path not in _folders:
+            raise ImportError(path)
+        self._path = path
+        self._files: Any = None
+        if os.path.isdir(path):
+            self._files = _files_in(path)
+
+    def find_spec(self, name: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find a module."""
+        last = name.rpartition(".")[2]
+        folder = f"{self._path}/{last}"
+        for path, search in ((f"{folder}/__init__.py", [folder]), (f"{folder}.py", None)):
+            if path in _places:
+                loader = Loader(name, path)
+                return spec_from_file_location(
+                    name, path, loader=loader, submodule_search_locations=search
+                )
+        found: ModuleSpec | None = self._files.find_spec(name, target) if self._files else None
+        return found
+
+    def invalidate_caches(self) -> None:
+        """Look anew for files."""
+        if self._files:
+            self._files.invalidate_caches()
+
+    def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
+        """Give the modules in the folder and whether each is a package, for `pkgutil`."""
+        import pkgutil
+
+        found = {one[:-3]: False for one in _folders[self._path] if one.endswith(".py")}
+        found.update(
+            (one.rpartition("/")[2], True)
+            for one in _folders
+            if one.rpartition("/")[0] == self._path and f"{one}/__init__.py" in _places
+        )
+        if self._files:
+            found.update(pkgutil.iter_importer_modules(self._files))  # type: ignore[attr-defined]
+        found.pop("__init__", None)
+        for name, is_package in sorted(found.items()):
+            yield prefix + name, is_package
+
+
+_files_in = sys.path_hooks[-1]
+
+
+def _start() -> None:
+    # The program itself is started through a loader; what children start is the wrapper that does.
+    sys.executable = os.path.join(_root, "bin", "python3")
+    sys._base_executable = sys.executable  # type: ignore[attr-defined]
+    if os.path.isfile(_bundle):
+        _read_index()
+        sys.path_hooks.insert(0, Finder)
+        sys.path_importer_cache.clear()
+    for folder in ("code/packages", "packages"):
+        if os.path.isdir(os.path.join(_root, folder)):
+            site.addsitedir(os.path.join(_root, folder))
+
+
+if __name__ == "sitecustomize":  # else somebody reads it
+    _start()
