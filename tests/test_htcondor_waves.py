@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflock.errors import UsageError
-from eventflock.model import AnalysisRef, Assignment, FileEntry, Range
+from eventflock.model import AnalysisRef, Assignment, FileEntry, Range, to_json
 from eventflock.pools.htcondor.account import OVER, Account
 from eventflock.pools.htcondor.describe import Needs, Wants, check_folder, describe, times
+from eventflock.pools.htcondor.following import Following
 from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import PER_FILE, Cargo, Draft, WaveRecord, waves_in
+from eventflock.pools.htcondor.wave import PER_FILE, Cargo, Draft, Wave, WaveRecord, waves_in
 
 NEEDS = Needs(memory_mb=1024, disk_mb=500)
 ARCHIVES = ("env-1.tar", "code-2.tar.gz")
@@ -212,3 +214,40 @@ def test_the_queue_is_asked_where_the_log_is_silent() -> None:
     account.see_queue([{"ProcId": 3, "JobStatus": 1}], more=False)
     assert [account.status_of(n) for n in range(4)] == ["ended", "ended", "ended", "idle"]
     assert account.over == [0, 1, 2]
+
+
+LOG = """\
+000 (007.000.000) 2026-11-25 13:02:39 Job submitted from host: <127.0.0.1:3889>
+...
+000 (008.001.000) 2026-11-25 13:02:39 Job submitted from host: <127.0.0.1:3889>
+...
+009 (008.001.000) 2026-11-25 13:02:40 Job was aborted.
+	by hand
+...
+009 (007.005.000) 2026-11-25 13:02:40 Job was aborted.
+	by hand
+...
+012 (007.000.000) 2026-11-25 13:02:40 Job was held.
+	by hand
+	Code 1 Subcode 0
+...
+"""
+
+
+@pytest.mark.parametrize("cluster", ["7\n", None])
+def test_events_of_other_jobs_in_the_log_say_nothing(
+    tmp_path: Path, cluster: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDOR_CONFIG", "ONLY_ENV")
+    pytest.importorskip("htcondor2")
+    wave = Wave(tmp_path)
+    record = WaveRecord(identity="a", created="", jobs=("40", "50"))
+    wave.record_file.write_bytes(to_json(record))
+    wave.events.write_text(LOG)
+    if cluster:
+        wave.cluster_file.write_text(cluster)
+    with contextlib.closing(Following(wave, None)) as following:
+        told = list(following.look())
+        assert [(job, seen.status) for job, seen in told] == [("40", "held")]
+        assert following.open_jobs() == {"40": "held", "50": "waiting"}
+        assert following.seen("50").words == "it was never made"

@@ -313,6 +313,47 @@ def test_an_analysis_that_raises_in_all_jobs(client: Client, tutorial: Path) -> 
     wait_for(lambda: not client.queue())  # the others were not left behind
 
 
+DYING = """
+import os, signal, sys
+from eventflock.__main__ import main
+from eventflock.pools.htcondor.wave import Wave
+
+# The schedd has the jobs; the client does not live to write down which they are.
+Wave.set_cluster = lambda wave, number: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("after", ["resume", "resume when all have ended", "stop"])
+def test_killed_before_the_number_of_the_cluster_is_written(
+    client: Client, slow: Path, tutorial: Path, expected: Expected, after: str
+) -> None:
+    run = client.home / f"unnumbered-{after.replace(' ', '-')}"
+    words = ("--param", "seconds=1", "--out", run)
+    # Few are made at a time: most are in the queue only as what is still to be made.
+    (client.home / "eventflock.toml").write_text("[htcondor]\nmax_idle = 2\n")
+    told = client.python("-c", DYING, "run", slow, tutorial, *TEN, *words)
+    (client.home / "eventflock.toml").unlink()
+    assert told.returncode == -signal.SIGKILL, told.stdout + told.stderr
+    wave = run / "pool/wave-001"
+    assert not (wave / "cluster").exists()
+    if after == "stop":
+        assert ok(client.run("stop", run)).stdout.startswith("removed   ")
+        wait_for(lambda: not client.queue())
+    elif after == "resume":
+        assert "in the queue already" in ok(client.run("resume", run)).stderr
+        assert int((wave / "cluster").read_text()) > 0
+    else:
+        wait_for(lambda: len(list(wave.glob("job-*.zip"))) == 10)
+        wait_for(lambda: not client.queue())
+    ok(client.run("resume", run))
+    assert energies(run) == truth_of(expected)
+    waves = sorted(one.name for one in run.glob("pool/wave-*"))
+    assert waves == (["wave-001", "wave-002"] if after == "stop" else ["wave-001"])
+    submitted = (wave / "events.log").read_text().count("Job submitted from host")
+    assert submitted <= 10
+
+
 @pytest.fixture(scope="module")
 def newer(base_of_pools: Path, tutorial: Path, jets_here: Path) -> Any:
     """The access point of a pool of HTCondor 25."""

@@ -92,10 +92,11 @@ class Following:
     def __init__(self, wave: Wave, schedd: Schedd | None) -> None:
         self.wave = wave
         self.record = wave.record()
-        self._procs = {job: proc for proc, job in enumerate(self.record.jobs)}
         self.account = Account(len(self.record.jobs))
         self._schedd = schedd
         self._log = EventLog(wave.events)
+        self._cluster = wave.cluster()
+        self._procs = {job: proc for proc, job in enumerate(self.record.jobs)}
         self._asked = self._heard = time.monotonic()
         self.away = 0.0
         """Since when the schedd does not answer; 0 if nothing is known of that."""
@@ -115,12 +116,18 @@ class Following:
         for event in self._log.read():
             self._heard = time.monotonic()
             self.away = 0.0
-            proc = self.account.hear(event)
+            proc = self.account.hear(event) if self._is_ours(event) else None
             if proc is not None:
                 yield self.record.jobs[proc], self.account.seen[proc]
         silent = time.monotonic() - max(self._heard, self._asked)
         if silent > ASK_EVERY or (self._log.broken and silent > FETCH_EVERY):
             self.ask()
+
+    def _is_ours(self, event: Mapping[str, Any]) -> bool:
+        """Tell an event of this wave from that of another, which should not be in its log."""
+        if self._cluster is None:  # the client was killed; the log is the wave's own
+            self._cluster = event.get("Cluster")
+        return event.get("Cluster") == self._cluster
 
     def ask(self, fetch: int | None = 0) -> None:
         """Compare with the queue.
@@ -183,10 +190,9 @@ class Following:
         """Give the cluster; a client that was killed may not have written it down."""
         cluster = self.wave.cluster()
         if cluster is None and self._schedd is not None:
-            mark = f'EventflockWave == "{self.record.identity}"'
-            found = self._schedd.jobs(mark, ["ClusterId"])
-            if found:
-                cluster = int(found[0]["ClusterId"])
+            cluster = self._schedd.find_cluster(f'EventflockWave == "{self.record.identity}"')
+            if cluster is not None:
+                self._cluster = cluster
                 self.wave.set_cluster(cluster)
         return cluster
 

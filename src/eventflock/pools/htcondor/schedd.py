@@ -106,6 +106,7 @@ class Schedd:
     def __init__(self, name: str = "", collector: str = "") -> None:
         self._condor = bindings()
         self._collector_name = collector
+        self._is_local = not name and not collector
         self.ad = self._locate(name)
         self.name = str(self.ad.get("Name", "schedd"))
         self._schedd = _call("The schedd cannot be used", self._condor.Schedd, self.ad)
@@ -194,12 +195,38 @@ class Schedd:
         def submit() -> int:
             with contextlib.chdir(folder):
                 description = self._condor.Submit(text)
+                self._get_tokens(description)
                 result = self._schedd.submit(description, spool=spool)
                 if spool:
                     self._schedd.spool(result)
                 return int(result.cluster())
 
         return _call(f"The schedd {self.name} did not take the jobs", submit)
+
+    def _get_tokens(self, description: Any) -> None:
+        """Get the tokens that jobs ask for, as condor_submit does; elsewhere they are in place."""
+        if not self._is_local or "use_oauth_services" not in description:
+            return
+        page = description.issue_credentials()
+        if page:
+            raise PoolError(
+                f"HTCondor needs your consent to get tokens for the jobs: {page}",
+                remedy="Open that page in a browser, give it, and go on with 'eventflock resume'.",
+            )
+
+    def find_cluster(self, constraint: str) -> int | None:
+        """Give the cluster for which the constraint is true, if it is in the queue.
+
+        It may have no jobs yet: those that are made late are not there at first.
+        """
+        found = _call(
+            f"The schedd {self.name} does not answer",
+            self._schedd.query,
+            constraint=constraint,
+            projection=["ClusterId"],
+            opts=self._condor.QueryOpt.IncludeClusterAd,
+        )
+        return int(found[0]["ClusterId"]) if found else None
 
     def jobs(self, constraint: str, projection: Sequence[str]) -> list[dict[str, Any]]:
         """Give attributes of the jobs in the queue for which the constraint is true."""
