@@ -58,6 +58,11 @@ class Queue:
         self._answer()
         return [dict(ad) for ad in self.ads if self._fits(constraint, ad)]
 
+    def find_cluster(self, constraint: str) -> int | None:
+        self._answer()
+        found = [ad for ad in self.ads if self._fits(constraint, ad)]
+        return int(found[0]["ClusterId"]) if found else None
+
     def cluster(self, constraint: str) -> dict[str, Any]:
         self._answer()
         return dict(self.shared)

@@ -12,6 +12,7 @@ import eventflock as ef
 from eventflock.errors import AnalysisError, IncompleteError, InputError, PoolError
 from eventflock.model import Care
 from eventflock.results.reader import read_manifest
+from eventflock.tracebacks import crash_in
 from eventflock.why import why
 from tests.damage import make_tree, spoil_basket
 
@@ -109,7 +110,7 @@ def test_a_job_of_which_every_event_fails_is_not_searched_for_long(tmp_path: Pat
         '    if len(events): raise ValueError("all bad")\n    return {"n": 0}\n',
     )
     with pytest.raises(AnalysisError, match="all bad"):
-        ef.run(analysis, a, jobs=2, pool="inline", out=tmp_path / "run")
+        ef.run(analysis, a, jobs=2, workers=1, out=tmp_path / "run")
     assert sum(map(int, calls.read_text().split())) < 5 * 2000
 
 
@@ -212,3 +213,27 @@ def test_a_worker_that_is_ended_from_outside_is_in_the_account(tmp_path: Path) -
     groups = why(tmp_path / "run").groups
     assert {one.cause for one in groups} <= {"died", "no result"}
     assert sum(one.events for one in groups) == 200
+
+
+CRASH = """\
+about to crash
+Fatal Python error: Segmentation fault
+
+Thread 0x00007f766 (most recent call first):
+  File "/x/threading.py", line 982 in run
+
+Current thread 0x00007f767 (most recent call first):
+  File "/home/me/five.py", line 9 in five
+  File "/x/eventflock/analysis.py", line 102 in on_chunk
+  File "/x/eventflock/worker/calling.py", line 74 in call
+
+Extension modules: msgspec._core, numpy.linalg
+"""
+
+
+def test_of_a_crash_the_users_own_lines_are_shown() -> None:
+    assert crash_in(CRASH.splitlines()) == [
+        "Fatal Python error: Segmentation fault",
+        '  File "/home/me/five.py", line 9 in five',
+    ]
+    assert crash_in(["nothing", "of that kind"]) == []

@@ -72,6 +72,7 @@ ALLOWED = {
         "reading",
         "results",
         "worker",
+        "tracebacks",
     },
 }
 """What each part may import of the others. Parts that are not named may import all but `cli`."""

@@ -103,7 +103,12 @@ def test_it_is_shown_and_given_as_json(tmp_path: Path) -> None:
     assert "ValueError: x is 17" in shown
     assert "entries 17 to 18 (1)" in shown
     assert "repeat it:  eventflock run" in shown
-    assert "1 time analysis: tried part by part, to find what fails" in shown
+    assert "analysis: tried part by part, to find what fails (1 time)" in shown
+    assert "to be content with them: eventflock merge r --accept 0.975 --no-strict" in shown
+    content = [*command, "merge", "r", "--accept", "0.975", "--no-plot"]
+    refused = subprocess.run(content, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode == 7
+    assert "add --no-strict to accept that" in refused.stderr
     told = json.loads(
         subprocess.run(
             [*command, "why", "r", "--json"], cwd=tmp_path, capture_output=True, check=True
@@ -114,7 +119,19 @@ def test_it_is_shown_and_given_as_json(tmp_path: Path) -> None:
         [*command, "merge", "r", "--accept", "0.975", "--no-strict", "--no-plot"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert "PARTIAL   39 of 40 events, accepted from 0.975" in accepted
+    assert "PARTIAL   39 of 40 events, accepted: 0.975 is enough" in accepted
+    kept = subprocess.run(
+        [*command, "merge", "r", "--no-plot"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "accepted: 0.975 is enough" in kept
+    for words in (["--accept", "nan"], ["--no-strict"]):
+        told = subprocess.run(
+            [*command, "merge", "r", *words],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert told.returncode == 2
+        assert "--accept" in told.stderr
 
 
 def test_where_nothing_failed_it_says_so(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from eventflock.causes import cause_of
 from eventflock.errors import EventflockError, IncompleteError, error_from, plural
 from eventflock.files import atomic_write
 from eventflock.model import Dataset, Failure, Manifest, Plan
@@ -18,6 +19,9 @@ from eventflock.results.verify import JobState
 from eventflock.rundir import RunDir
 
 __all__ = ["Outcome", "repeat_command"]
+
+_HERE = frozenset({"analysis", "returned", "branch", "allocation"})
+_LIMITS = {"stalled": "--stall", "time": "--time-limit"}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +39,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         The jobs were left to a pool; nothing is known yet.
     submitted
         How many were, then: others may have been there.
+    refused
+        Why a partial result is not accepted that has enough events.
     """
 
     run: RunDir
@@ -43,6 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     absent: list[JobState]
     detached: bool = False
     submitted: int = 0
+    refused: str = ""
 
     @property
     def complete(self) -> bool:
@@ -75,7 +82,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def _remedies(self, job: int, failure: Failure, jobs: str) -> list[str]:
         """Say what can be done about the first cause, and about the rest."""
         remedies = [failure.remedy] if failure.remedy else []
-        if failure.path and failure.kind not in {"node", "pool"}:  # these are not repeated here
+        if failure.path and failure.kind != "node":  # which here would not be repeated
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
         untried = sum(one.status == "missing" for one in self.absent)
         if untried > 0 and failure.kind == "analysis":
@@ -86,10 +93,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         remedies.append(f"All causes: eventflock why {self._run}")
         kinds = {one.kind for state in self.absent for one in state.failures}
         if kinds - {"analysis"}:
-            remedies.append(f"When it is mended: eventflock resume {self._run}")
-        if "analysis" in kinds:
-            remedies.append("A changed analysis is a new run.")
-        if self.manifest is not None:
+            remedies.append(f"When a file or a machine is mended: eventflock resume {self._run}")
+        remedies.append(
+            "If you change the analysis: a new run, as resume uses the copy in this one."
+        )
+        if self.refused:
+            remedies.append(self.refused)
+        elif self.manifest is not None:
             remedies.append(f"To be content with it: {self._acceptance(kinds)}")
         return remedies
 
@@ -122,10 +132,11 @@ def _where(failure: Failure) -> str:
     return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
 
 
-def repeat_command(
-    run: RunDir, plan: Plan, job: int, failure: Failure, pool: str = "inline"
-) -> str:
+def repeat_command(run: RunDir, plan: Plan, job: int, failure: Failure) -> str:
     """Give the command that repeats just what failed, on this machine.
+
+    What may end or hang the process has one of its own; all else is done in this one, where a
+    debugger works.
 
     Where the dataset has metadata, which an analysis may use, a small fileset that carries it is
     written into the run folder.
@@ -141,7 +152,12 @@ def repeat_command(
         words += ["--range", f"{failure.start}:{failure.stop}", "--chunk", str(size), "--jobs", "1"]
     for name, value in plan.parameters.items():
         words += ["--param", f"{name}={_text(value)}"]
-    return shlex.join([*words, "--pool", pool])
+    cause = cause_of(failure).name
+    words += ["--pool", "inline" if cause in _HERE else "local"]
+    limit = failure.code.partition(":")[2]
+    if cause in _LIMITS and limit:
+        words += [_LIMITS[cause], f"{limit}s"]
+    return shlex.join(words)
 
 
 def _files(run: RunDir, dataset: Dataset, job: int, path: str, tree: str) -> Sequence[str]:

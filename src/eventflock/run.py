@@ -16,7 +16,7 @@ from eventflock.errors import InterruptedRunError, ResultError, UsageError, plur
 from eventflock.files import atomic_write
 from eventflock.finding import freeze, locate
 from eventflock.forecast import Forecast, describe_forecast, forecast
-from eventflock.model import Manifest, Plan, Site, Wish, to_json
+from eventflock.model import Acceptance, Manifest, Plan, Site, Wish, to_json
 from eventflock.observe import Observer, shown
 from eventflock.options import Options
 from eventflock.outcome import Outcome
@@ -356,12 +356,29 @@ def _complete_result(run: RunDir, plan_digest: str) -> Manifest | None:
 
 
 def _merge(run: RunDir, plan: Plan, plan_digest: str, options: Options) -> Outcome:
-    from eventflock.results.merge import merge
+    from eventflock.results.merge import is_refused, merge
 
-    manifest, absent = merge(
-        plan, plan_digest, run.result_files(plan), run.merged, options.acceptance
-    )
-    return Outcome(run=run, plan=plan, manifest=manifest, absent=absent)
+    acceptance = options.acceptance
+    if acceptance == Acceptance():  # what was accepted once stays accepted
+        acceptance = _accepted_before(run, plan_digest)
+    manifest, absent = merge(plan, plan_digest, run.result_files(plan), run.merged, acceptance)
+    refused = ""
+    if manifest is not None and is_refused(manifest, acceptance):
+        refused = (
+            f"There are enough events for --accept {acceptance.fraction:g}, but the analysis "
+            "raised for some that are missing: add --no-strict to accept that."
+        )
+    return Outcome(run=run, plan=plan, manifest=manifest, absent=absent, refused=refused)
+
+
+def _accepted_before(run: RunDir, plan_digest: str) -> Acceptance:
+    try:
+        manifest = read_manifest(run.merged)
+    except ResultError:
+        return Acceptance()
+    if manifest.plan != plan_digest or not manifest.accepted:
+        return Acceptance()
+    return Acceptance(fraction=manifest.accepted, strict=False)
 
 
 def plot_run(

@@ -13,7 +13,7 @@ from eventflock.results.cover import add_counters
 from eventflock.results.verify import JobState, job_states
 from eventflock.rundir import RunDir
 
-__all__ = ["Problem", "Standing", "Status", "Usage", "status_of"]
+__all__ = ["Problem", "Standing", "Status", "Usage", "queue_of", "status_of"]
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -147,7 +147,7 @@ def status_of(path: Path) -> Status:
     counting = _Counting()
     for state in job_states(plan, plan_digest, run.result_files(plan)):
         counting.add(state)
-    queue, queued = _queue(run)
+    queue, queued = queue_of(run)
     counts = counting.counts(queued)
     if queue is None:
         del counts["queued"]
@@ -225,7 +225,8 @@ def _together(statuses: set[str]) -> str:
     return next(one for one in ("failed", "unusable", "missing") if one in statuses)
 
 
-def _queue(run: RunDir) -> tuple[Standing | None, set[int]]:
+def queue_of(run: RunDir) -> tuple[Standing | None, set[int]]:
+    """Find out how the jobs of a run stand in a queue, and which are there."""
     if not run.htcondor.exists():
         return None, set()
     from eventflock.dispatch import standing

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["raised_in", "user_traceback"]
+__all__ = ["crash_in", "raised_in", "user_traceback"]
 
 _HERE = str(Path(__file__).parent)
 
@@ -53,3 +53,22 @@ def raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
         if module.startswith(packages):
             return True
     return False
+
+
+def crash_in(lines: list[str]) -> list[str]:
+    """Find what faulthandler printed of a crash: why, and the frames from the user's code on.
+
+    Returns
+    -------
+    list of str
+        Empty if nothing crashed.
+    """
+    fatal = [n for n, line in enumerate(lines) if line.startswith("Fatal Python error")]
+    if not fatal:
+        return []
+    dump = lines[fatal[-1] :]
+    current = [n for n, line in enumerate(dump) if line.startswith("Current thread")]
+    frames = dump[current[-1] + 1 :] if current else []
+    stack = [line for line in frames if line.startswith("  File ")]
+    ours = [n for n, line in enumerate(stack) if "/eventflock/" in line]
+    return [dump[0], *stack[: ours[0] if ours and ours[0] else len(stack)]]

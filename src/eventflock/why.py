@@ -17,12 +17,11 @@ from eventflock.pieces import unit_name
 from eventflock.results.cover import coalesce, count
 from eventflock.results.verify import JobState, coverage_of, job_states
 from eventflock.rundir import RunDir
+from eventflock.status import queue_of
+from eventflock.tracebacks import crash_in
 
 __all__ = ["Explanation", "Group", "Tried", "why"]
 
-HERE = frozenset({"analysis", "returned", "branch", "read", "file"})
-"""Causes that can be repeated in one process, where a debugger can be used."""
-_LIMITS = {"stalled": "--stall", "time": "--time-limit"}
 LAST_LINES = 10
 NOT_TRIED = Cause("no result", False, 0, (), 0, False, "not done yet, or nothing is known of it")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
@@ -73,13 +72,14 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why events are missing from a run."""
+    """Why events are missing from a run; if jobs are `under_way`, more may come."""
 
     run: str
     events: int
     events_planned: int
     groups: list[Group]
     tried: list[Tried]
+    under_way: bool = False
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -118,7 +118,14 @@ def why(path: Path) -> Explanation:
         events_planned=plan.entries,
         groups=groups,
         tried=_tried(run),
+        under_way=run.is_busy() or _waits(run),
     )
+
+
+def _waits(run: RunDir) -> bool:
+    """Tell whether jobs are in a queue, and will end by themselves."""
+    queue, _ = queue_of(run)
+    return queue is not None and bool(queue.counts.keys() - {"held"})
 
 
 def _cases(plan: Plan, state: JobState) -> Iterator[_Case]:
@@ -178,7 +185,7 @@ def _group(run: RunDir, plan: Plan, cases: list[_Case]) -> Group:
 
 
 def _repeat(run: RunDir, plan: Plan, case: _Case) -> str:
-    """Give the command for the smallest case, in this process unless it may end that."""
+    """Give the command for the smallest case."""
     failure, first = case.failure, case.missing[0]
     if failure is None:
         return ""
@@ -186,11 +193,7 @@ def _repeat(run: RunDir, plan: Plan, case: _Case) -> str:
         failure = msgspec.structs.replace(
             failure, path=first.path, start=first.start, stop=first.stop
         )
-    cause = _cause(case).name
-    pool = "inline" if cause in HERE else "local"
-    command = repeat_command(run, plan, case.state.job, failure, pool)
-    option, limit = _LIMITS.get(cause, ""), failure.code.partition(":")[2]
-    return f"{command} {option} {limit}s" if option and limit else command
+    return repeat_command(run, plan, case.state.job, failure)
 
 
 def _last_lines(run: RunDir, state: JobState) -> list[str]:
@@ -205,7 +208,7 @@ def _last_lines(run: RunDir, state: JobState) -> list[str]:
         except OSError:
             continue
         if lines:
-            return lines[-LAST_LINES:]
+            return crash_in(lines) or lines[-LAST_LINES:]
     return []
 
 

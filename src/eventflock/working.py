@@ -228,7 +228,8 @@ class Work:
         self._unsettled.pop(unit_name(unit.job, unit.piece), None)
         if isinstance(reply, Done):
             self.done_before = True
-            entries = part_of(self._plan.jobs[unit.job], unit.piece).entries
+            planned = part_of(self._plan.jobs[unit.job], unit.piece).entries
+            entries = reply.events if reply.partial else planned
             return entries, self._over(unit)
         failure = reply.failure if isinstance(reply, Failed) else _not_understood(reply)
         failure = self._placed(failure, unit)
@@ -251,7 +252,9 @@ class Work:
     def close(self) -> None:
         """Write down why jobs failed that were to be tried again, and will not be any more."""
         for unit, failure in self._unsettled.values():
-            self._leave_receipt(unit, failure)
+            # Of a half, it may be known of the whole only.
+            known = msgspec.structs.replace(failure, path="") if unit.piece else failure
+            self._leave_receipt(unit, self._placed(known, unit))
         self._unsettled.clear()
 
     def _over(self, unit: Unit) -> str:

@@ -230,7 +230,7 @@ def run(
     @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands
-    from eventflock.model import Acceptance, Site
+    from eventflock.model import Site
     from eventflock.options import Options
 
     wish = commands.read_wish(include, requirements, everything, python, glibc)
@@ -243,7 +243,7 @@ def run(
         target_seconds=commands.read_target(target_time),
         site=site,
         care=commands.read_care(stall, time_limit),
-        acceptance=Acceptance(fraction=accept, strict=strict),
+        acceptance=commands.read_acceptance(accept, strict),
         **options,
     )
     if dry_run:
@@ -278,13 +278,13 @@ def resume(
     On HTCondor, --submit and --profile replace what was said before under the same names.
     """
     from eventflock.cli import commands
-    from eventflock.model import Acceptance, Site
+    from eventflock.model import Site
     from eventflock.options import Options
 
     chosen = Options(
         site=Site(profile=profile, submit=submit),
         care=commands.read_care(stall, time_limit),
-        acceptance=Acceptance(fraction=accept, strict=strict),
+        acceptance=commands.read_acceptance(accept, strict),
         **options,
     )
     commands.resume(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
@@ -305,10 +305,9 @@ def watch(
 ) -> None:
     """Follow RUN to its end, whoever works on it, then merge and plot. Nothing is submitted."""
     from eventflock.cli import commands
-    from eventflock.model import Acceptance
     from eventflock.options import Options
 
-    chosen = Options(acceptance=Acceptance(fraction=accept, strict=strict))
+    chosen = Options(acceptance=commands.read_acceptance(accept, strict))
     commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
@@ -357,10 +356,9 @@ def merge(
 ) -> None:
     """Merge again the result files that RUN has, and plot. A complete result is kept."""
     from eventflock.cli import commands
-    from eventflock.model import Acceptance
     from eventflock.options import Options
 
-    chosen = Options(acceptance=Acceptance(fraction=accept, strict=strict))
+    chosen = Options(acceptance=commands.read_acceptance(accept, strict))
     commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 

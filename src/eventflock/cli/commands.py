@@ -12,7 +12,7 @@ import msgspec
 
 from eventflock.cli.progress import choose_observer
 from eventflock.errors import UsageError, plural
-from eventflock.model import GLIBC_MODES, Care, Site, Wish
+from eventflock.model import GLIBC_MODES, Acceptance, Care, Site, Wish
 from eventflock.options import Options
 from eventflock.outcome import Outcome
 from eventflock.pools import HTCONDOR
@@ -32,6 +32,7 @@ __all__ = [
     "packing_for",
     "plot",
     "print_json",
+    "read_acceptance",
     "read_care",
     "read_parameters",
     "read_target",
@@ -142,13 +143,26 @@ def read_target(text: str) -> float | None:
     return parse_duration(text)
 
 
+def read_acceptance(fraction: float, strict: bool) -> Acceptance:
+    """Read when a partial result is good enough."""
+    if fraction == 1 and not strict:
+        raise UsageError(
+            "--no-strict says what --accept may accept.", remedy="As in --accept 0.999 --no-strict"
+        )
+    if not fraction <= 1:  # not a number, either
+        raise UsageError(
+            f"--accept is {fraction}, expected a fraction of the events.", remedy="As in 0.999"
+        )
+    return Acceptance(fraction=fraction, strict=strict)
+
+
 def read_care(stall: str, time_limit: str) -> Care:
     """Read the limits of a job."""
     from eventflock.units import parse_duration
 
     return Care(
         stall_seconds=0.0 if stall.strip() == "0" else parse_duration(stall),
-        limit_seconds=parse_duration(time_limit) if time_limit else 0.0,
+        limit_seconds=parse_duration(time_limit) if time_limit.strip() not in {"", "0"} else 0.0,
     )
 
 
@@ -247,9 +261,9 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     events, planned = manifest.counters.events, outcome.plan.entries
     jobs = plural(len(outcome.plan.jobs), "job")
     if outcome.complete:
-        print(f"complete  {events:,} events, each exactly once, in {jobs}")
+        print(f"complete  {plural(events, 'event')}, each exactly once, in {jobs}")
     else:
-        accepted = f", accepted from {manifest.accepted:g}" if outcome.accepted else ""
+        accepted = f", accepted: {manifest.accepted:g} is enough" if outcome.accepted else ""
         print(f"PARTIAL   {events:,} of {planned:,} events{accepted}")
     print(f"result    {outcome.run.merged}")
     for one in plots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -38,11 +39,27 @@ def _print(found: Explanation) -> None:
     if found.tried:
         print("\nOn the way:")
     for one in found.tried:
-        print(f"  {plural(one.times, 'time')} {one.cause}: {one.step}")
+        print(f"  {one.cause}: {one.step} ({plural(one.times, 'time')})")
     if found.groups:
-        print(
-            f"\nEverything else is in the result. Go on: eventflock resume {shlex.quote(found.run)}"
-        )
+        print(f"\n{_what_next(found)}")
+
+
+def _what_next(found: Explanation) -> str:
+    """Say what can be done about all of it together."""
+    run = shlex.quote(found.run)
+    if found.under_way:
+        return f"Jobs are still under way: eventflock watch {run}"
+    lines = [
+        f"When files or machines are mended: eventflock resume {run}",
+        "If you change the analysis: a new run, as resume uses the copy in this one.",
+    ]
+    if found.events:
+        fraction = math.floor(1e4 * found.events / found.events_planned) / 1e4
+        raised = any(one.cause in {"analysis", "returned"} for one in found.groups)
+        strict = " --no-strict" if raised else ""
+        content = f"eventflock merge {run} --accept {fraction:g}{strict}"
+        lines.append(f"All other events are in the result; to be content with them: {content}")
+    return "\n".join(lines)
 
 
 def _print_group(number: int, group: Group) -> None:

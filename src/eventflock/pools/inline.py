@@ -16,6 +16,8 @@ class InlinePool(Pool):
     """Answers requests one after the other, here."""
 
     workers = 1
+    recovers = False
+    """A debugger stops where something fails, and not again for each part of it."""
 
     def __init__(self) -> None:
         self._service = Service()

@@ -26,6 +26,7 @@ import msgspec
 from eventflock.model import Failure
 from eventflock.pools import Listener, Pool
 from eventflock.pools.cores import usable_cores
+from eventflock.tracebacks import crash_in
 from eventflock.worker.messages import Failed, Progress, Reply, Request, Run
 from eventflock.worker.shadow import make_shadow
 
@@ -33,6 +34,7 @@ __all__ = ["LocalPool", "open_pool"]
 
 ATTEMPTS = 3
 """Times that a question is asked, if workers die at it; of jobs, others decide."""
+LAST_BYTES, LAST_LINES = 20_000, 20
 LOOK_AGAIN = 1.0
 """Seconds after which more requests may be there although no answer came."""
 START_AT_ONCE = 8
@@ -113,10 +115,11 @@ class _Worker:
         log = Path(task.request.log) if named else self.printed  # type: ignore[union-attr]
         try:
             with log.open("rb") as file:
-                file.seek(max(log.stat().st_size - 2000, 0))
-                return file.read(2000).decode(errors="replace").strip()
+                file.seek(max(log.stat().st_size - LAST_BYTES, 0))
+                lines = file.read(LAST_BYTES).decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
+        return "\n".join(crash_in(lines) or lines[-LAST_LINES:])
 
 
 def _environment() -> dict[str, str]:
@@ -247,7 +250,7 @@ def _death(status: int, words: str) -> Failure:
         "Often the memory was full: see 'dmesg', and try --chunk with fewer events, or fewer "
         "--workers."
         if status == -signal.SIGKILL
-        else "Its last words are above." * bool(words)
+        else "It may be in native code; repeat it, and look at the last lines above." * bool(words)
     )
     return Failure(
         kind="pool",

@@ -31,7 +31,7 @@ from eventflock.results.verify import (
     states_of,
 )
 
-__all__ = ["merge"]
+__all__ = ["is_refused", "merge"]
 
 ALL = Acceptance()
 
@@ -185,6 +185,12 @@ def _accepted(manifest: Manifest, absent: Iterable[JobState], acceptance: Accept
         return 0.0
     kinds = {one.kind for state in absent for one in state.failures}
     return 0.0 if acceptance.strict and "analysis" in kinds else acceptance.fraction
+
+
+def is_refused(manifest: Manifest, acceptance: Acceptance) -> bool:
+    """Tell whether a result has enough events, and is not accepted all the same."""
+    enough = manifest.counters.events >= acceptance.fraction * manifest.planned
+    return manifest.status == "partial" and enough and not manifest.accepted
 
 
 def _manifest(plan: Plan, plan_digest: str, total: _Sum, absent: Iterable[JobState]) -> Manifest:

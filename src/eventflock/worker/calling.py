@@ -6,6 +6,7 @@ import errno
 import signal
 import socket
 import traceback
+from bdb import BdbQuit
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,6 +120,8 @@ def out_of_memory(error: BaseException) -> EventflockError:
 
 def raise_if_interrupted(error: BaseException) -> None:
     """Pass on Ctrl-C. A worker process does not hear it, so there the analysis itself raised."""
+    if isinstance(error, BdbQuit):  # the user leaves the debugger
+        raise KeyboardInterrupt from error
     if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not IGNORED:
         raise error
 

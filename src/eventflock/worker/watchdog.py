@@ -98,9 +98,7 @@ class Watchdog:
         failure = Failure(
             kind="pool",
             message=f"The job {what}{where}: {_waited_for(frames)}.",
-            remedy="Look whether the file can be read; --stall and --time-limit set the limits."
-            if code == STALLED
-            else "Cut the work into more jobs, or raise --time-limit.",
+            remedy=_remedy(code, frames),
             traceback="".join(traceback.StackSummary.from_list(frames).format()).rstrip(),
             path=path,
             start=start,
@@ -110,6 +108,18 @@ class Watchdog:
         )
         self._give_up(failure)
         self._over.set()
+
+
+def _remedy(code: str, frames: list[traceback.FrameSummary]) -> str:
+    if code == TIME:
+        return "Cut the work into more jobs, or raise --time-limit."
+    if _is_reading(frames):
+        return "Look whether the file can be read; --stall says how long to wait."
+    return "Look what the analysis waits for there; --stall says how long to wait."
+
+
+def _is_reading(frames: list[traceback.FrameSummary]) -> bool:
+    return any("/uproot/" in one.filename or "/fsspec/" in one.filename for one in frames)
 
 
 def _frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
@@ -126,6 +136,5 @@ def _waited_for(frames: list[traceback.FrameSummary]) -> str:
     if not frames:
         return "nothing is known of what it did"
     last = frames[-1]
-    reading = any("/uproot/" in one.filename or "/fsspec/" in one.filename for one in frames)
-    what = "it was reading, at" if reading else "it was at"
+    what = "it was reading, at" if _is_reading(frames) else "it was at"
     return f"{what} {last.filename}:{last.lineno} ({last.name})"

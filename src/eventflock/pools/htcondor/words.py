@@ -245,6 +245,8 @@ def eviction_in_words(reason: str, code: int = 0, subcode: int = 0) -> str:
     code, subcode
         VacateReasonCode and VacateReasonSubCode, if they are known.
     """
+    if "OnExitRemove" in reason:
+        return "it failed on its node, and HTCondor tries it once more"
     if not code:
         texts = (one for text, one in _VACATE_TEXTS if re.search(text, reason, re.IGNORECASE))
         code = next(texts, 0)
