@@ -183,6 +183,24 @@ class Client:
         return path
 
 
+def _folder(base: Path, suite: str) -> Path:
+    kept = os.environ.get("EVENTFLOCK_POOLS")  # where root file systems stay for the next time
+    return Path(kept or base) / f"pool-{suite}"
+
+
+@contextmanager
+def building(base: Path, suite: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Make the root file system of a pool while something else is done."""
+    command = [sys.executable, str(TOOL), "build", str(_folder(base, suite)), "--suite", suite]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
 @contextmanager
 def running_pool(
     base: Path, suite: str, *options: str, root: Path | None = None
@@ -199,8 +217,7 @@ def running_pool(
         More of `tools/pool start`.
     """
     check_possible()
-    kept = os.environ.get("EVENTFLOCK_POOLS")  # where root file systems stay for the next time
-    folder = root or Path(kept or base) / f"pool-{suite}"
+    folder = root or _folder(base, suite)
     home, small = base / "home", base / "small"
     for one in (home, home / "tmp", home / "cache"):
         one.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from hypothesis import settings
 
 from eventflock.demo import ANALYSIS
 from eventflock.sample import write_sample
-from tests.condor import Client, running_pool
+from tests.condor import Client, building, check_possible, running_pool
 
 # How long an example takes says something about the machine, and little about the code.
 settings.register_profile("patient", deadline=None)
@@ -106,9 +106,19 @@ def base_of_pools() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def client(base_of_pools: Path) -> Iterator[Client]:
-    """The access point of a pool of HTCondor 23.9."""
-    with running_pool(base_of_pools, "trixie") as made:
+def newer_root(base_of_pools: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """What makes the root file system of the second pool, while the first one is in use."""
+    check_possible()
+    with building(base_of_pools, "sid") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def client(request: pytest.FixtureRequest, base_of_pools: Path) -> Iterator[Client]:
+    """The access point of a pool of HTCondor 23.9; four slots, as most jobs there only sleep."""
+    if any("newer" in getattr(one, "fixturenames", ()) for one in request.session.items):
+        request.getfixturevalue("newer_root")
+    with running_pool(base_of_pools, "trixie", "--slots", "4") as made:
         yield made
 
 

@@ -40,7 +40,7 @@ def test_the_tutorial_from_one_command_to_the_plot(
     assert status["queue"]["counts"] == {}
 
 
-@pytest.mark.parametrize("jobs", ["1", "37"])
+@pytest.mark.parametrize("jobs", ["1", "13"])
 def test_other_cuts_give_the_same_bins_and_the_same_bits_as_local_cores(
     client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]], jobs: str
 ) -> None:
@@ -165,11 +165,12 @@ def test_stop_then_resume(
     assert energies(run) == truth_of(expected)
 
 
+@pytest.mark.timeout(3600)
 def test_many_small_jobs_are_made_one_after_the_other(
     client: Client, jets_here: Path, tutorial: Path, expected: list[dict[str, Any]]
 ) -> None:
     """As many as EVENTFLOCK_MANY says; 1,000 take a while on two cores."""
-    many = int(os.environ.get("EVENTFLOCK_MANY", "60"))
+    many = int(os.environ.get("EVENTFLOCK_MANY", "30"))
     (client.home / "eventflock.toml").write_text("[htcondor]\nmax_idle = 5\n")
     run = client.home / "many"
     words = ["--events-per-job", str(10_000 // many), "--out", run, "--pool", "htcondor"]
@@ -220,7 +221,7 @@ def test_the_file_on_an_xrootd_server(
         shutil.copy(tutorial, server.folder / "tutorial-10k.root")
         url = f"{server.url}/tutorial-10k.root"
         run = client.home / "remote"
-        words = ["--events-per-job", "1000", "--out", run, "--pool", "htcondor"]
+        words = ["--events-per-job", "2000", "--out", run, "--pool", "htcondor"]
         ok(client.run("run", jets_here, url, *words))
         assert energies(run) == truth_of(expected)
         manifests = [read_manifest(one) for one in sorted((run / "results").iterdir())]

@@ -17,6 +17,7 @@ from tests.condor import Client, energies, ok, running_pool, truth_of, wait_for
 pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
 
 TEN = ("--events-per-job", "1000", "--pool", "htcondor")
+FIVE = ("--events-per-job", "2000", "--pool", "htcondor")
 Expected = list[dict[str, Any]]
 
 
@@ -68,7 +69,7 @@ def test_held_for_a_missing_input(
     run, extra = client.home / "held", client.home / "weights.json"
     extra.write_text("{}")
     more = ("--submit", "transfer_input_files=weights.json", "--submit", "hold=true", "--detach")
-    ok(client.run("run", jets_here, tutorial, *TEN, *more, "--out", run))
+    ok(client.run("run", jets_here, tutorial, *FIVE, *more, "--out", run))
     told = client.run("watch", run)
     assert told.returncode == 5, told.stdout + told.stderr
     assert "Job 000000 is held" in told.stderr
@@ -79,7 +80,7 @@ def test_held_for_a_missing_input(
     assert told.returncode == 5
     assert "weights.json" in told.stderr
     status = ok(client.run("status", run)).stdout
-    assert "10 held" in status
+    assert "5 held" in status
     assert "weights.json" in status
     extra.write_text("{}")
     # The jobs were submitted on hold, and a new wave would be: let them go while it looks on.
@@ -178,7 +179,7 @@ def test_the_disk_of_the_access_point_is_full(
     run, filler = client.small / "full", client.small / "filler"
     log = client.home / "full.log"
     words = ("--param", "seconds=3", "--out", run)
-    first = client.start("run", slow, tutorial, *TEN, *words, log=log)
+    first = client.start("run", slow, tutorial, *FIVE, *words, log=log)
     wait_for((run / "pool/wave-001/cluster").exists)
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], check=False, stderr=-3)
     assert first.wait(240) != 0
@@ -194,18 +195,18 @@ def test_a_result_that_never_arrives_is_made_again(
 ) -> None:
     run = client.home / "lost"
     words = ("--param", "seconds=0", "--detach", "--out", run)
-    told = ok(client.run("run", slow, tutorial, *TEN, *words))
+    told = ok(client.run("run", slow, tutorial, *FIVE, *words))
     assert "follow    eventflock watch" in told.stdout
     wave = run / "pool/wave-001"
-    wait_for(lambda: len(list(wave.glob("job-*.zip"))) == 10)
+    wait_for(lambda: len(list(wave.glob("job-*.zip"))) == 5)
     wait_for(lambda: not client.queue())
-    (wave / "job-000004.zip").unlink()
-    (wave / "job-000005.zip").write_bytes((wave / "job-000005.zip").read_bytes()[:-100])
+    (wave / "job-000002.zip").unlink()
+    (wave / "job-000003.zip").write_bytes((wave / "job-000003.zip").read_bytes()[:-100])
     told = client.run("watch", run)
     assert told.returncode == 7
-    assert "PARTIAL   8,000 of 10,000 events" in told.stdout
+    assert "PARTIAL   6,000 of 10,000 events" in told.stdout
     ok(client.run("resume", run))
-    assert json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"] == ["000004", "000005"]
+    assert json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"] == ["000002", "000003"]
     assert energies(run) == truth_of(expected)
 
 
@@ -305,7 +306,7 @@ def test_an_analysis_that_raises_in_all_jobs(client: Client, tutorial: Path) -> 
         "def wrong(events):\n    if len(events): raise ValueError('no such thing')\n    return {}\n"
     )
     run = client.home / "wrong"
-    words = ("--events-per-job", "100", "--pool", "htcondor", "--out", run)
+    words = ("--events-per-job", "500", "--pool", "htcondor", "--out", run)
     told = client.run("run", wrong, tutorial, *words)
     assert told.returncode == 6
     assert "raised ValueError: no such thing" in told.stderr
@@ -332,7 +333,7 @@ def test_killed_before_the_number_of_the_cluster_is_written(
     words = ("--param", "seconds=1", "--out", run)
     # Few are made at a time: most are in the queue only as what is still to be made.
     (client.home / "eventflock.toml").write_text("[htcondor]\nmax_idle = 2\n")
-    told = client.python("-c", DYING, "run", slow, tutorial, *TEN, *words)
+    told = client.python("-c", DYING, "run", slow, tutorial, *FIVE, *words)
     (client.home / "eventflock.toml").unlink()
     assert told.returncode == -signal.SIGKILL, told.stdout + told.stderr
     wave = run / "pool/wave-001"
@@ -344,23 +345,31 @@ def test_killed_before_the_number_of_the_cluster_is_written(
         assert "in the queue already" in ok(client.run("resume", run)).stderr
         assert int((wave / "cluster").read_text()) > 0
     else:
-        wait_for(lambda: len(list(wave.glob("job-*.zip"))) == 10)
+        wait_for(lambda: len(list(wave.glob("job-*.zip"))) == 5)
         wait_for(lambda: not client.queue())
     ok(client.run("resume", run))
     assert energies(run) == truth_of(expected)
     waves = sorted(one.name for one in run.glob("pool/wave-*"))
     assert waves == (["wave-001", "wave-002"] if after == "stop" else ["wave-001"])
     submitted = (wave / "events.log").read_text().count("Job submitted from host")
-    assert submitted <= 10
+    assert submitted <= 5
 
 
 @pytest.fixture(scope="module")
-def newer(base_of_pools: Path, tutorial: Path, jets_here: Path) -> Any:
+def newer(
+    newer_root: subprocess.Popen[bytes],
+    base_of_pools: Path,
+    client: Client,
+    tutorial: Path,
+    jets_here: Path,
+) -> Any:
     """The access point of a pool of HTCondor 25."""
+    newer_root.wait()
     base = base_of_pools / "newer"
     base.mkdir()
     base.chmod(0o755)
     with running_pool(base, "sid") as made:
+        made.env["EVENTFLOCK_CACHE"] = client.env["EVENTFLOCK_CACHE"]
         shutil.copy(tutorial, made.home)
         shutil.copy(jets_here, made.home)
         yield made
@@ -369,7 +378,8 @@ def newer(base_of_pools: Path, tutorial: Path, jets_here: Path) -> Any:
 def test_the_newer_generation_sends_the_environment_once(newer: Client, expected: Expected) -> None:
     (newer.home / "eventflock.toml").write_text("[htcondor]\ncommon_files = true\n")
     run = newer.home / "common"
-    words = ("run", "jets.py", "tutorial-10k.root", *TEN)
+    # Each job takes eight seconds to start, on either slot.
+    words = ("run", "jets.py", "tutorial-10k.root", "--jobs", "4", "--pool", "htcondor")
     ok(newer.run(*words, "--out", run))
     assert energies(run) == truth_of(expected)
     events = (run / "pool/wave-001/events.log").read_text()
