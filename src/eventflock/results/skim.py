@@ -16,7 +16,7 @@ __all__ = ["SkimWriter", "is_skim", "need_pyarrow", "read_skim", "tables_of"]
 
 ROWS = 100_000
 """Rows of a row group, and rows that are read at once."""
-SAMPLE = 1_000
+SAMPLE = 100
 """Rows by which it is found out how many a row group may have."""
 GROUP = 2**26
 """Bytes in memory of a row group."""
@@ -103,7 +103,8 @@ class SkimWriter:
         import pyarrow as pa
 
         first = pa.concat_tables(self._waiting).slice(0, SAMPLE).combine_chunks()
-        return min(max(GROUP * SAMPLE // max(int(first.nbytes), 1), 1), ROWS)
+        rows, size = int(first.num_rows), int(first.nbytes)
+        return min(max(GROUP * rows // max(size, 1), 1), ROWS)
 
     def _write_first(self, rows: int) -> None:
         import pyarrow as pa
@@ -146,7 +147,9 @@ class SkimWriter:
     def close(self) -> Path:
         """Finish the file and give its path."""
         if self._waiting:
-            self._write_first(self._rows)
+            self._group = self._group or self._rows_per_group()
+        while self._waiting:
+            self._write_first(self._group)
         if self._writer is None:
             import pyarrow as pa
 

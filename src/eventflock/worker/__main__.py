@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,10 +57,11 @@ def _listen(requests: int, incoming: queue.SimpleQueue[bytes], scratch: str) -> 
     with os.fdopen(requests, "rb") as lines:
         for line in lines:
             incoming.put(line)
-    for _ in range(20):  # the main thread still works, and may put something new there
+    for _ in range(50):  # the main thread still works, and may put something new there
         shutil.rmtree(scratch, ignore_errors=True)
         if not os.path.exists(scratch):  # noqa: PTH110 -- every moment counts
             break
+        time.sleep(0.01)
     os._exit(0)
 
 
