@@ -11,7 +11,7 @@ import pytest
 from tests.faults.local import ground_here, run_local
 from tests.faults.tally import Tally
 
-FAULTS = 40
+FAULTS = 24
 
 
 @pytest.mark.timeout(300)

@@ -11,7 +11,7 @@ from tests.condor import Client
 from tests.faults.onpool import PoolGround, run_on_pool
 from tests.faults.tally import Tally
 
-FAULTS = 40
+FAULTS = 24
 
 
 @pytest.mark.pool
