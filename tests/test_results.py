@@ -12,6 +12,7 @@ from typing import Any
 import awkward as ak
 import boost_histogram as bh
 import hist
+import msgspec
 import numpy as np
 import pytest
 from hist import Hist
@@ -311,6 +312,8 @@ def test_neighbours_are_joined() -> None:
     joined = list(coalesce([cover(0, 3), cover(3, 5), cover(6, 7), cover(7, 9, "b")]))
     assert joined == [cover(0, 5), cover(6, 7), cover(7, 9, "b")]
     assert count(joined) == 8
+    other = msgspec.structs.replace(cover(3, 5), path="/elsewhere.root")
+    assert list(coalesce([cover(0, 3), other])) == [cover(0, 3), other]
 
 
 # --- files that are not what they should be -------------------------------------------------------

@@ -30,11 +30,16 @@ def _key(one: Coverage) -> Key:
     return (one.dataset, one.uuid if one.uuid != NO_UUID else one.path, one.tree)
 
 
+def _continues(last: Coverage, one: Coverage) -> bool:
+    """Tell whether they can be said as one, without losing a path that only one of them has."""
+    return last.stop == one.start and _key(last) == _key(one) and last.path == one.path
+
+
 def coalesce(parts: Iterable[Coverage]) -> Iterator[Coverage]:
     """Join neighbours that continue each other. Keeps the order; needs no memory."""
     last: Coverage | None = None
     for one in parts:
-        if last is not None and last.stop == one.start and _key(last) == _key(one):
+        if last is not None and _continues(last, one):
             last = msgspec.structs.replace(last, stop=one.stop)
             continue
         if last is not None:
