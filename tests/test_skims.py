@@ -169,3 +169,16 @@ def test_a_reader_that_dies_refuses_one_skim_only(tmp_path: Path) -> None:
         with pytest.raises(ResultError, match=r"crash \(exit code -11\)"):
             trial.check(tmp_path / "x.parquet", whole=True)
         trial.check(tmp_path / "x.parquet", whole=True)
+
+
+def test_row_groups_do_not_depend_on_how_large_rows_came(tmp_path: Path) -> None:
+    """Two megabytes each: far less than a sample of them fits into memory at once."""
+    rows = pa.table({"x": np.zeros((100, 2**18)).tolist()})
+    found = []
+    for step in (1, 7, 100):
+        writer = SkimWriter(tmp_path / f"{step}.parquet", "x")
+        for start in range(0, 100, step):
+            writer.append_table(rows.slice(start, step))
+        found.append(writer.close().read_bytes())
+    assert found[0] == found[1] == found[2]
+    assert pq.read_metadata(tmp_path / "1.parquet").num_row_groups > 3

@@ -16,7 +16,7 @@ __all__ = ["SkimWriter", "is_skim", "need_pyarrow", "read_skim", "tables_of"]
 
 ROWS = 100_000
 """Rows of a row group, and rows that are read at once."""
-SAMPLE = 100
+SAMPLE = 1_000
 """Rows by which it is found out how many a row group may have."""
 GROUP = 2**26
 """Bytes in memory of a row group."""
@@ -54,7 +54,7 @@ class SkimWriter:
         self._writer: Any = None
         self._empty: Any = None
         self._waiting: list[Any] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
         self._group = 0
 
     def append(self, array: Any) -> None:
@@ -86,8 +86,8 @@ class SkimWriter:
         if not self._has_rows(table):
             return
         self._waiting.append(self._fit(table))
-        self._rows += table.num_rows
-        if not self._group and self._rows >= SAMPLE:
+        self._rows, self._bytes = self._rows + table.num_rows, self._bytes + table.nbytes
+        if not self._group and (self._rows >= SAMPLE or self._bytes >= 2 * GROUP):
             self._group = self._rows_per_group()
         while self._group and self._rows >= self._group:
             self._write_first(self._group)
@@ -99,12 +99,19 @@ class SkimWriter:
         return bool(table.num_rows)
 
     def _rows_per_group(self) -> int:
-        """Find out how many rows a row group may have, from the first ones."""
+        """Find out how many rows a row group may have, from the first ones; 0 is not known yet."""
         import pyarrow as pa
 
         first = pa.concat_tables(self._waiting).slice(0, SAMPLE).combine_chunks()
-        rows, size = int(first.num_rows), int(first.nbytes)
-        return min(max(GROUP * rows // max(size, 1), 1), ROWS)
+        size = int(first.nbytes)
+        if size <= GROUP:
+            if first.num_rows < SAMPLE:
+                return 0
+            return min(GROUP * SAMPLE // max(size, 1), ROWS)
+        rows = 1  # large ones: as many as fit, whether all of the sample are there yet or not
+        while first.slice(0, 2 * rows).nbytes <= GROUP:
+            rows *= 2
+        return rows
 
     def _write_first(self, rows: int) -> None:
         import pyarrow as pa
@@ -147,9 +154,7 @@ class SkimWriter:
     def close(self) -> Path:
         """Finish the file and give its path."""
         if self._waiting:
-            self._group = self._group or self._rows_per_group()
-        while self._waiting:
-            self._write_first(self._group)
+            self._write_first(self._rows)
         if self._writer is None:
             import pyarrow as pa
 
