@@ -19,7 +19,7 @@ from eventflock.errors import ResultError
 from eventflock.model import Coverage
 from eventflock.results import payloads
 from eventflock.results.format import MANIFEST, write_result
-from eventflock.results.reader import read_manifest
+from eventflock.results.reader import JSON_DEPTH, _is_deeper, read_manifest
 from eventflock.results.result import load
 from tests.test_results import changed_manifest, manifest, refused, rewrite, write
 
@@ -170,3 +170,12 @@ def test_a_histogram_of_too_many_axes_is_refused() -> None:
     data["storage"]["values"] = np.zeros([1] * 33, "i8")
     with pytest.raises(ResultError, match="33 axes"):
         payloads.to_histogram(data)
+
+
+def test_metadata_that_is_nested_deeply_is_refused() -> None:
+    """Copies of it would need a level of the stack, or three, for each of its own."""
+    nested: Any = 1
+    for _ in range(JSON_DEPTH - 1):
+        nested = {"x": [nested]}
+    assert _is_deeper(nested, JSON_DEPTH)
+    assert not _is_deeper({"x": [[{"y": 1}]]}, JSON_DEPTH)

@@ -34,6 +34,8 @@ UNPACKED_MAX = 2**30
 """A file may unpack to this many bytes, or to `UNPACKED_RATIO` times its own size if larger."""
 UNPACKED_RATIO = 20
 DEPTH_MAX = 60
+JSON_DEPTH = 50
+"""Of the JSON of a histogram with its metadata, which is copied, level by level."""
 NUMBER_MAX = 2**62
 _STATUSES = {"done", "failed", "complete", "partial"}
 _NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
@@ -270,6 +272,8 @@ class ResultFile:
         from eventflock.results.payloads import ARRAY_KEYS, to_histogram
 
         data = json.loads(self._read(self._take(f"{name}.json")))
+        if _is_deeper(data, JSON_DEPTH):
+            raise self._damaged(f"{name}.json is nested too deeply")
         for part in (data["storage"], *data["axes"]):
             for key in ARRAY_KEYS & part.keys():
                 if isinstance(part[key], str):
@@ -294,3 +298,14 @@ class ResultFile:
             shutil.copyfileobj(source, file)
         trial.check(target, whole=whole)
         return target
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Tell whether something parsed from JSON has more levels than that."""
+    level = [value]
+    for _ in range(most):
+        lists = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [inner for one in lists if isinstance(one, list) for inner in one]
+        if not level:
+            return False
+    return True
