@@ -110,7 +110,9 @@ def test_numbers_and_names_that_make_no_sense_are_refused(
     assert "damaged" in refused(rewrite(good, {MANIFEST: changed_manifest(good, **fields)}))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "9" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "9" * 100_000, "[" * 900 + "]" * 900]
+)
 def test_json_that_is_nested_without_end_is_refused(good: Path, text: str) -> None:
     """In the manifest, where the parameters may hold anything."""
     data = changed_manifest(good, parameters={"x": "HERE"}).replace(b'"HERE"', text.encode())

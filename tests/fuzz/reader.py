@@ -119,7 +119,7 @@ def main() -> None:
             try:
                 found = examine(Path(path), Path(second) if second else None, folder, trial)
             except BaseException:  # noqa: BLE001 -- it is what is looked for
-                found = {"outcome": "odd", "why": traceback.format_exc()}
+                found = {"outcome": "odd", "why": traceback.format_exc(limit=-8)}
             found["memory"] = _memory("VmHWM") - before
             print(json.dumps(found), flush=True)
 

@@ -35,7 +35,8 @@ UNPACKED_MAX = 2**30
 UNPACKED_RATIO = 20
 DEPTH_MAX = 60
 JSON_DEPTH = 50
-"""Of the JSON of a histogram with its metadata, which is copied, level by level."""
+"""Levels of the JSON of a histogram with its metadata, and of parameters, which are copied level by
+level."""
 NUMBER_MAX = 2**62
 _STATUSES = {"done", "failed", "complete", "partial"}
 _NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
@@ -152,7 +153,10 @@ class ResultFile:
                     f"format {FORMAT}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
-            return from_json(data, Manifest)
+            manifest = from_json(data, Manifest)
+        if _is_deeper(manifest.parameters, JSON_DEPTH):
+            raise self._damaged("its parameters are nested too deeply")
+        return manifest
 
     def _check_members(self) -> None:
         """Check that the members are those of the manifest, and of a reasonable size."""
