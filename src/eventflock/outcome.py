@@ -18,7 +18,7 @@ from eventflock.results.cover import count, describe
 from eventflock.results.verify import JobState
 from eventflock.rundir import RunDir
 
-__all__ = ["Outcome", "repeat_command"]
+__all__ = ["Outcome", "accept_command", "repeat_command"]
 
 _HERE = frozenset({"analysis", "returned", "branch", "allocation"})
 _LIMITS = {"stalled": "--stall", "time": "--time-limit"}
@@ -100,15 +100,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if self.refused:
             remedies.append(self.refused)
         elif self.manifest is not None:
-            remedies.append(f"To be content with it: {self._acceptance(kinds)}")
+            have, raised = self.manifest.counters.events, "analysis" in kinds
+            command = accept_command(str(self.run.path), have, self.plan.entries, raised=raised)
+            remedies.append(f"To be content with it: {command}")
         return remedies
-
-    def _acceptance(self, kinds: set[str]) -> str:
-        """Give the command that accepts what there is."""
-        have = self.manifest.counters.events if self.manifest is not None else 0
-        fraction = math.floor(1e4 * have / max(self.plan.entries, 1)) / 1e4
-        strict = " --no-strict" if "analysis" in kinds else ""
-        return f"eventflock merge {self._run} --accept {fraction:g}{strict}"
 
     @property
     def _run(self) -> str:
@@ -130,6 +125,19 @@ def _where(failure: Failure) -> str:
     if not failure.path or failure.path in failure.message:
         return ""
     return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
+
+
+def accept_command(run: str, have: int, planned: int, *, raised: bool) -> str:
+    """Give the command that accepts so many events of those planned.
+
+    Parameters
+    ----------
+    raised
+        Whether the analysis raised for some that are missing.
+    """
+    fraction = math.floor(1e4 * have / max(planned, 1)) / 1e4
+    strict = " --no-strict" if raised else ""
+    return f"eventflock merge {shlex.quote(run)} --accept {fraction:g}{strict}"
 
 
 def repeat_command(run: RunDir, plan: Plan, job: int, failure: Failure) -> str:

@@ -37,6 +37,11 @@ class Standing(msgspec.Struct, kw_only=True):
     reasons: dict[str, int]
     note: str = ""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether jobs will end without anybody's help: not those that are held."""
+        return bool(self.counts.keys() - {"held"})
+
 
 class Usage(msgspec.Struct, kw_only=True):
     """What the jobs that have a result took.
@@ -119,8 +124,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def goes_on(self) -> bool:
-        """Whether jobs in a queue will end without anybody's help: not those that are held."""
-        return self.queue is not None and bool(self.queue.counts.keys() - {"held"})
+        """Whether jobs in a queue will end without anybody's help."""
+        return self.queue is not None and self.queue.goes_on
 
     @property
     def state(self) -> str:

@@ -112,20 +112,15 @@ def why(path: Path) -> Explanation:
             grouped.setdefault(_root_of(case), []).append(case)
     groups = [_group(run, plan, cases) for cases in grouped.values()]
     groups.sort(key=lambda one: -one.events)
+    queue, _ = queue_of(run)
     return Explanation(
         run=str(path),
         events=plan.entries - sum(one.events for one in groups),
         events_planned=plan.entries,
         groups=groups,
         tried=_tried(run),
-        under_way=run.is_busy() or _waits(run),
+        under_way=run.is_busy() or (queue is not None and queue.goes_on),
     )
-
-
-def _waits(run: RunDir) -> bool:
-    """Tell whether jobs are in a queue, and will end by themselves."""
-    queue, _ = queue_of(run)
-    return queue is not None and bool(queue.counts.keys() - {"held"})
 
 
 def _cases(plan: Plan, state: JobState) -> Iterator[_Case]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from pathlib import Path
 
 from eventflock.cli.commands import print_json
 from eventflock.errors import plural
+from eventflock.outcome import accept_command
 from eventflock.results.cover import describe
 from eventflock.why import Explanation, Group, why
 
@@ -54,10 +54,8 @@ def _what_next(found: Explanation) -> str:
         "If you change the analysis: a new run, as resume uses the copy in this one.",
     ]
     if found.events:
-        fraction = math.floor(1e4 * found.events / found.events_planned) / 1e4
         raised = any(one.cause in {"analysis", "returned"} for one in found.groups)
-        strict = " --no-strict" if raised else ""
-        content = f"eventflock merge {run} --accept {fraction:g}{strict}"
+        content = accept_command(found.run, found.events, found.events_planned, raised=raised)
         lines.append(f"All other events are in the result; to be content with them: {content}")
     return "\n".join(lines)
 

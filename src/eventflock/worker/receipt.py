@@ -122,15 +122,9 @@ def receipt(
     error: Failure | None = None,
 ) -> Manifest:
     """Give the manifest of a job that ended with this status."""
-    return Manifest(
-        format=FORMAT,
+    return msgspec.structs.replace(
+        _blank(assignment, environment),
         status=status,
-        plan=assignment.plan,
-        job=assignment.job,
-        piece=assignment.piece,
-        planned=sum(part.stop - part.start for part in assignment.ranges),
-        analysis=assignment.analysis,
-        parameters=store_parameters(assignment.parameters),
         coverage=() if error else tuple(tally.coverage),
         missing=() if error else tuple(tally.missing),
         failures=() if error else tuple(tally.failures),
@@ -139,7 +133,6 @@ def receipt(
         hosts=(socket.gethostname(),),
         started=clock.started,
         software=software(),
-        environment=environment,
         error=error,
     )
 
@@ -148,6 +141,16 @@ def receipt_of(
     assignment: Assignment, error: Failure, environment: str = "", host: str = "", started: str = ""
 ) -> Manifest:
     """Write the receipt of a job that could not write it itself."""
+    return msgspec.structs.replace(
+        _blank(assignment, environment),
+        hosts=(host or error.host,) if host or error.host else (),
+        started=started,
+        error=error,
+    )
+
+
+def _blank(assignment: Assignment, environment: str) -> Manifest:
+    """Fill in what every receipt of a job says."""
     return Manifest(
         format=FORMAT,
         status="failed",
@@ -157,10 +160,7 @@ def receipt_of(
         planned=sum(one.stop - one.start for one in assignment.ranges),
         analysis=assignment.analysis,
         parameters=store_parameters(assignment.parameters),
-        hosts=(host or error.host,) if host or error.host else (),
-        started=started,
         environment=environment,
-        error=error,
     )
 
 
