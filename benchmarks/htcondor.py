@@ -21,8 +21,8 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from eventflock.demo import ANALYSIS  # noqa: E402
-from eventflock.sample import write_sample  # noqa: E402
+from eventflock.cli.demo import ANALYSIS  # noqa: E402
+from eventflock.events.sample import write_sample  # noqa: E402
 from tests.condor import Client, running_pool  # noqa: E402
 
 JOBS, EVENTS = 10, 1000

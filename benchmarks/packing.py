@@ -371,7 +371,7 @@ def short(value: float) -> str:
 
 
 def save(results: list[Row], options: argparse.Namespace, installed: dict[str, Any]) -> None:
-    from eventflock.files import atomic_write
+    from eventflock.core.atomic import atomic_write
 
     report: dict[str, Any] = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -124,7 +124,7 @@ def parse() -> argparse.Namespace:
 
 def write_files(names: list[tuple[Path, int, int]]) -> None:
     """Write the files that are not there yet, or not complete."""
-    from eventflock.sample import write_sample
+    from eventflock.events.sample import write_sample
 
     missing = [name for name in names if not is_complete(name[0], name[1])]
     if not missing:
@@ -141,7 +141,7 @@ def write_files(names: list[tuple[Path, int, int]]) -> None:
 
 def is_complete(path: Path, events: int) -> bool:
     from eventflock.errors import InputError
-    from eventflock.inspecting import inspect_file
+    from eventflock.events.inspection import inspect_file
 
     try:
         trees = inspect_file(str(path)).trees
@@ -261,7 +261,7 @@ def spread(times: list[float]) -> str:
 
 
 def save(results: list[Times], options: argparse.Namespace) -> None:
-    from eventflock.files import atomic_write
+    from eventflock.core.atomic import atomic_write
 
     report: dict[str, Any] = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

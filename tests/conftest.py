@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from eventflock.demo import ANALYSIS
-from eventflock.sample import write_sample
+from eventflock.cli.demo import ANALYSIS
+from eventflock.events.sample import write_sample
 from tests.condor import Client, building, check_possible, running_pool
 
 # How long an example takes says something about the machine, and little about the code.

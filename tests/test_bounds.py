@@ -15,8 +15,8 @@ from hist import Hist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eventflock.core.model import Coverage
 from eventflock.errors import ResultError
-from eventflock.model import Coverage
 from eventflock.results import payloads
 from eventflock.results.format import MANIFEST, write_result
 from eventflock.results.reader import JSON_DEPTH, _is_deeper, read_manifest

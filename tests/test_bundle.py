@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from eventflock.env.bundle import choose_modules, write_bundle
-from eventflock.env.launching import LAUNCHER
+from eventflock.packing.bundle import choose_modules, write_bundle
+from eventflock.packing.launching import LAUNCHER
 
 
 def test_what_goes_in() -> None:

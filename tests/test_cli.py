@@ -16,7 +16,7 @@ import pytest
 import uproot
 
 import eventflock as ef
-from eventflock.demo import ANALYSIS
+from eventflock.cli.demo import ANALYSIS
 from tests.conftest import Command
 
 ROOT = Path(__file__).parent.parent

@@ -14,10 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventflock as ef
-from eventflock import measuring
+from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan, from_json, to_json
+from eventflock.core.observer import Observer
+from eventflock.core.options import Options
+from eventflock.core.units import parse_duration, say_bytes, say_duration
 from eventflock.errors import AnalysisError, InputError, PoolError, UsageError
-from eventflock.finding import freeze, locate
-from eventflock.forecast import (
+from eventflock.events.sample import TREE
+from eventflock.planning import timing as measuring
+from eventflock.planning.forecast import (
     Fact,
     Forecast,
     Measured,
@@ -29,17 +33,13 @@ from eventflock.forecast import (
     forecast,
     jobs_each,
 )
-from eventflock.measuring import Step, fit
-from eventflock.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan, from_json, to_json
-from eventflock.observe import Observer
-from eventflock.options import Options
-from eventflock.plan import Sizing, cut
+from eventflock.planning.partition import Sizing, cut
+from eventflock.planning.prepare import Prepared, prepare
+from eventflock.planning.timing import TimingStep, fit
 from eventflock.pools import Pool, open_pool
-from eventflock.prepare import Prepared, prepare
 from eventflock.results.reader import read_manifest
-from eventflock.rundir import RunDir
-from eventflock.sample import TREE
-from eventflock.units import parse_duration, say_bytes, say_duration
+from eventflock.runs.folder import RunFolder
+from eventflock.usercode.loading import freeze, locate
 
 MB = 2**20
 
@@ -85,8 +85,8 @@ def prepared(
 
 
 def fact_of(run: Path) -> tuple[Plan, Fact]:
-    plan, _ = RunDir(run).load_plan()
-    files = [one.path for one in RunDir(run).result_files(plan) if one.path is not None]
+    plan, _ = RunFolder(run).load_plan()
+    files = [one.path for one in RunFolder(run).result_files(plan) if one.path is not None]
     return plan, facts(plan, [(read_manifest(one), one.stat().st_size) for one in files])
 
 
@@ -386,7 +386,7 @@ def test_too_many_jobs_become_longer_not_fewer_than_need_be() -> None:
 
 
 steps = st.builds(
-    Step,
+    TimingStep,
     events=st.integers(1, 10**7),
     files=st.integers(1, 100),
     chunks=st.integers(100, 1000),
@@ -401,7 +401,7 @@ steps = st.builds(
 
 @given(st.lists(steps, min_size=1, max_size=8), st.lists(steps, max_size=2), st.floats(0, 100))
 def test_whatever_trials_say_the_model_makes_sense(
-    grown: list[Step], elsewhere: list[Step], opening: float
+    grown: list[TimingStep], elsewhere: list[TimingStep], opening: float
 ) -> None:
     plain = Measured(dataset="d", entries=10**9, file=1e9, chunk=1e6, file_seconds=opening)
     one = fit(plain, sorted(grown, key=lambda step: step.events), elsewhere)
@@ -417,7 +417,7 @@ def test_a_straight_line_is_found_again(
 ) -> None:
     sizes = [(1, 1), (200, 1), (1000, 1), (5000, 1), (25_000, 3), (2_500_000, 250)]
     grown = [
-        Step(
+        TimingStep(
             events=events,
             files=1,
             chunks=chunks,
@@ -430,7 +430,7 @@ def test_a_straight_line_is_found_again(
         for events, chunks in sizes
     ]
     late = grown[held_up]
-    grown[held_up] = Step(
+    grown[held_up] = TimingStep(
         events=late.events, files=1, chunks=1, largest=late.largest, seconds=late.seconds + 1,
         memory=late.memory, output=late.output, rows=late.rows,
     )  # fmt: skip
@@ -446,8 +446,8 @@ def test_a_straight_line_is_found_again(
 def test_noise_in_small_trials_is_not_gigabytes_and_reading_is_not_forgotten() -> None:
     plain = Measured(dataset="d", entries=10**9, file=1e9, chunk=1e6)
 
-    def step(events: int, memory: float) -> Step:
-        return Step(
+    def step(events: int, memory: float) -> TimingStep:
+        return TimingStep(
             events=events, files=1, chunks=1, largest=events, seconds=events / 100,
             memory=int(100 * MB + memory),
         )  # fmt: skip

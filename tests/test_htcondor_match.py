@@ -252,11 +252,15 @@ def test_what_the_slots_demand() -> None:
 
 
 def test_definitions_of_the_job_are_followed() -> None:
-    found = explain(job("MY.Wish", Wish=expression("Cpus > 5 && Memory > 1")), [static()])
+    found = explain(
+        job("MY.PackOptions", PackOptions=expression("Cpus > 5 && Memory > 1")), [static()]
+    )
     assert [one.text for one in found.clauses] == ["Cpus > 5"]
-    circular = explain(job("Wish", Wish=expression("Wish && Cpus > 5")), [static()])
+    circular = explain(
+        job("PackOptions", PackOptions=expression("PackOptions && Cpus > 5")), [static()]
+    )
     assert circular.matching == 0
-    theirs = static(Start=expression("Other"), Other=expression("Start || Wish"))
+    theirs = static(Start=expression("Other"), Other=expression("Start || PackOptions"))
     assert explain(job(), [theirs, static()]).matching == 1
     bare = classad2.ClassAd({"RequestMemory": 1, "RequestDisk": 1, "RequestCpus": 1})
     assert explain(bare, [static()]).matching == 1
@@ -303,7 +307,7 @@ DEMANDS = st.sampled_from(
     ]
 )  # fmt: skip
 STARTS = st.sampled_from(
-    ["true", 'Owner == "ada"', "TARGET.RequestCpus < Cpus", "Extra && Os == \"b\"", "Wish", "undefined"]
+    ["true", 'Owner == "ada"', "TARGET.RequestCpus < Cpus", "Extra && Os == \"b\"", "PackOptions", "undefined"]
 )  # fmt: skip
 
 
@@ -316,7 +320,7 @@ def test_it_agrees_with_the_library(
     slots: list[tuple[dict[str, Any], str]], demands: list[str], memory: int
 ) -> None:
     ads = [static(**has, Start=expression(start)) for has, start in slots]
-    one = job(" && ".join(f"({text})" for text in demands), RequestMemory=memory, Wish=True)
+    one = job(" && ".join(f"({text})" for text in demands), RequestMemory=memory, PackOptions=True)
     found = explain(one, ads)
     assert found.slots == len(ads)
     assert found.matching == sum(one.symmetricMatch(ad) for ad in ads)

@@ -11,9 +11,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventflock import dispatch
 from eventflock.api import run as run_analysis
-from eventflock.dispatch import (
+from eventflock.core.model import Failure, JobLimits, SubmitOptions
+from eventflock.core.observer import Observer
+from eventflock.core.options import Options
+from eventflock.errors import InterruptedRunError, UsageError
+from eventflock.failures.retries import Unit
+from eventflock.planning.partition import assignment_of
+from eventflock.pools.htcondor import pool as pool_module
+from eventflock.pools.htcondor.account import JobStates
+from eventflock.pools.htcondor.answers import reply_for
+from eventflock.pools.htcondor.description import Needs
+from eventflock.pools.htcondor.pool import HTCondorPool
+from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, RUNNING, bindings
+from eventflock.pools.htcondor.settings import Settings
+from eventflock.pools.htcondor.wave import Cargo, Wave
+from eventflock.results.format import write_result
+from eventflock.runs import dispatch
+from eventflock.runs.dispatch import (
     Dispatch,
     amend_call,
     memory_requested,
@@ -21,31 +36,16 @@ from eventflock.dispatch import (
     recall,
     stop,
 )
-from eventflock.errors import InterruptedRunError, UsageError
-from eventflock.model import Care, Failure, Site
-from eventflock.observe import Observer
-from eventflock.options import Options
-from eventflock.plan import assignment_of
-from eventflock.pools.htcondor import pool as pool_module
-from eventflock.pools.htcondor.account import Account
-from eventflock.pools.htcondor.answers import reply_for
-from eventflock.pools.htcondor.describe import Needs
-from eventflock.pools.htcondor.pool import HTCondorPool
-from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, RUNNING, bindings
-from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import Cargo, Wave
-from eventflock.recovery import Unit
-from eventflock.results.format import write_result
-from eventflock.run import resume
-from eventflock.rundir import RunDir
-from eventflock.shipping import recall_for
-from eventflock.status import status_of
+from eventflock.runs.environment import recall_for
+from eventflock.runs.folder import RunFolder
+from eventflock.runs.lifecycle import resume
+from eventflock.runs.scheduler import Work, do_jobs
+from eventflock.runs.status import status_of
 from eventflock.worker.messages import Failed
 from eventflock.worker.receipt import receipt_of
-from eventflock.working import Work, do_jobs
-from tests.test_htcondor_following import Notes, Queue, a_wave, cargo, following
+from tests.test_htcondor_monitor import Notes, Queue, a_wave, cargo, following
 from tests.test_htcondor_waves import job as a_job
-from tests.test_recovery import a_plan
+from tests.test_retries import a_plan
 
 __all__ = ["cargo"]
 
@@ -61,9 +61,9 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
+def run(tmp_path: Path) -> RunFolder:
     """A run of four jobs, submitted by somebody who did not wait."""
-    found = RunDir.create(tmp_path / "run", a_plan(), b"")
+    found = RunFolder.create(tmp_path / "run", a_plan(), b"")
     with found.lock():
         pass
     Dispatch(settings=Settings(), needs=Needs(memory_mb=100, disk_mb=1)).freeze(found)
@@ -89,7 +89,7 @@ ENDED = (
 )
 
 
-def an_ended_wave(run: RunDir) -> Wave:
+def an_ended_wave(run: RunFolder) -> Wave:
     """Let job 0 be removed by hand, and all others die, while nobody looks."""
     wave = a_wave(run.pool, jobs=4)
     lines = [SUBMITTED.format(proc) for proc in range(4)]
@@ -98,7 +98,7 @@ def an_ended_wave(run: RunDir) -> Wave:
     return wave
 
 
-def test_who_watches_learns_how_jobs_ended_before(run: RunDir, queue: Queue) -> None:
+def test_who_watches_learns_how_jobs_ended_before(run: RunFolder, queue: Queue) -> None:
     an_ended_wave(run)
     plan, digest = run.load_plan()
     raised = Failure(kind="analysis", message="It raised")
@@ -112,7 +112,7 @@ def test_who_watches_learns_how_jobs_ended_before(run: RunDir, queue: Queue) -> 
     }
     pool = open_htcondor(run, Observer(), submit=False)  # without any environment
     with run.lock():
-        do_jobs(run, plan, digest, pool, Observer(), Care())
+        do_jobs(run, plan, digest, pool, Observer(), JobLimits())
     found = status_of(run.path)
     assert found.jobs["failed"] == 4
     assert found.queue is not None
@@ -124,7 +124,7 @@ def test_who_watches_learns_how_jobs_ended_before(run: RunDir, queue: Queue) -> 
     }
 
 
-def test_who_goes_on_hears_why(run: RunDir, queue: Queue, cargo: Cargo) -> None:
+def test_who_goes_on_hears_why(run: RunFolder, queue: Queue, cargo: Cargo) -> None:
     an_ended_wave(run)
     notes, needs = Notes(), Needs(memory_mb=1, disk_mb=1)
     pool = HTCondorPool(run.pool, cargo, needs, Settings(), notes)
@@ -142,7 +142,7 @@ def test_who_goes_on_hears_why(run: RunDir, queue: Queue, cargo: Cargo) -> None:
     assert found.goes_on
 
 
-def test_a_job_with_a_receipt_that_is_queued_again_is_one_job(run: RunDir, queue: Queue) -> None:
+def test_a_job_with_a_receipt_that_is_queued_again_is_one_job(run: RunFolder, queue: Queue) -> None:
     plan, digest = run.load_plan()
     work = Work(run, plan, digest, [Unit(job=0)], Observer(), recovers=False)
     next(work)
@@ -157,7 +157,7 @@ def test_a_job_with_a_receipt_that_is_queued_again_is_one_job(run: RunDir, queue
     assert status_of(run.path).goes_on
 
 
-def test_a_cluster_of_which_no_more_jobs_are_made_is_named(run: RunDir, queue: Queue) -> None:
+def test_a_cluster_of_which_no_more_jobs_are_made_is_named(run: RunFolder, queue: Queue) -> None:
     wave = a_wave(run.pool, jobs=4)
     queue.add(wave, 7, RUNNING)
     why = {"JobMaterializePaused": 1, "JobMaterializePauseReason": "its items cannot be read"}
@@ -175,7 +175,7 @@ def test_a_cluster_of_which_no_more_jobs_are_made_is_named(run: RunDir, queue: Q
 
 
 def test_jobs_that_were_never_made_are_over() -> None:
-    account = Account(3)
+    account = JobStates(3)
     account.hear({"EventTypeNumber": 0, "Proc": 0})
     account.hear({"EventTypeNumber": 37, "Proc": -1, "Reason": "held"})
     assert account.paused == "held"
@@ -203,15 +203,15 @@ def test_a_receipt_of_an_earlier_try_does_not_hide_that_a_job_was_removed(tmp_pa
 HOLDER = """
 import sys, time
 from pathlib import Path
-from eventflock.rundir import RunDir
-with RunDir(Path(sys.argv[1])).lock():
+from eventflock.runs.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).lock():
     print("locked", flush=True)
     time.sleep(60)
 """
 
 
 def test_stop_names_a_process_that_goes_on(
-    run: RunDir, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(dispatch, "STOP_EVERY", 0.1)
@@ -230,7 +230,7 @@ def test_stop_names_a_process_that_goes_on(
     assert stop(run.path) == dispatch.Stopped(removed=0)
 
 
-def test_stop_fetches_what_has_ended(run: RunDir, queue: Queue) -> None:
+def test_stop_fetches_what_has_ended(run: RunFolder, queue: Queue) -> None:
     wave = a_wave(run.pool, jobs=3, spool=True)
     queue.add(wave, 7, COMPLETED, RUNNING, COMPLETED)
     found = status_of(run.path)
@@ -243,7 +243,7 @@ def test_stop_fetches_what_has_ended(run: RunDir, queue: Queue) -> None:
 # --- calling -------------------------------------------------------------------------------------
 
 
-def test_what_was_sent_is_found_again_without_packing(run: RunDir, tmp_path: Path) -> None:
+def test_what_was_sent_is_found_again_without_packing(run: RunFolder, tmp_path: Path) -> None:
     """Not even a worker is started: there is no analysis to pack."""
     (run.analysis / "c.tar.gz").write_bytes(b"x")
     name = f"env-{hashlib.sha256(b'archive').hexdigest()[:32]}.tar"
@@ -275,11 +275,11 @@ class Interrupting(HTCondorPool):
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_interrupted_before_anything_was_submitted(
-    run: RunDir, queue: Queue, cargo: Cargo, monkeypatch: pytest.MonkeyPatch, detach: bool
+    run: RunFolder, queue: Queue, cargo: Cargo, monkeypatch: pytest.MonkeyPatch, detach: bool
 ) -> None:
     made = Interrupting(run.pool, cargo, Needs(memory_mb=1, disk_mb=1), Settings(), Observer())
     monkeypatch.setattr(made, "submit", made.ask)
-    monkeypatch.setattr("eventflock.dispatch.open_htcondor", lambda *_: made)
+    monkeypatch.setattr("eventflock.runs.dispatch.open_htcondor", lambda *_: made)
     run.environment.write_text("{}")
     for there in (False, True):
         if there:
@@ -292,18 +292,18 @@ def test_interrupted_before_anything_was_submitted(
 
 
 def test_what_a_later_call_says_is_frozen(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"x" * 3_000_000)
     lines = ("request_memory=4GB", "transfer_input_files=weights.bin")
-    amend_call(run, Site(submit=lines))
+    amend_call(run, SubmitOptions(submit=lines))
     told = recall(run)
     assert told.settings.commands == {"request_memory": "4GB"}
     assert told.needs.disk_mb == 4
     assert memory_requested(run) == "4GB"
-    amend_call(run, Site(submit=lines))
+    amend_call(run, SubmitOptions(submit=lines))
     assert recall(run) == told
     run.htcondor.unlink()
     with pytest.raises(UsageError, match="for jobs on an HTCondor pool"):
-        resume(run.path, Options(pool="", site=Site(submit=lines)), Observer())
+        resume(run.path, Options(pool="", submission=SubmitOptions(submit=lines)), Observer())

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from eventflock.core.model import SubmitOptions
 from eventflock.errors import UsageError
-from eventflock.model import Site
 from eventflock.pools.htcondor.paths import own_bytes
 from eventflock.pools.htcondor.settings import Settings, amend, read_settings
 
@@ -20,16 +20,16 @@ HERE = Path("/")
 
 
 def said(*lines: str, folder: Path = HERE) -> Settings:
-    return read_settings(Site(submit=lines), folder)
+    return read_settings(SubmitOptions(submit=lines), folder)
 
 
 def commands(*lines: str) -> dict[str, str]:
     return said(*lines).commands
 
 
-def refusal(*lines: str, site: Site | None = None, folder: Path = HERE) -> str:
+def refusal(*lines: str, site: SubmitOptions | None = None, folder: Path = HERE) -> str:
     with pytest.raises(UsageError) as caught:
-        read_settings(site or Site(submit=lines), folder)
+        read_settings(site or SubmitOptions(submit=lines), folder)
     return str(caught.value)
 
 
@@ -348,7 +348,7 @@ def test_the_call_wins_over_the_table_and_the_table_over_the_profile(tmp_path: P
         "+Project" = "top-quark"
         """,
     )
-    found = read_settings(Site(submit=("request_cpus=3",)), tmp_path)
+    found = read_settings(SubmitOptions(submit=("request_cpus=3",)), tmp_path)
     assert found == Settings(
         schedd="from-table",
         collector="from-profile",
@@ -361,27 +361,27 @@ def test_the_call_wins_over_the_table_and_the_table_over_the_profile(tmp_path: P
             "+Flag": "true",
         },
     )
-    call = Site(schedd="s", collector="c", spool=True)
+    call = SubmitOptions(schedd="s", collector="c", spool=True)
     found = read_settings(call, tmp_path)
     assert (found.schedd, found.collector, found.spool) == ("s", "c", True)
-    assert read_settings(Site(profile="minicondor"), tmp_path).collector == ""
+    assert read_settings(SubmitOptions(profile="minicondor"), tmp_path).collector == ""
 
 
 def test_nothing_said_is_nothing_set(tmp_path: Path) -> None:
-    assert read_settings(Site(), tmp_path) == Settings()
+    assert read_settings(SubmitOptions(), tmp_path) == Settings()
 
 
 def test_the_nearest_file_counts(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     table(tmp_path, "[htcondor]\nmax_idle = 1\n")
     table(inner, "[tool.other]\nx = 1\n[tool.eventflock]\ny = 1\n", "pyproject.toml")
-    assert read_settings(Site(), inner).max_idle == 1
+    assert read_settings(SubmitOptions(), inner).max_idle == 1
     table(tmp_path / "a", "[tool.eventflock.htcondor]\nmax_idle = 2\n", "pyproject.toml")
-    assert read_settings(Site(), inner).max_idle == 2
+    assert read_settings(SubmitOptions(), inner).max_idle == 2
     table(tmp_path / "a", "[htcondor]\nmax_idle = 3\n")
-    assert read_settings(Site(), inner).max_idle == 3
+    assert read_settings(SubmitOptions(), inner).max_idle == 3
     table(inner, "")
-    assert read_settings(Site(), inner).max_idle == 1000
+    assert read_settings(SubmitOptions(), inner).max_idle == 1000
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_values_of_toml(tmp_path: Path) -> None:
         "+Wanted" = '"quoted"'
         """,
     )
-    assert read_settings(Site(), tmp_path).commands == {
+    assert read_settings(SubmitOptions(), tmp_path).commands == {
         "requirements": 'OpSysAndVer =?= "AlmaLinux9"',
         "use_oauth_services": "rucio, osdf",
         "request_cpus": "2",
@@ -455,22 +455,26 @@ def test_values_of_toml(tmp_path: Path) -> None:
 
 
 def test_profiles_that_are_shipped() -> None:
-    assert read_settings(Site(profile="CERN"), HERE).commands == {"+JobFlavour": '"longlunch"'}
-    assert read_settings(Site(profile="minicondor"), HERE).commands == {"request_cpus": "1"}
-    site = Site(profile="cern", submit=("MY.JobFlavour=tomorrow",))
+    assert read_settings(SubmitOptions(profile="CERN"), HERE).commands == {
+        "+JobFlavour": '"longlunch"'
+    }
+    assert read_settings(SubmitOptions(profile="minicondor"), HERE).commands == {
+        "request_cpus": "1"
+    }
+    site = SubmitOptions(profile="cern", submit=("MY.JobFlavour=tomorrow",))
     assert read_settings(site, HERE).commands == {"+JobFlavour": '"tomorrow"'}
 
 
 def test_a_profile_says_what_it_needs(tmp_path: Path) -> None:
-    words = refusal(site=Site(profile="ospool"), folder=tmp_path)
+    words = refusal(site=SubmitOptions(profile="ospool"), folder=tmp_path)
     assert "needs +ProjectName" in words
     assert "--submit '+ProjectName=VALUE'" in words
     table(tmp_path, '[htcondor]\nprofile = "ospool"\n"MY.projectname" = "top-quark"\n')
-    assert read_settings(Site(), tmp_path).commands == {"+projectname": '"top-quark"'}
+    assert read_settings(SubmitOptions(), tmp_path).commands == {"+projectname": '"top-quark"'}
 
 
 def test_a_profile_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    words = refusal(site=Site(profile="cerm"))
+    words = refusal(site=SubmitOptions(profile="cerm"))
     assert "--profile: there is no profile 'cerm'; did you mean 'cern'?" in words
     assert "cern, minicondor, ospool" in words
     path = table(tmp_path, '[htcondor]\nprofile = "x"\n[htcondor.profiles.y]\n')
@@ -481,7 +485,7 @@ def test_a_profile_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_profile_of_the_user_takes_the_place_of_one_that_is_shipped(tmp_path: Path) -> None:
     table(tmp_path, "[htcondor.profiles.Cern]\nrequest_cpus = 4\n")
-    assert read_settings(Site(profile="cern"), tmp_path).commands == {"request_cpus": "4"}
+    assert read_settings(SubmitOptions(profile="cern"), tmp_path).commands == {"request_cpus": "4"}
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -508,10 +512,10 @@ def test_inputs_are_found(files: Path) -> None:
 def test_inputs_of_a_table_are_relative_to_it(files: Path) -> None:
     table(files, '[htcondor]\ntransfer_input_files = ["a.txt", "sub/c.txt"]\n')
     inner = files / "sub"
-    assert read_settings(Site(), inner).inputs == (f"{files}/a.txt", f"{files}/sub/c.txt")
+    assert read_settings(SubmitOptions(), inner).inputs == (f"{files}/a.txt", f"{files}/sub/c.txt")
     assert said("transfer_input_files=c.txt", folder=inner).inputs == (f"{inner}/c.txt",)
     table(inner, "[htcondor]\ntransfer_input_files = []\n")
-    assert read_settings(Site(), inner).inputs == ()
+    assert read_settings(SubmitOptions(), inner).inputs == ()
 
 
 @pytest.mark.parametrize(
@@ -595,7 +599,7 @@ def test_a_later_call_is_put_over_what_was_said(files: Path) -> None:
     first = msgspec.structs.replace(first, inputs=("/a",), schedd="there", max_idle=7)
 
     def amended(*lines: str, profile: str = "") -> Settings:
-        return amend(first, Site(submit=lines, profile=profile), files)
+        return amend(first, SubmitOptions(submit=lines, profile=profile), files)
 
     assert amended("RequestMemory=4GB", "my_own=2", "+B=2").commands == {
         "request_memory": "4GB",
@@ -642,7 +646,9 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
         tmp_path,
         '[htcondor]\nrequest_memory = "2 gigs"\nmax_idle = -1\nrank = "$(x)"\nlog = "x"\n',
     )
-    site = Site(profile="ospol", submit=("request_cpus=none", "rank=Memory", "a b=1", "+Cmd"))
+    site = SubmitOptions(
+        profile="ospol", submit=("request_cpus=none", "rank=Memory", "a b=1", "+Cmd")
+    )
     first, *lines, last = refusal(site=site, folder=tmp_path).split("\n")
     assert first == "7 settings for HTCondor are wrong:"
     assert len(lines) == 7

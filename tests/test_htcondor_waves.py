@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range, to_json
 from eventflock.errors import UsageError
-from eventflock.model import AnalysisRef, Assignment, FileEntry, Range, to_json
-from eventflock.pools.htcondor.account import OVER, Account
-from eventflock.pools.htcondor.describe import Needs, Wants, check_folder, describe, times
-from eventflock.pools.htcondor.following import Following
+from eventflock.pools.htcondor.account import OVER, JobStates
+from eventflock.pools.htcondor.description import Needs, Wants, check_folder, describe, times
+from eventflock.pools.htcondor.following import WaveMonitor
 from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import PER_FILE, Cargo, Draft, Wave, WaveRecord, waves_in
+from eventflock.pools.htcondor.wave import PER_FILE, Cargo, Wave, WaveDraft, WaveRecord, waves_in
 
 NEEDS = Needs(memory_mb=1024, disk_mb=500)
 ARCHIVES = ("env-1.tar", "code-2.tar.gz")
@@ -116,7 +116,7 @@ def test_a_wave_has_plain_names_and_a_line_for_each_job(tmp_path: Path) -> None:
     )
     pool = tmp_path / "pool"
     pool.mkdir()
-    draft = Draft(pool, cargo)
+    draft = WaveDraft(pool, cargo)
     numbers = list(range(0, 2 * (PER_FILE + 5), 2))
     for number in numbers:
         draft.add(job(number, str(data) if number else "root://host//file.root"))
@@ -164,8 +164,8 @@ STORIES = st.lists(
 )
 
 
-def heard(jobs: int, events: list[Mapping[str, Any]]) -> Account:
-    account = Account(jobs)
+def heard(jobs: int, events: list[Mapping[str, Any]]) -> JobStates:
+    account = JobStates(jobs)
     for event in events:
         account.hear(event)
     return account
@@ -200,7 +200,7 @@ def test_doubled_and_missing_events_do_no_harm(
 
 
 def test_the_queue_is_asked_where_the_log_is_silent() -> None:
-    account = Account(4)
+    account = JobStates(4)
     account.see_queue(
         [
             {"ProcId": 0, "JobStatus": 2, "RemoteHost": "slot1@node7"},
@@ -246,7 +246,7 @@ def test_events_of_other_jobs_in_the_log_say_nothing(
     wave.events.write_text(LOG)
     if cluster:
         wave.cluster_file.write_text(cluster)
-    with contextlib.closing(Following(wave, None)) as following:
+    with contextlib.closing(WaveMonitor(wave, None)) as following:
         told = list(following.look())
         assert [(job, seen.status) for job, seen in told] == [("40", "held")]
         assert following.open_jobs() == {"40": "held", "50": "waiting"}

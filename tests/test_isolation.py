@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import eventflock as ef
+from eventflock.core.model import JobLimits
+from eventflock.core.tracebacks import crash_in
 from eventflock.errors import AnalysisError, IncompleteError, InputError, PoolError
-from eventflock.model import Care
 from eventflock.results.reader import read_manifest
-from eventflock.tracebacks import crash_in
-from eventflock.why import why
+from eventflock.runs.diagnosis import explain as why
 from tests.damage import make_tree, spoil_basket
 
 HEAD = """
@@ -165,7 +165,9 @@ def test_a_job_that_hangs_ends_itself_and_says_where(tmp_path: Path) -> None:
     )
     began = time.monotonic()
     with pytest.raises(IncompleteError, match="made no progress for 2 s"):
-        ef.run(analysis, a, jobs=5, chunk=20, out=tmp_path / "run", care=Care(stall_seconds=2))
+        ef.run(
+            analysis, a, jobs=5, chunk=20, out=tmp_path / "run", limits=JobLimits(stall_seconds=2)
+        )
     assert time.monotonic() - began < 60
     missing = ef.load(tmp_path / "run").missing
     assert [(one.start, one.stop) for one in missing] == [(40, 60)]
@@ -183,7 +185,7 @@ def test_a_job_that_takes_too_long_is_halved(tmp_path: Path) -> None:
         '    while time.monotonic() < end: pass\n    return {"n": len(events)}\n',
     )
     result = ef.run(
-        analysis, a, jobs=1, chunk=50, out=tmp_path / "run", care=Care(limit_seconds=1.5)
+        analysis, a, jobs=1, chunk=50, out=tmp_path / "run", limits=JobLimits(limit_seconds=1.5)
     )
     assert result["n"] == 200
     assert {one.cause for one in why(tmp_path / "run").tried} == {"time"}

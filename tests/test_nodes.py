@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eventflock.env.cache import Cache
-from eventflock.env.launching import UNSUITABLE, receipt_template
-from eventflock.env.pack import Packing
-from eventflock.env.proving import Place, enter_root, launch
-from eventflock.finding import locate
-from eventflock.model import Assignment, Wish, digest, to_json
-from eventflock.observe import Observer
-from eventflock.options import Options
-from eventflock.plan import assignment_of
+from eventflock.core.model import Assignment, PackOptions, digest, to_json
+from eventflock.core.observer import Observer
+from eventflock.core.options import Options
+from eventflock.packing.cache import Cache
+from eventflock.packing.launching import UNSUITABLE, receipt_template
+from eventflock.packing.pack import Packing
+from eventflock.packing.proving import Place, enter_root, launch
+from eventflock.planning.partition import assignment_of
+from eventflock.planning.prepare import prepare
 from eventflock.pools import open_pool
-from eventflock.prepare import prepare
 from eventflock.results.merge import merge
 from eventflock.results.reader import read_manifest
 from eventflock.results.result import load
 from eventflock.results.verify import JobFiles
-from eventflock.rundir import RunDir
-from eventflock.shipping import pack_for
+from eventflock.runs.environment import pack_for
+from eventflock.runs.folder import RunFolder
+from eventflock.usercode.loading import locate
 from eventflock.worker.once import OneJob
 from tests.roots import bare_root
 
@@ -107,7 +107,7 @@ class Node:
             plan = prepare(pool, ref, source, [str(data)], Options(), Observer()).plan
         finally:
             pool.close()
-        self.shipment = pack_for(plan, source, Wish(), Observer())
+        self.shipment = pack_for(plan, source, PackOptions(), Observer())
         self.folder = root / f"scratch/{tmp_path.name}"
         self.folder.mkdir(parents=True)
         inside = f"/scratch/{tmp_path.name}"
@@ -117,7 +117,7 @@ class Node:
         dataset = plan.datasets[0]
         dataset = type(dataset)(name=dataset.name, files=(moved,))
         self.plan = type(plan)(**{**_fields(plan), "datasets": (dataset,)})
-        self.run = RunDir.create(tmp_path / "run", self.plan, source)
+        self.run = RunFolder.create(tmp_path / "run", self.plan, source)
         self.plan_digest = digest(to_json(self.plan))
         self.place = Place(folder=self.folder, inside=inside, enter=enter_root(root))
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import eventflock as ef
-from eventflock.env.cache import Cache
-from eventflock.model import Wish
+from eventflock.core.model import PackOptions
+from eventflock.packing.cache import Cache
 from eventflock.results.reader import read_manifest
 from tests.conftest import Command, alive, copy_cache
 
@@ -214,7 +214,7 @@ def test_from_python(tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPat
     def typed(events):  # type: ignore[no-untyped-def]
         return {"n": factor * len(events)}
 
-    result = ef.run(typed, sample, packing=Wish(), out="run", workers=1)
+    result = ef.run(typed, sample, packing=PackOptions(), out="run", workers=1)
     assert result["n"] == 30_000
     assert read_manifest(tmp_path / "run/results/job-000000.zip").environment
     assert Cache().intact(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from eventflock.demo import ANALYSIS
+from eventflock.cli.demo import ANALYSIS
 from tests.conftest import Command, copy_cache
 
 pytestmark = pytest.mark.packing
@@ -466,9 +466,9 @@ def test_libraries_that_are_loaded_by_hand_come_along(
     found = packed(eventflock("pack", "uses.py", sample, "--json"))
     assert {"native/libmore.so", "native/libanswer.so"} <= set(members(found["code"]))
     deep.rename(tmp_path / "gone")
-    from eventflock.env import proving
-    from eventflock.finding import locate
-    from eventflock.model import to_json
+    from eventflock.core.model import to_json
+    from eventflock.packing import proving
+    from eventflock.usercode.loading import locate
     from eventflock.worker.prove import ProofRequest
 
     place = proving.Place(folder=tmp_path, inside=str(tmp_path))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from eventflock.events.sample import write_sample
 from eventflock.results.reader import read_manifest
-from eventflock.sample import write_sample
 from tests.condor import Client, energies, ok, truth_of, wait_for
 from tests.xrootd import running_server
 

@@ -11,7 +11,7 @@ import pytest
 import uproot
 
 from eventflock.errors import UsageError
-from eventflock.sample import COLLECTION, FIELDS, TREE, write_sample
+from eventflock.events.sample import COLLECTION, FIELDS, TREE, write_sample
 
 # Counts per 100 GeV from 0 to 2000 GeV that the 2014 tutorial found in its 10,000 events.
 REFERENCE = [
@@ -141,7 +141,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
     def disk_is_full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("eventflock.sample._clusters", disk_is_full)
+    monkeypatch.setattr("eventflock.events.sample._clusters", disk_is_full)
     with pytest.raises(UsageError, match="No space left on device"):
         write_sample(path, 10)
     assert [one.name for one in tmp_path.iterdir()] == ["sample.root"]

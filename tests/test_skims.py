@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventflock.errors import ResultError
-from eventflock.results import skim
-from eventflock.results.skim import SkimWriter, read_skim, tables_of
-from eventflock.results.trial import Trial
+from eventflock.results import skims as skim
+from eventflock.results.sandbox import SkimSandbox
+from eventflock.results.skims import SkimWriter, read_skim, tables_of
 
 
 @pytest.fixture(scope="module")
-def trial() -> Iterator[Trial]:
-    with Trial() as one:
+def sandbox() -> Iterator[SkimSandbox]:
+    with SkimSandbox() as one:
         yield one
 
 
@@ -57,7 +57,7 @@ TYPE = pa.schema(
 )
 @given(rows=st.lists(ROW, max_size=30), cuts=st.lists(st.integers(0, 30), max_size=4))
 def test_any_rows_are_read_after_any_merges(
-    tmp_path: Path, trial: Trial, rows: list[Any], cuts: list[int]
+    tmp_path: Path, sandbox: SkimSandbox, rows: list[Any], cuts: list[int]
 ) -> None:
     """Written in parts, by this version or plainly by Arrow, and merged."""
     edges = sorted({0, len(rows), *(min(one, len(rows)) for one in cuts)})
@@ -72,11 +72,11 @@ def test_any_rows_are_read_after_any_merges(
             writer = SkimWriter(file, "x")
             writer.append(ak.from_arrow(table))
             writer.close()
-        trial.check(file, whole=False)
+        sandbox.check(file, whole=False)
         for one in tables_of(file):
             merged.append_table(one.cast(TYPE))
     file = merged.close()
-    trial.check(file, whole=True)
+    sandbox.check(file, whole=True)
     assert read_skim(file).tolist() == rows_of(file) == rows
 
 
@@ -92,18 +92,18 @@ def test_any_rows_are_read_after_any_merges(
     ],
 )
 def test_large_skims_are_read_however_small_they_shrink(
-    tmp_path: Path, trial: Trial, column: Any
+    tmp_path: Path, sandbox: SkimSandbox, column: Any
 ) -> None:
     table = pa.table({"x": column()})
     file = tmp_path / "large.parquet"
     pq.write_table(table, file, compression="zstd")  # as versions before this wrote them
-    trial.check(file, whole=False)
+    sandbox.check(file, whole=False)
     merged = SkimWriter(tmp_path / "merged.parquet", "x")
     for one in tables_of(file):
         assert one.nbytes < 2 * skim.GROUP or one.num_rows <= skim.ROWS
         merged.append_table(one)
     file = merged.close()
-    trial.check(file, whole=True)
+    sandbox.check(file, whole=True)
     assert len(read_skim(file)) == table.num_rows
     assert pq.read_table(file).equals(table)
 
@@ -142,12 +142,12 @@ def extended(file: Path) -> None:
     ],
 )
 def test_skims_that_are_none_are_refused(
-    tmp_path: Path, trial: Trial, make: Any, words: str, whole: bool
+    tmp_path: Path, sandbox: SkimSandbox, make: Any, words: str, whole: bool
 ) -> None:
     make(tmp_path / "x.parquet")
     assert (tmp_path / "x.parquet").stat().st_size < 5_000
     with pytest.raises(ResultError, match=words):
-        trial.check(tmp_path / "x.parquet", whole=whole)
+        sandbox.check(tmp_path / "x.parquet", whole=whole)
 
 
 def test_what_shrinks_beyond_belief_is_refused_even_in_parts(
@@ -162,13 +162,13 @@ def test_what_shrinks_beyond_belief_is_refused_even_in_parts(
 
 def test_a_reader_that_dies_refuses_one_skim_only(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1.0]}), tmp_path / "x.parquet")
-    with Trial() as trial:
-        trial.check(tmp_path / "x.parquet", whole=True)
-        assert trial._child is not None
-        os.kill(trial._child.pid, signal.SIGSEGV)
+    with SkimSandbox() as sandbox:
+        sandbox.check(tmp_path / "x.parquet", whole=True)
+        assert sandbox._child is not None
+        os.kill(sandbox._child.pid, signal.SIGSEGV)
         with pytest.raises(ResultError, match=r"crash \(exit code -11\)"):
-            trial.check(tmp_path / "x.parquet", whole=True)
-        trial.check(tmp_path / "x.parquet", whole=True)
+            sandbox.check(tmp_path / "x.parquet", whole=True)
+        sandbox.check(tmp_path / "x.parquet", whole=True)
 
 
 def test_row_groups_do_not_depend_on_how_large_rows_came(tmp_path: Path) -> None:

@@ -1,133 +1,227 @@
-"""The directions of imports, which keep the parts apart."""
+"""The guard of the floor plan: layers, circles, sizes, and what a worker may load."""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
 import eventflock
+from eventflock import api
+from eventflock._version import PACKAGE
 
-ROOT = Path(eventflock.__file__).parent
-MODULES = sorted(str(one.relative_to(ROOT).with_suffix("")) for one in ROOT.rglob("*.py"))
+LAYERS = (
+    "errors",
+    "_version",
+    "core",
+    "failures",
+    "results",
+    "usercode",
+    "events",
+    "plot",
+    "worker",
+    "packing",
+    "pools",
+    "planning",
+    "runs",
+    "api",
+    "__init__",
+    "cli",
+    "__main__",
+)
+"""From the bottom to the top. A file may import its own folder, and what stands before it here."""
 
-ALLOWED = {
-    "_version": set(),
-    "errors": set(),
-    "model": set(),
-    "files": set(),
-    "observe": {"errors"},
-    "options": {"model"},
-    "tracebacks": set(),
-    "analysis": {"errors"},
-    "finding": {"analysis", "errors", "model", "tracebacks"},
-    "reading": {"errors", "model"},
-    "dataset": {"errors", "model"},
-    "plan": {"errors", "model"},
-    "units": {"errors"},
-    "forecast": {"errors", "model", "reading", "units"},
-    "measuring": {
-        "errors",
-        "forecast",
-        "model",
-        "observe",
-        "plan",
-        "pools",
-        "results",
-        "units",
-        "worker",
-    },
-    "pieces": {"model"},
-    "causes": {"model"},
-    "recovery": {"causes", "model", "pieces"},
-    "rundir": {"errors", "files", "model", "pieces", "results"},
-    "sample": {"errors", "files"},
-    "plot": {"errors", "files", "plot"},
-    "inspecting": {"errors", "model", "reading"},
-    "results": {"errors", "files", "model", "pieces", "results"},
-    "worker": {
-        "_version",
-        "analysis",
-        "errors",
-        "finding",
-        "model",
-        "pieces",
-        "reading",
-        "results",
-        "tracebacks",
-        "units",
-        "worker",
-    },
-    "env": {"env", "errors", "files", "finding", "model", "reading", "worker"},
-    "pools": {
-        "causes",
-        "env",
-        "errors",
-        "files",
-        "model",
-        "observe",
-        "pieces",
-        "pools",
-        "reading",
-        "results",
-        "worker",
-        "tracebacks",
-    },
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
 }
-"""What each part may import of the others. Parts that are not named may import all but `cli`."""
+PRINTERS = {"cli", "__main__"}
+
+IN_WORKERS = {
+    "eventflock",
+    "eventflock._version",
+    "eventflock.core",
+    "eventflock.core.model",
+    "eventflock.worker",
+    "eventflock.worker.__main__",
+    "eventflock.worker.messages",
+}
+"""What a worker loads before it reads its first request."""
 
 
-def imported(module: str) -> set[str]:
-    """Give the parts of ours that a module imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
-        names = []
+def layer_of(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+def imports_of(module: str) -> Iterator[tuple[str, int]]:
+    """Yield the files of the package that a file imports, anywhere in it, with the line."""
+    for node in ast.walk(MODULES[module]):
+        names: list[str] = []
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
+            assert node.level == 0, f"{module}:{node.lineno} has a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
-            parts = name.split(".")
-            if parts[0] == "eventflock" and len(parts) > 1:
-                found.add(parts[1])
-    return found
+            first, _, rest = name.partition(".")
+            if first == "eventflock":
+                yield file_of(rest), node.lineno
+
+
+def file_of(name: str) -> str:
+    """Find the file that has a name: a module, a folder's `__init__`, or what is in one of them."""
+    parts = name.split(".") if name else []
+    for length in range(len(parts), -1, -1):
+        stem = ".".join(parts[:length])
+        for candidate in (stem, f"{stem}.__init__".lstrip(".")):
+            if candidate in MODULES:
+                return candidate
+    raise AssertionError(f"nothing in the package is called {name!r}")
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str) -> None:
-    part = module.split("/", maxsplit=1)[0]
-    wrong = imported(module) - ALLOWED.get(part, imported(module) - {"cli"})
-    if part not in {"cli", "__main__"}:
-        assert not wrong
+def test_imports_go_down_the_layers(module: str) -> None:
+    layer = layer_of(module)
+    assert layer in LAYERS, f"{layer} has no place in the list of layers"
+    below = {*LAYERS[: LAYERS.index(layer)], layer}
+    for other, line in imports_of(module):
+        assert layer_of(other) in below, f"{module}:{line} imports {other}"
 
 
-@pytest.mark.parametrize(
-    "module", [one for one in MODULES if one.split("/")[0] not in {"cli", "__main__"}]
-)
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count as well: a lazy circle is a circle."""
+    graph = {module: {other for other, _ in imports_of(module)} - {module} for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for other in sorted(graph[module]):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def test_the_top_level_has_at_most_eight_files_and_each_folder_says_what_it_is() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
+    for folder in (path for path in PACKAGE.rglob("*") if any(path.glob("*.py"))):
+        module = ".".join([*folder.relative_to(PACKAGE).parts, "__init__"])
+        assert ast.get_docstring(MODULES[module]), f"{folder} has no docstring"
+
+
+@pytest.mark.parametrize("module", [one for one in MODULES if layer_of(one) not in PRINTERS])
 def test_only_the_command_line_prints_or_exits(module: str) -> None:
-    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+    for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            assert name not in {"print", "sys.exit", "exit"}, f"line {node.lineno}"
-
-
-def test_workers_use_only_part_of_results() -> None:
-    """What a node needs is small: no verifying, merging or opening."""
-    for module in MODULES:
-        if module.startswith("worker/"):
-            text = (ROOT / f"{module}.py").read_text()
-            for other in ("merge", "verify", "result", "cover"):
-                assert f"eventflock.results.{other} " not in text
+            printing = name in {"print", "exit", "sys.exit"} or name.endswith(".print")
+            assert not printing, f"{module}:{node.lineno} calls {name}"
 
 
 def test_only_two_modules_call_the_bindings_of_htcondor() -> None:
     users = {
         module
-        for module in MODULES
-        for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text()))
-        if isinstance(node, ast.Import)
-        and {alias.name for alias in node.names} & {"htcondor2", "classad2", "htcondor"}
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and {
+            name.split(".")[0]
+            for name in [getattr(node, "module", None) or "", *(one.name for one in node.names)]
+        }
+        & {"htcondor2", "classad2", "htcondor", "classad"}
     }
-    assert users == {"pools/htcondor/schedd", "pools/htcondor/match"}
+    assert users == {"pools.htcondor.schedd", "pools.htcondor.match"}
+
+
+def test_workers_use_only_part_of_results() -> None:
+    """What a node needs is small: no verifying, merging or opening."""
+    for module in (one for one in MODULES if layer_of(one) == "worker"):
+        used = {other for other, _ in imports_of(module)}
+        assert not used & {f"results.{name}" for name in ("merge", "verify", "result", "cover")}
+
+
+def test_packing_has_no_names_of_the_standard_library() -> None:
+    """Its folder comes first on the search path of the interpreter that is surveyed."""
+    for module in (one for one in MODULES if layer_of(one) == "packing"):
+        assert module.rpartition(".")[2] not in sys.stdlib_module_names
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield module, node
+
+
+def length_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_functions_stay_short() -> None:
+    lengths = sorted(length_of(node) for _, node in functions())
+    assert statistics.median(lengths) <= 9
+    assert lengths[int(0.9 * len(lengths))] <= 25
+    longest = max(functions(), key=lambda found: length_of(found[1]))
+    assert lengths[-1] <= 72, f"{longest[0]}: {longest[1].name}"
+
+
+def test_functions_have_few_parameters() -> None:
+    for module, node in functions():
+        if layer_of(module) == "cli":
+            continue
+        names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+        names = [name for name in names if name not in {"self", "cls"}]
+        count = len(names) + len(node.args.kwonlyargs)
+        assert count <= 8, f"{module}:{node.lineno} {node.name} has {count} parameters"
+
+
+def test_files_stay_short() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 450, path
+
+
+# --- the front door ------------------------------------------------------------------------------
+
+
+def loaded_by(code: str) -> set[str]:
+    """Run code in a fresh interpreter, and return the modules of the package that it has loaded."""
+    code += "\nimport sys; print(*(name for name in sys.modules if name.startswith('eventflock')))"
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(told.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    assert loaded_by("import eventflock") == {"eventflock", "eventflock._version"}
+
+
+def test_marking_an_analysis_loads_only_the_decorator() -> None:
+    loaded = loaded_by("import eventflock as ef\n@ef.analysis\ndef f(events): return {}")
+    assert "eventflock.api" not in loaded
+    assert not any(name.startswith(("eventflock.pools", "eventflock.runs")) for name in loaded)
+
+
+def test_workers_load_little_before_their_first_request() -> None:
+    loaded = loaded_by("import eventflock.worker.__main__")
+    assert loaded <= IN_WORKERS
+    assert len(loaded) < 25
+
+
+def test_the_public_names_are_one_list() -> None:
+    for name in api.__all__:
+        assert getattr(eventflock, name) is getattr(api, name)
+        assert name in dir(eventflock)
+    assert eventflock.__all__ == api.__all__
+    assert "Observer" not in dir(eventflock)
+    with pytest.raises(AttributeError, match="no attribute 'Observer'"):
+        eventflock.Observer  # type: ignore[attr-defined]  # noqa: B018

@@ -4,48 +4,41 @@
 >>> @ef.analysis(tree="Events")
 ... def jets(events, *, scale: float = 1.0): ...
 >>> result = ef.run(jets, "data.root")  # doctest: +SKIP
+
+The public names are those of `eventflock.api.__all__`. Each is imported when it is used (PEP 562):
+a worker needs few of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventflock._version import __version__
-
-# `run`, `analysis`, `status` and `why` are also names of modules. They are imported here at once,
-# as loading a module later would put it in the place of the function. All are light.
-from eventflock.analysis import Analysis, Context, analysis
-from eventflock.api import resume, run, status, stop, submit, watch, why
-from eventflock.errors import EventflockError
+from eventflock._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from eventflock.results.result import Result, load
+    from eventflock.api import *  # noqa: F403 -- type checkers see the one list
 
-__all__ = [
-    "Analysis",
-    "Context",
-    "EventflockError",
-    "Result",
-    "__version__",
-    "analysis",
-    "load",
-    "resume",
-    "run",
-    "status",
-    "stop",
-    "submit",
-    "watch",
-    "why",
-]
+_USED_IN_WORKERS = {
+    "Analysis": "eventflock.usercode.decorator",
+    "Context": "eventflock.usercode.decorator",
+    "EventflockError": "eventflock.errors",
+    "analysis": "eventflock.usercode.decorator",
+}
+"""Where a worker finds these names: `eventflock.api` would load what only the client needs."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in {"Result", "load"}:
+    if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module 'eventflock' has no attribute {name!r}")
-    from eventflock.results import result  # NumPy and hist are needed only to open results
+    from importlib import import_module
 
-    return getattr(result, name)
+    module = import_module(_USED_IN_WORKERS.get(name, "eventflock.api"))
+    if name != "__all__" and name not in _USED_IN_WORKERS and name not in module.__all__:
+        raise AttributeError(f"module 'eventflock' has no attribute {name!r}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    from eventflock.api import __all__ as public
+
+    return [*public, "__version__"]

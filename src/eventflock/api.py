@@ -1,34 +1,101 @@
-"""What a notebook or a script calls: the same run as on the command line, with exceptions."""
+"""What a notebook or a script calls: the same run as on the command line, with exceptions.
+
+`__all__` is the one list of the public names; `import eventflock` offers them.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
-from eventflock.analysis import Analysis
-from eventflock.errors import UsageError
-from eventflock.finding import IMPORTING
-from eventflock.model import Acceptance, Site
-from eventflock.observe import Observer
-from eventflock.options import Options
-from eventflock.outcome import Outcome
-from eventflock.pools import HTCONDOR
+from eventflock.core.model import Acceptance, JobLimits, PackOptions, SubmitOptions
+from eventflock.core.observer import Observer
+from eventflock.core.options import Options
+from eventflock.errors import EventflockError, UsageError
 from eventflock.results.result import Result, load
-from eventflock.run import execute
-from eventflock.run import resume as resume_run
-from eventflock.run import watch as watch_run
-from eventflock.status import Status, status_of
-from eventflock.why import Explanation
-from eventflock.why import why as explain
+from eventflock.runs import lifecycle
+from eventflock.runs.diagnosis import Explanation, explain
+from eventflock.runs.outcome import Outcome
+from eventflock.runs.status import Status, status_of
+from eventflock.usercode.decorator import Analysis, Context, analysis
+from eventflock.usercode.loading import IMPORTING
 
 if TYPE_CHECKING:
-    from eventflock.dispatch import Stopped
+    from eventflock.runs.dispatch import Stopped
 
-__all__ = ["resume", "run", "status", "stop", "submit", "watch", "why"]
+__all__ = [
+    "Analysis",
+    "Context",
+    "EventflockError",
+    "JobLimits",
+    "PackOptions",
+    "Result",
+    "RunOptions",
+    "SubmitOptions",
+    "analysis",
+    "load",
+    "resume",
+    "run",
+    "status",
+    "stop",
+    "submit",
+    "watch",
+    "why",
+]
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of `run` and `submit`, as on the command line. All may be left out.
+
+    Attributes
+    ----------
+    pool
+        Where jobs run: `local`, `inline` or `htcondor`.
+    workers
+        Number of worker processes on this machine; by default all usable cores.
+    jobs, events_per_job, chunk
+        Number of jobs; or exact number of events per job; exact number of events per call.
+    target_seconds
+        Wall time that a job should take. A trial on this machine decides how many events that is.
+    entries
+        `"START:STOP"`: only these entries, counted through the files of each dataset.
+    tree, dataset
+        Names for the files that do not say.
+    out
+        The run folder; by default `runs/NAME-001`, `-002`, ...
+    accept, strict
+        The fraction of the events that is enough; with `strict`, events for which the analysis
+        raised must not be missing at all.
+    limits
+        When a job that hangs or takes too long is given up.
+    packing
+        Pack the environment and send it with each job, instead of using what is installed.
+    submission
+        How jobs are submitted to a batch system.
+    detach
+        Submit, and do not wait; only for `submit`, which sets it.
+    """
+
+    pool: str
+    workers: int | None
+    jobs: int | None
+    events_per_job: int | None
+    chunk: int | None
+    target_seconds: float | None
+    entries: str
+    tree: str
+    dataset: str
+    out: str | Path | None
+    accept: float
+    strict: bool
+    limits: JobLimits
+    packing: PackOptions | None
+    submission: SubmitOptions
+    detach: bool
 
 
 def run(
@@ -37,7 +104,7 @@ def run(
     *,
     parameters: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Result:
     """Run an analysis over all events of the files.
 
@@ -51,16 +118,14 @@ def run(
     parameters
         Keyword-only arguments of the analysis.
     observer
-        Hears how it goes on.
+        Is told how the run proceeds.
     **options
-        As on the command line, see `eventflock.run.Options`: `pool`, `workers`, `jobs`,
-        `events_per_job`, `entries`, `chunk`, `tree`, `dataset`, `out`; and `accept`, the fraction
-        of the events that is enough (with `strict`, not for those where the analysis raised).
+        See `RunOptions`.
 
     Returns
     -------
     Result
-        Complete. It is in the run folder as well.
+        Complete, or accepted with `accept`. It is in the run folder as well.
 
     Raises
     ------
@@ -82,14 +147,14 @@ def submit(
     *,
     parameters: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Path:
-    """Submit the jobs of a run to an HTCondor pool, and do not wait for them.
+    """Submit the jobs of a run to a batch system, and do not wait for them.
 
     Parameters
     ----------
     analysis, files, parameters, observer, **options
-        See `run`.
+        See `run`; the default for `pool` is `htcondor` here.
 
     Returns
     -------
@@ -101,8 +166,8 @@ def submit(
     EventflockError
         Nothing was submitted.
     """
-    options = {"pool": HTCONDOR, **options, "detach": True}
-    return _execute(analysis, files, parameters, observer, options).run.path
+    chosen: RunOptions = {"pool": "htcondor", **options, "detach": True}
+    return _execute(analysis, files, parameters, observer, chosen).run.path
 
 
 def _execute(
@@ -110,7 +175,7 @@ def _execute(
     files: str | Path | Sequence[str | Path],
     parameters: Mapping[str, Any] | None,
     observer: Observer | None,
-    options: dict[str, Any],
+    options: RunOptions,
 ) -> Outcome:
     if os.environ.get(IMPORTING):
         raise UsageError(
@@ -118,28 +183,34 @@ def _execute(
             remedy="Put the call under: if __name__ == '__main__':",
         )
     names = [files] if isinstance(files, str | Path) else list(files)
-    if isinstance(options.get("out"), str):
-        options["out"] = Path(options["out"])
+    target = str(analysis) if isinstance(analysis, Path) else analysis
+    chosen = _read_options(options, parameters or {})
+    return lifecycle.execute(target, [str(name) for name in names], chosen, observer or Observer())
+
+
+def _read_options(options: RunOptions, parameters: Mapping[str, Any]) -> Options:
+    """Make the options of the library of those of a call, which mypy may not have seen."""
+    given: dict[str, Any] = dict(options)
+    if isinstance(given.get("out"), str):
+        given["out"] = Path(given["out"])
     try:
-        accept = Acceptance(fraction=options.pop("accept", 1.0), strict=options.pop("strict", True))
-        plain = {name: _plain(value) for name, value in (parameters or {}).items()}
-        chosen = Options(parameters=plain, acceptance=accept, **options)
+        accept = Acceptance(fraction=given.pop("accept", 1.0), strict=given.pop("strict", True))
+        plain = {name: _plain(value) for name, value in parameters.items()}
+        return Options(parameters=plain, acceptance=accept, **given)
     except TypeError as error:
         raise UsageError(f"A run cannot be started like this: {error}.") from None
-    target = str(analysis) if isinstance(analysis, Path) else analysis
-    return execute(target, [str(one) for one in names], chosen, observer or Observer())
 
 
 def _plain(value: Any) -> Any:
-    """Give NumPy's numbers and arrays as Python's, and refuse what is no plain value."""
+    """Return NumPy's numbers and arrays as Python's, and refuse what is no plain value."""
     if isinstance(value, float):
         return float(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     try:
         return msgspec.to_builtins(value)
     except TypeError:
@@ -158,27 +229,30 @@ def resume(
     profile: str = "",
     observer: Observer | None = None,
 ) -> Result:
-    """Go on with a run: do the jobs that have no verified result, and merge.
+    """Resume a run: do the jobs that have no verified result, and merge.
 
     Parameters
     ----------
     path
         The run folder.
     pool, workers, accept, strict, observer
-        See `run`; by default the pool that the run has had.
+        See `run`; by default the pool that the run had before.
     submit, profile
         Submit commands of HTCondor, each as `NAME=VALUE`, and a named set of them. They replace
-        what was said before under the same names.
+        earlier ones of the same names.
 
     Raises
     ------
     EventflockError
         See `run`.
     """
-    accepted = Acceptance(fraction=accept, strict=strict)
-    site = Site(profile=profile, submit=tuple(submit))
-    options = Options(pool=pool, workers=workers, site=site, acceptance=accepted)
-    return _result(resume_run(Path(path), options, observer or Observer()))
+    options = Options(
+        pool=pool,
+        workers=workers,
+        submission=SubmitOptions(profile=profile, submit=tuple(submit)),
+        acceptance=Acceptance(fraction=accept, strict=strict),
+    )
+    return _result(lifecycle.resume(Path(path), options, observer or Observer()))
 
 
 def watch(
@@ -188,7 +262,7 @@ def watch(
     strict: bool = True,
     observer: Observer | None = None,
 ) -> Result:
-    """Follow a run to its end, whichever process works on it, and merge; nothing is submitted.
+    """Follow a run to its end, whichever process works on it, and merge; submit nothing.
 
     Parameters
     ----------
@@ -203,30 +277,46 @@ def watch(
         See `run`.
     """
     options = Options(acceptance=Acceptance(fraction=accept, strict=strict))
-    return _result(watch_run(Path(path), options, observer or Observer()))
+    return _result(lifecycle.watch(Path(path), options, observer or Observer()))
 
 
 def status(path: str | Path) -> Status:
-    """Find out where a run stands, from its folder, and from the queue if it has jobs there."""
+    """Return the status of a run, read from its folder, and from the queue if it has jobs there.
+
+    Raises
+    ------
+    UsageError
+        This is not a run folder.
+    ResultError
+        The plan is damaged.
+    """
     return status_of(Path(path))
 
 
 def why(path: str | Path) -> Explanation:
-    """Find out what failed in a run and why, most events first."""
+    """Return what failed in a run and why, most events first.
+
+    Raises
+    ------
+    UsageError
+        This is not a run folder.
+    ResultError
+        The plan is damaged.
+    """
     return explain(Path(path))
 
 
 def stop(path: str | Path) -> Stopped:
-    """Remove the jobs of a run from HTCondor's queue; what is done is kept, and `resume` goes on.
+    """Remove the jobs of a run from the queue. What is done is kept, and `resume` continues.
 
     Raises
     ------
     UsageError
         The run has no jobs in a queue.
     PoolError
-        HTCondor cannot be reached.
+        The batch system cannot be reached.
     """
-    from eventflock.dispatch import stop as stop_run
+    from eventflock.runs.dispatch import stop as stop_run
 
     return stop_run(Path(path))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from eventflock.core.model import Coverage
 from eventflock.errors import ResultError
-from eventflock.model import Coverage
 from eventflock.results.result import Result, load
 from tests.faults.ground import ENTRIES, TOTAL, Ground, content
 

@@ -19,7 +19,7 @@ import numpy as np
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.results.merge import merge
 from eventflock.results.result import Result, read_result
-from eventflock.results.trial import Trial
+from eventflock.results.sandbox import SkimSandbox
 from eventflock.results.verify import JobFiles, read_job
 from tests.fuzz.seeds import DIGEST, PLAN
 
@@ -51,17 +51,17 @@ def _raw(array: Any) -> str:
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
 
 
-def examine(path: Path, second: Path | None, folder: Path, trial: Trial) -> dict[str, Any]:
+def examine(path: Path, second: Path | None, folder: Path, sandbox: SkimSandbox) -> dict[str, Any]:
     """Read a file in all ways: opened by a user, taken as the result of a job, merged."""
     found: dict[str, Any] = {"outcome": "refused"}
     try:
-        result = read_result(path, trial)
+        result = read_result(path, sandbox)
     except ResultError as error:
         found["why"] = error.message
     else:
         found = {"outcome": "read", **_content(result)}
     folder.mkdir(exist_ok=True)
-    state, values = read_job(PLAN, DIGEST, 0, path, folder, trial=trial)
+    state, values = read_job(PLAN, DIGEST, 0, path, folder, sandbox=sandbox)
     found["job"] = state.status
     if state.manifest is not None:
         found["covers"] = msgspec.to_builtins(state.manifest.coverage)
@@ -111,13 +111,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = Path(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
-    with Trial() as trial:
+    with SkimSandbox() as sandbox:
         for line in sys.stdin:
             path, second = json.loads(line)
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
             before = _memory("VmRSS")
             try:
-                found = examine(Path(path), Path(second) if second else None, folder, trial)
+                found = examine(Path(path), Path(second) if second else None, folder, sandbox)
             except BaseException:  # noqa: BLE001 -- it is what is looked for
                 found = {"outcome": "odd", "why": traceback.format_exc(limit=-8)}
             found["memory"] = _memory("VmHWM") - before

@@ -14,7 +14,7 @@ import hist
 import numpy as np
 from hist import Hist
 
-from eventflock.model import (
+from eventflock.core.model import (
     FORMAT,
     AnalysisRef,
     Counters,

@@ -230,19 +230,21 @@ def run(
     @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands
-    from eventflock.model import Site
-    from eventflock.options import Options
+    from eventflock.core.model import SubmitOptions
+    from eventflock.core.options import Options
 
     wish = commands.read_wish(include, requirements, everything, python, glibc)
-    site = Site(profile=profile, submit=submit, schedd=schedd, collector=collector, spool=spool)
+    site = SubmitOptions(
+        profile=profile, submit=submit, schedd=schedd, collector=collector, spool=spool
+    )
     commands.check_pool(options["pool"], site, detach=options["detach"], dry_run=dry_run)
     chosen = Options(
         parameters=commands.read_parameters(param),
         text=True,
         packing=commands.packing_for(options["pool"], packed, wish),
         target_seconds=commands.read_target(target_time),
-        site=site,
-        care=commands.read_care(stall, time_limit),
+        submission=site,
+        limits=commands.read_care(stall, time_limit),
         acceptance=commands.read_acceptance(accept, strict),
         **options,
     )
@@ -278,12 +280,12 @@ def resume(
     On HTCondor, --submit and --profile replace what was said before under the same names.
     """
     from eventflock.cli import commands
-    from eventflock.model import Site
-    from eventflock.options import Options
+    from eventflock.core.model import SubmitOptions
+    from eventflock.core.options import Options
 
     chosen = Options(
-        site=Site(profile=profile, submit=submit),
-        care=commands.read_care(stall, time_limit),
+        submission=SubmitOptions(profile=profile, submit=submit),
+        limits=commands.read_care(stall, time_limit),
         acceptance=commands.read_acceptance(accept, strict),
         **options,
     )
@@ -305,7 +307,7 @@ def watch(
 ) -> None:
     """Follow RUN to its end, whoever works on it, then merge and plot. Nothing is submitted."""
     from eventflock.cli import commands
-    from eventflock.options import Options
+    from eventflock.core.options import Options
 
     chosen = Options(acceptance=commands.read_acceptance(accept, strict))
     commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
@@ -356,7 +358,7 @@ def merge(
 ) -> None:
     """Merge again the result files that RUN has, and plot. A complete result is kept."""
     from eventflock.cli import commands
-    from eventflock.options import Options
+    from eventflock.core.options import Options
 
     chosen = Options(acceptance=commands.read_acceptance(accept, strict))
     commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))

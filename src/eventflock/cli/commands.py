@@ -11,17 +11,17 @@ from typing import Any
 import msgspec
 
 from eventflock.cli.progress import choose_observer
+from eventflock.core.model import GLIBC_MODES, Acceptance, JobLimits, PackOptions, SubmitOptions
+from eventflock.core.options import Options
+from eventflock.core.units import say_bytes, say_duration
 from eventflock.errors import UsageError, plural
-from eventflock.model import GLIBC_MODES, Acceptance, Care, Site, Wish
-from eventflock.options import Options
-from eventflock.outcome import Outcome
 from eventflock.pools import HTCONDOR
-from eventflock.run import execute, merge_run, plot_run
-from eventflock.run import resume as resume_run
-from eventflock.run import show_submission as submission_of
-from eventflock.run import watch as watch_run
-from eventflock.status import Status, status_of
-from eventflock.units import say_bytes, say_duration
+from eventflock.runs.lifecycle import execute, merge_run, plot_run
+from eventflock.runs.lifecycle import resume as resume_run
+from eventflock.runs.lifecycle import show_submission as submission_of
+from eventflock.runs.lifecycle import watch as watch_run
+from eventflock.runs.outcome import Outcome
+from eventflock.runs.status import Status, status_of
 
 __all__ = [
     "Show",
@@ -73,7 +73,7 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
 
 def read_wish(
     include: Sequence[str], requirements: str, everything: bool, python: str, glibc: str
-) -> Wish:
+) -> PackOptions:
     """Check what is said about the packed environment."""
     if python not in {"", "standalone"}:
         raise UsageError(
@@ -85,7 +85,7 @@ def read_wish(
             f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
             remedy="Leave it out: the bundled glibc is used where the node's is too old.",
         )
-    return Wish(
+    return PackOptions(
         # A file is meant as that; a folder might be the name of a package, so it needs a slash.
         include=tuple(f"./{one}" if Path(one).is_file() else one for one in include),
         requirements=requirements,
@@ -95,9 +95,9 @@ def read_wish(
     )
 
 
-def packing_for(pool: str, packed: bool, wish: Wish) -> Wish | None:
+def packing_for(pool: str, packed: bool, wish: PackOptions) -> PackOptions | None:
     """Tell whether jobs bring an environment along, and which."""
-    if pool != HTCONDOR and not packed and wish != Wish():
+    if pool != HTCONDOR and not packed and wish != PackOptions():
         raise UsageError(
             "--with, --requirements, --everything, --python and --glibc say what jobs bring along, "
             "and these use what is installed here.",
@@ -112,7 +112,7 @@ def packing_for(pool: str, packed: bool, wish: Wish) -> Wish | None:
     return wish if packed else None
 
 
-def check_pool(pool: str, site: Site, *, detach: bool, dry_run: bool) -> None:
+def check_pool(pool: str, site: SubmitOptions, *, detach: bool, dry_run: bool) -> None:
     """Check that what is said about HTCondor goes with its use."""
     if pool == HTCONDOR:
         return
@@ -138,7 +138,7 @@ def read_target(text: str) -> float | None:
     """Read the time that a job should take."""
     if not text:
         return None
-    from eventflock.forecast import parse_duration
+    from eventflock.planning.forecast import parse_duration
 
     return parse_duration(text)
 
@@ -156,11 +156,11 @@ def read_acceptance(fraction: float, strict: bool) -> Acceptance:
     return Acceptance(fraction=fraction, strict=strict)
 
 
-def read_care(stall: str, time_limit: str) -> Care:
+def read_care(stall: str, time_limit: str) -> JobLimits:
     """Read the limits of a job."""
-    from eventflock.units import parse_duration
+    from eventflock.core.units import parse_duration
 
-    return Care(
+    return JobLimits(
         stall_seconds=0.0 if stall.strip() == "0" else parse_duration(stall),
         limit_seconds=parse_duration(time_limit) if time_limit.strip() not in {"", "0"} else 0.0,
     )
@@ -186,7 +186,7 @@ def watch(path: Path, options: Options, show: Show) -> None:
 
 def stop(path: Path, as_json: bool) -> None:
     """End the jobs of a run."""
-    from eventflock.dispatch import stop as stop_run
+    from eventflock.runs.dispatch import stop as stop_run
 
     told = stop_run(path)
     if as_json:
@@ -352,7 +352,7 @@ def plot(path: Path, *, log: bool, formats: Sequence[str], out: Path | None, as_
 
 def inspect(file: str, as_json: bool) -> None:
     """Show what is in a ROOT file."""
-    from eventflock.inspecting import inspect_file, render_report
+    from eventflock.events.inspection import inspect_file, render_report
 
     report = inspect_file(file)
     if as_json:
@@ -365,7 +365,7 @@ def inspect(file: str, as_json: bool) -> None:
 
 def demo(out: Path, workers: int | None) -> None:
     """Run the tutorial's analysis on a sample file."""
-    from eventflock.demo import EVENTS, EVENTS_PER_JOB, prepare
+    from eventflock.cli.demo import EVENTS, EVENTS_PER_JOB, prepare
 
     analysis, sample = prepare(out)
     print(f"sample    {sample} ({EVENTS:,} events)")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from eventflock.cli.commands import print_json
 from eventflock.errors import plural
-from eventflock.outcome import accept_command
 from eventflock.results.cover import describe
-from eventflock.why import Explanation, Group, why
+from eventflock.runs.diagnosis import Explanation, Group, explain
+from eventflock.runs.outcome import accept_command
 
 __all__ = ["show"]
 
@@ -19,7 +19,7 @@ HOSTS = 5
 
 def show(path: Path, as_json: bool) -> None:
     """Print what failed in a run and why."""
-    found = why(path)
+    found = explain(path)
     if as_json:
         print_json(found)
         return

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from eventflock.cli.commands import print_json, read_parameters, read_wish
 from eventflock.cli.progress import choose_observer
-from eventflock.env.cache import Cache
-from eventflock.env.check import Report
-from eventflock.env.pack import Packing
+from eventflock.core.atomic import atomic_path
+from eventflock.core.options import Options
 from eventflock.errors import EnvError, UsageError
-from eventflock.files import atomic_path
-from eventflock.options import Options
-from eventflock.shipping import check_analysis, pack_analysis
+from eventflock.packing.cache import Cache
+from eventflock.packing.check import Report
+from eventflock.packing.pack import Packing
+from eventflock.runs.environment import check_analysis, pack_analysis
 
 __all__ = ["check", "options", "pack"]
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from eventflock.observe import Observer
+from eventflock.core.observer import Observer
 
 __all__ = ["choose_observer"]
 

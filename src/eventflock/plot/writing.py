@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eventflock.core.atomic import atomic_write
 from eventflock.errors import UsageError, nearest
-from eventflock.files import atomic_write
 from eventflock.plot.drawing import draw
 from eventflock.plot.look import style
 from eventflock.plot.pictures import NO_TITLES, arrange

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.model import Failure
+from eventflock.core.model import Failure
+from eventflock.core.tracebacks import crash_in
 from eventflock.pools import Listener, Pool
 from eventflock.pools.cores import usable_cores
-from eventflock.tracebacks import crash_in
 from eventflock.worker.messages import Failed, Progress, Reply, Request, Run
 from eventflock.worker.shadow import make_shadow
 

@@ -16,10 +16,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 
-from eventflock.env.launching import LAUNCHER, launch_command, receipt_template
+from eventflock.core.atomic import atomic_path
+from eventflock.core.model import Failure, to_json
 from eventflock.errors import PoolError, ResultError
-from eventflock.files import atomic_path
-from eventflock.model import Failure, to_json
+from eventflock.packing.launching import LAUNCHER, launch_command, receipt_template
 from eventflock.pools import Listener, Pool, supervisor
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Done, Failed, Reply, Request, Run

@@ -11,7 +11,7 @@ import boost_histogram as bh
 import numpy as np
 
 from eventflock.errors import AnalysisError
-from eventflock.results.skim import SkimWriter, is_skim
+from eventflock.results.skims import SkimWriter, is_skim
 
 __all__ = ["Accumulator", "Earlier", "Fold", "KeyPath", "add", "show"]
 

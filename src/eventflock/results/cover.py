@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from eventflock.model import NO_UUID, Counters, Coverage
+from eventflock.core.model import NO_UUID, Counters, Coverage
 
 __all__ = ["Comparison", "add_counters", "coalesce", "compare", "count", "describe"]
 

@@ -17,9 +17,9 @@ from typing import IO, Any
 
 import msgspec
 
+from eventflock.core.atomic import atomic_path
+from eventflock.core.model import Item, Manifest, Payload, to_json
 from eventflock.errors import AnalysisError
-from eventflock.files import atomic_path
-from eventflock.model import Item, Manifest, Payload, to_json
 
 __all__ = ["DELTAS", "MANIFEST", "sha256_of", "write_result"]
 

@@ -14,15 +14,24 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventflock.core.atomic import MERGING
+from eventflock.core.halving import part_of
+from eventflock.core.model import (
+    FORMAT,
+    Acceptance,
+    Counters,
+    Coverage,
+    Failure,
+    Item,
+    Manifest,
+    Plan,
+)
 from eventflock.errors import AnalysisError, ResultError
-from eventflock.files import MERGING
-from eventflock.model import FORMAT, Acceptance, Counters, Coverage, Failure, Item, Manifest, Plan
-from eventflock.pieces import part_of
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import add_counters, coalesce, compare
 from eventflock.results.format import write_result
-from eventflock.results.skim import tables_of
-from eventflock.results.trial import Trial
+from eventflock.results.sandbox import SkimSandbox
+from eventflock.results.skims import tables_of
 from eventflock.results.verify import (
     JobFiles,
     JobState,
@@ -95,13 +104,13 @@ def merge(
     absent: list[JobState] = []
     with (
         tempfile.TemporaryDirectory(prefix=MERGING, dir=target.parent) as scratch,
-        Trial() as trial,
+        SkimSandbox() as sandbox,
     ):
         part = Path(scratch) / "part"
         part.mkdir()
         accumulator = Accumulator(Path(scratch))
         for job, files in enumerate(paths):
-            states = _Reading(plan, plan_digest, part, trial).fold(job, files, accumulator)
+            states = _Reading(plan, plan_digest, part, sandbox).fold(job, files, accumulator)
             for state in states:
                 if state.manifest is not None and state.has_result:
                     total.add(state.manifest)
@@ -123,7 +132,7 @@ class _Reading(NamedTuple):
     plan: Plan
     digest: str
     scratch: Path
-    trial: Trial
+    sandbox: SkimSandbox
 
     def fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
         """Add the results of one job, and give its state or those of its pieces."""
@@ -149,7 +158,7 @@ class _Reading(NamedTuple):
     def _read(
         self, job: int, path: Path | None, piece: str
     ) -> tuple[JobState, list[tuple[Item, Any]]]:
-        return read_job(self.plan, self.digest, job, path, self.scratch, piece, self.trial)
+        return read_job(self.plan, self.digest, job, path, self.scratch, piece, self.sandbox)
 
 
 @contextlib.contextmanager

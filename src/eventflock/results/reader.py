@@ -19,10 +19,10 @@ from typing import Any, Self
 
 import msgspec
 
+from eventflock.core.model import FORMAT, Item, Manifest, from_json
 from eventflock.errors import EventflockError, ResultError
-from eventflock.model import FORMAT, Item, Manifest, from_json
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
-from eventflock.results.trial import Trial
+from eventflock.results.sandbox import SkimSandbox
 
 __all__ = ["ResultFile", "read_manifest"]
 
@@ -207,12 +207,12 @@ class ResultFile:
             raise self._damaged(f"{info.filename} has {len(data)} bytes, not {info.file_size}")
         return data
 
-    def values(self, trial: Trial, scratch: Path | None = None) -> list[tuple[Item, Any]]:
+    def values(self, sandbox: SkimSandbox, scratch: Path | None = None) -> list[tuple[Item, Any]]:
         """Read all items, after checking all payloads against their checksums.
 
         Parameters
         ----------
-        trial
+        sandbox
             Reads skims before they are read here.
         scratch
             Folder into which skims are unpacked: their value is then the path of the Parquet
@@ -240,10 +240,10 @@ class ResultFile:
         found = []
         for item in self.manifest.items:
             with self._guard(f"{item.kind} {'/'.join(item.path)}"):
-                found.append((item, self._value(item, trial, scratch)))
+                found.append((item, self._value(item, sandbox, scratch)))
         return found
 
-    def _value(self, item: Item, trial: Trial, scratch: Path | None) -> Any:
+    def _value(self, item: Item, sandbox: SkimSandbox, scratch: Path | None) -> Any:
         match item.kind:
             case "int":
                 return int(item.value)
@@ -256,7 +256,7 @@ class ResultFile:
             case "histogram":
                 return self._histogram(item.name)
             case "skim":
-                return self._skim(item, trial, scratch)
+                return self._skim(item, sandbox, scratch)
         raise self._damaged(f"it has an item of the unknown kind {item.kind!r}")
 
     def _take(self, name: str) -> zipfile.ZipInfo:
@@ -285,22 +285,24 @@ class ResultFile:
         deltas = self._array(name + DELTAS) if name + DELTAS in self.manifest.payloads else None
         return to_histogram(data, deltas)
 
-    def _skim(self, item: Item, trial: Trial, scratch: Path | None) -> Any:
-        from eventflock.results.skim import need_pyarrow, read_skim
+    def _skim(self, item: Item, sandbox: SkimSandbox, scratch: Path | None) -> Any:
+        from eventflock.results.skims import need_pyarrow, read_skim
 
         need_pyarrow(item.path[-1])
         info = self._take(f"{item.name}.parquet")
         if scratch is not None:
-            return self._unpack(info, scratch, trial, whole=False)
+            return self._unpack(info, scratch, sandbox, whole=False)
         with tempfile.TemporaryDirectory() as folder:
-            return read_skim(self._unpack(info, Path(folder), trial, whole=True))
+            return read_skim(self._unpack(info, Path(folder), sandbox, whole=True))
 
-    def _unpack(self, info: zipfile.ZipInfo, folder: Path, trial: Trial, *, whole: bool) -> Path:
-        """Unpack a skim that stands its trial."""
+    def _unpack(
+        self, info: zipfile.ZipInfo, folder: Path, sandbox: SkimSandbox, *, whole: bool
+    ) -> Path:
+        """Unpack a skim, and let the sandbox read it."""
         target = folder / f"{len(self._taken):06d}.parquet"
         with self._zip.open(info) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file)
-        trial.check(target, whole=whole)
+        sandbox.check(target, whole=whole)
         return target
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from eventflock.core.model import Coverage, Manifest, digest
 from eventflock.errors import ResultError, nearest
-from eventflock.model import Coverage, Manifest, digest
 from eventflock.results.cover import count
 from eventflock.results.reader import ResultFile
-from eventflock.results.trial import Trial
+from eventflock.results.sandbox import SkimSandbox
 
 __all__ = ["Result", "label_of", "load", "read_result"]
 
@@ -146,12 +146,12 @@ def load(path: str | Path) -> Result:
     ResultError
         There is no result, it is damaged, or it is the receipt of a job that failed.
     """
-    with Trial() as trial:
-        return read_result(path, trial)
+    with SkimSandbox() as sandbox:
+        return read_result(path, sandbox)
 
 
-def read_result(path: str | Path, trial: Trial) -> Result:
-    """Open a run folder or a result file, with a trial that may serve for others too."""
+def read_result(path: str | Path, sandbox: SkimSandbox) -> Result:
+    """Open a run folder or a result file, with a sandbox that may serve for others too."""
     file, quoted = Path(path), shlex.quote(str(path))
     if file.is_dir():
         file = file / "result.zip"
@@ -175,6 +175,6 @@ def read_result(path: str | Path, trial: Trial) -> Result:
                 f"{file} is the receipt of job {manifest.job}, which failed: "
                 f"{manifest.error.message}"
             )
-        for item, value in opened.values(trial):
+        for item, value in opened.values(sandbox):
             _insert(values, item.path, value)
     return Result(file, manifest, values)

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventflock.core.atomic import MERGING
+from eventflock.core.halving import can_halve, part_of, unit_name
+from eventflock.core.model import Coverage, Failure, Item, Job, Manifest, Plan
 from eventflock.errors import ResultError
-from eventflock.files import MERGING
-from eventflock.model import Coverage, Failure, Item, Job, Manifest, Plan
-from eventflock.pieces import can_halve, part_of, unit_name
 from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.reader import ResultFile
-from eventflock.results.trial import Trial
+from eventflock.results.sandbox import SkimSandbox
 
 __all__ = [
     "JobFiles",
@@ -110,7 +110,7 @@ def read_job(
     path: Path | None,
     scratch: Path | None,
     piece: str = "",
-    trial: Trial | None = None,
+    sandbox: SkimSandbox | None = None,
 ) -> tuple[JobState, list[tuple[Item, Any]]]:
     """Find out from its file what became of a job or a piece, and read its results.
 
@@ -122,7 +122,7 @@ def read_job(
         Number of the job, and which part of it.
     path
         Where its result file is, if there is one.
-    scratch, trial
+    scratch, sandbox
         Folder for unpacking skims, and who reads them first; None to look at the manifest only.
 
     Returns
@@ -147,7 +147,7 @@ def read_job(
             if reason:
                 return state("unusable", reason=f"{path}: {reason}"), []
             wanted = manifest.status in {"done", "partial"}
-            values = result.values(trial, scratch) if wanted and scratch and trial else []
+            values = result.values(sandbox, scratch) if wanted and scratch and sandbox else []
     except ResultError as error:
         return state("unusable", reason=error.message), []
     return state(manifest.status, manifest), values
@@ -198,7 +198,7 @@ def states_of(
     job: int,
     files: JobFiles,
     scratch: Path | None = None,
-    trial: Trial | None = None,
+    sandbox: SkimSandbox | None = None,
 ) -> list[JobState]:
     """Give the state of a job: of all of it, or of the pieces that make it up, in their order.
 
@@ -206,7 +206,7 @@ def states_of(
 
     Parameters
     ----------
-    scratch, trial
+    scratch, sandbox
         Folder for reading all payloads as merging would; None to look at manifests only.
     """
 
@@ -214,7 +214,7 @@ def states_of(
         if scratch is None or path is None:
             return read_job(plan, plan_digest, job, path, None, piece)[0]
         with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
-            return read_job(plan, plan_digest, job, path, Path(folder), piece, trial)[0]
+            return read_job(plan, plan_digest, job, path, Path(folder), piece, sandbox)[0]
 
     def below(piece: str, path: Path | None) -> list[JobState]:
         whole = read(piece, path)
@@ -236,6 +236,6 @@ def job_states(
     plan: Plan, plan_digest: str, files: Iterable[JobFiles], scratch: Path | None = None
 ) -> Iterator[JobState]:
     """Give the states of all jobs, or of their pieces, in plan order; see `states_of`."""
-    with Trial() as trial:
+    with SkimSandbox() as sandbox:
         for job, one in enumerate(files):
-            yield from states_of(plan, plan_digest, job, one, scratch, trial)
+            yield from states_of(plan, plan_digest, job, one, scratch, sandbox)

@@ -10,7 +10,8 @@ from bdb import BdbQuit
 from collections.abc import Mapping
 from typing import Any
 
-from eventflock.analysis import Analysis, Context
+from eventflock.core.model import Failure
+from eventflock.core.tracebacks import raised_in, user_traceback
 from eventflock.errors import (
     AnalysisError,
     EventflockError,
@@ -18,10 +19,9 @@ from eventflock.errors import (
     OutOfMemoryError,
     nearest,
 )
-from eventflock.model import Failure
 from eventflock.results.accumulate import DEPTH_MAX
-from eventflock.results.skim import is_skim
-from eventflock.tracebacks import raised_in, user_traceback
+from eventflock.results.skims import is_skim
+from eventflock.usercode.decorator import Analysis, Context
 
 __all__ = [
     "NO_BRANCH",

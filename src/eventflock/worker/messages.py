@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from eventflock.model import AnalysisRef, Assignment, Failure, FileEntry
+from eventflock.core.model import AnalysisRef, Assignment, Failure, FileEntry
 
 __all__ = [
     "Describe",
     "Described",
     "Done",
+    "DryCall",
     "Failed",
     "Progress",
     "Reply",
@@ -19,7 +20,6 @@ __all__ = [
     "Run",
     "Scan",
     "Scanned",
-    "Trial",
 ]
 
 
@@ -60,7 +60,7 @@ class Scanned(_Message, frozen=True):
     entry: FileEntry
 
 
-class Trial(_Message, frozen=True):
+class DryCall(_Message, frozen=True):
     """Call the analysis on no events of one file, to find what is wrong before a job starts."""
 
     assignment: Assignment
@@ -110,5 +110,5 @@ class Failed(_Message, frozen=True):
     last: bool = False
 
 
-Request = Describe | Scan | Trial | Run
+Request = Describe | Scan | DryCall | Run
 Reply = Described | Scanned | Done | Failed | Progress

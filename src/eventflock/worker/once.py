@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.model import AnalysisRef, Assignment, from_json
+from eventflock.core.model import AnalysisRef, Assignment, from_json
 
 __all__ = ["CODE", "RESULT", "OneJob", "moved"]
 
@@ -66,7 +66,7 @@ def main(job: str, result: str, line: str = "0") -> int:
     int
         0 if it is done, 1 if the result file says why it is not.
     """
-    from eventflock.finding import load
+    from eventflock.usercode.loading import load
     from eventflock.worker.runner import Runner
 
     faulthandler.enable()

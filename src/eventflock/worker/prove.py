@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 
-from eventflock.analysis import Analysis
+from eventflock.core.model import AnalysisRef, Assignment, Failure, from_json, to_json
 from eventflock.errors import EventflockError
-from eventflock.finding import load
-from eventflock.model import AnalysisRef, Assignment, Failure, from_json, to_json
+from eventflock.usercode.decorator import Analysis
+from eventflock.usercode.loading import load
 from eventflock.worker.once import CODE, moved
 
 __all__ = ["Imported", "Proof", "ProofRequest"]

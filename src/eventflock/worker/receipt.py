@@ -15,9 +15,17 @@ from pathlib import Path
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.analysis import store_parameters
-from eventflock.model import FORMAT, Assignment, Counters, Coverage, Failure, FileEntry, Manifest
-from eventflock.reading import TreeReader
+from eventflock.core.model import (
+    FORMAT,
+    Assignment,
+    Counters,
+    Coverage,
+    Failure,
+    FileEntry,
+    Manifest,
+)
+from eventflock.events.reader import TreeReader
+from eventflock.usercode.decorator import store_parameters
 
 __all__ = ["Clock", "Tally", "receipt", "receipt_of", "software"]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.analysis import Analysis, restore_parameters
+from eventflock.core.model import Assignment, Failure, FileEntry, Manifest
 from eventflock.errors import EventflockError
-from eventflock.model import Assignment, Failure, FileEntry, Manifest
-from eventflock.reading import TreeReader
+from eventflock.events.reader import TreeReader
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
+from eventflock.usercode.decorator import Analysis, restore_parameters
 from eventflock.worker.calling import failure_of, missing_branch, raise_if_interrupted, unexpected
-from eventflock.worker.doing import ChunkError, Doing, Report, context_of
+from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
 from eventflock.worker.receipt import Clock, Tally, receipt
 from eventflock.worker.watchdog import Watchdog
 
@@ -86,7 +86,7 @@ class Runner:
             return write_result(target, made, {})
 
         watchdog = Watchdog(
-            assignment.care, tally, lambda failure: last_words and last_words(failed(failure))
+            assignment.limits, tally, lambda failure: last_words and last_words(failed(failure))
         )
         with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
             accumulator = Accumulator(Path(scratch), self._earlier)
@@ -121,9 +121,9 @@ class Runner:
         assignment = _with_parameters(assignment, analysis)
 
         def opened(entry: FileEntry, analysis: Analysis) -> TreeReader:
-            return self._open(entry, analysis, assignment.care.replica)
+            return self._open(entry, analysis, assignment.limits.replica)
 
-        Doing(assignment, analysis, accumulator, tally, opened, report).do()
+        JobLoop(assignment, analysis, accumulator, tally, opened, report).do()
         return tally.failures[0] if tally.failures and not tally.coverage else None
 
     def trial(self, assignment: Assignment, analysis: Analysis) -> None:

@@ -7,16 +7,17 @@ import gc
 from collections.abc import Callable
 from pathlib import Path
 
-from eventflock.analysis import Analysis, check_parameters
+from eventflock.core.model import AnalysisRef, Manifest, to_json
 from eventflock.errors import EventflockError
-from eventflock.finding import helpers_of, load
-from eventflock.model import AnalysisRef, Manifest, to_json
-from eventflock.reading import scan_file
+from eventflock.events.reader import scan_file
+from eventflock.usercode.decorator import Analysis, check_parameters
+from eventflock.usercode.loading import helpers_of, load
 from eventflock.worker.calling import failure_of
 from eventflock.worker.messages import (
     Describe,
     Described,
     Done,
+    DryCall,
     Failed,
     Progress,
     Reply,
@@ -24,7 +25,6 @@ from eventflock.worker.messages import (
     Run,
     Scan,
     Scanned,
-    Trial,
 )
 from eventflock.worker.runner import Runner
 
@@ -61,7 +61,7 @@ class Service:
                 return self._describe(request)
             case Scan():
                 return Scanned(entry=scan_file(request.path, request.tree, request.columns))
-            case Trial():
+            case DryCall():
                 found = self._load(request.assignment.analysis, request.folder)
                 self._runner.trial(request.assignment, found)
                 return Done()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eventflock._version import PACKAGE
+
 __all__ = ["SHADOW", "make_shadow"]
 
 SHADOW = "eventflock-ours"
@@ -20,5 +22,5 @@ def make_shadow(folder: Path) -> str:
     """
     shadow = folder / SHADOW
     shadow.mkdir()
-    (shadow / "eventflock").symlink_to(Path(__file__).resolve().parents[1])
+    (shadow / "eventflock").symlink_to(PACKAGE.resolve())
     return str(shadow)

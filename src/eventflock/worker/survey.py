@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
+from eventflock.core.model import AnalysisRef, Assignment, Failure, from_json, to_json
 from eventflock.errors import EventflockError
-from eventflock.model import AnalysisRef, Assignment, Failure, from_json, to_json
 from eventflock.worker.shadow import SHADOW
 
 __all__ = ["Interpreter", "Survey", "SurveyRequest"]
@@ -100,7 +100,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 def survey(request: SurveyRequest) -> Survey:
     """Import, try, and look at what that has loaded."""
-    from eventflock.finding import load
+    from eventflock.usercode.loading import load
     from eventflock.worker.calling import failure_of
     from eventflock.worker.runner import Runner
     from eventflock.worker.service import Service  # noqa: F401 -- what a node imports

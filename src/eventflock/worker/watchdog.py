@@ -10,12 +10,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from eventflock.model import Care, Failure
-from eventflock.units import say_duration
+from eventflock._version import PACKAGE
+from eventflock.core.model import Failure, JobLimits
+from eventflock.core.units import say_duration
 from eventflock.worker.receipt import Tally
 
 __all__ = ["STALLED", "TIME", "Watchdog"]
@@ -35,7 +35,7 @@ class Watchdog:
 
     Parameters
     ----------
-    care
+    limits
         How long the job may be without progress, and how long it may take.
     tally
         What the job has done so far.
@@ -43,9 +43,11 @@ class Watchdog:
         Called with the reason, in another thread; it should end the process.
     """
 
-    def __init__(self, care: Care, tally: Tally, give_up: Callable[[Failure], object]) -> None:
-        self._stall = care.stall_seconds
-        self._limit = care.limit_seconds
+    def __init__(
+        self, limits: JobLimits, tally: Tally, give_up: Callable[[Failure], object]
+    ) -> None:
+        self._stall = limits.stall_seconds
+        self._limit = limits.limit_seconds
         self._tally = tally
         self._give_up = give_up
         self._over = threading.Event()
@@ -125,7 +127,7 @@ def _is_reading(frames: list[traceback.FrameSummary]) -> bool:
 def _frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
     """Give the frames of a thread from the user's code on; all, where it is not in there."""
     found = list(traceback.extract_stack(frame)) if frame is not None else []
-    ours = str(Path(__file__).parents[1])
+    ours = str(PACKAGE)
     inside = [one.filename.startswith(ours) for one in found]
     first = len(inside) - inside[::-1].index(True) if True in inside else 0
     return found[first:] or found

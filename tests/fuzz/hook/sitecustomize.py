@@ -49,7 +49,7 @@ def _suspicious(event: str, args: tuple[Any, ...]) -> bool:
         file = os.fsdecode(file) if isinstance(file, bytes) else str(file)
         return not (file.startswith("<frozen ") or Path(file).is_file() or _importing())
     if event == "subprocess.Popen":
-        return not (args[0] == sys.executable and "eventflock.results.trial" in str(args[1]))
+        return not (args[0] == sys.executable and "eventflock.results.sandbox" in str(args[1]))
     if event == "open" and isinstance(args[0], str | bytes) and args[2] & WRITING:
         return not os.fsdecode(args[0]).startswith(
             (os.environ["TMPDIR"], "/proc/self/", "/dev/null")

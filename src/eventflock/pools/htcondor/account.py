@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from eventflock.pools.htcondor import schedd as queue
-from eventflock.pools.htcondor.words import eviction_in_words, hold_in_words
+from eventflock.pools.htcondor.holds import eviction_in_words, hold_in_words
 
-__all__ = ["Account", "Seen"]
+__all__ = ["JobStates", "LastSeen"]
 
 SUBMIT, EXECUTE, EXECUTABLE_ERROR, EVICTED, TERMINATED = 0, 1, 2, 4, 5
 SHADOW_EXCEPTION, ABORTED, HELD, RELEASED = 7, 9, 12, 13
@@ -19,7 +19,7 @@ RECONNECT_FAILED, CLUSTER_REMOVE, FACTORY_PAUSED, FACTORY_RESUMED = 24, 36, 37, 
 OVER = frozenset({"ended", "removed"})
 
 
-class Seen(msgspec.Struct):
+class LastSeen(msgspec.Struct):
     """The last that was heard of a job.
 
     Attributes
@@ -48,7 +48,7 @@ class Seen(msgspec.Struct):
     memory_mb: int = 0
 
 
-class Account:
+class JobStates:
     """Keeps what was heard of the jobs of one cluster.
 
     Parameters
@@ -60,7 +60,7 @@ class Account:
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
-        self.seen: dict[int, Seen] = {}
+        self.seen: dict[int, LastSeen] = {}
         self.over: list[int] = []
         """Jobs that are over, to be taken by who follows."""
         self.held: list[int] = []
@@ -93,7 +93,7 @@ class Account:
             return None
         if proc >= self.jobs:
             return None
-        one = self.seen.setdefault(proc, Seen())
+        one = self.seen.setdefault(proc, LastSeen())
         if one.status in OVER:  # whatever comes later was said before
             return None
         memory = event.get("MemoryUsage")
@@ -108,14 +108,14 @@ class Account:
         if kind == CLUSTER_REMOVE:
             self.finished = True
             for proc in set(range(self.jobs)) - set(self.seen):
-                self.seen[proc] = Seen(status="removed", words="it was never made")
+                self.seen[proc] = LastSeen(status="removed", words="it was never made")
                 self._end(proc)
         elif kind == FACTORY_PAUSED:
             self.paused = str(event.get("Reason", "")) or "paused"
         elif kind == FACTORY_RESUMED:
             self.paused = ""
 
-    def _hear_of_job(self, one: Seen, kind: int, event: Mapping[str, Any]) -> bool:
+    def _hear_of_job(self, one: LastSeen, kind: int, event: Mapping[str, Any]) -> bool:
         """Take in an event of a job, and tell whether a person should hear of it."""
         reason = str(event.get("Reason", "")).strip()
         match kind:
@@ -143,7 +143,7 @@ class Account:
                 one.status, one.how = "ended", _how(event)
         return False
 
-    def _hold(self, one: Seen, proc: int, code: int, subcode: int, reason: str) -> None:
+    def _hold(self, one: LastSeen, proc: int, code: int, subcode: int, reason: str) -> None:
         words = hold_in_words(code, subcode, reason)
         if one.status != "held":
             self.held.append(proc)
@@ -168,7 +168,7 @@ class Account:
         self.finished = not more
         # While jobs are still made, those that are unknown here may not have been made yet.
         for proc in range(self.jobs) if self.finished else {**self.seen, **there}:
-            one = self.seen.setdefault(proc, Seen())
+            one = self.seen.setdefault(proc, LastSeen())
             if one.status in OVER:
                 continue
             if proc in there:
@@ -178,7 +178,7 @@ class Account:
             if one.status in OVER:
                 self._end(proc)
 
-    def _see_job(self, one: Seen, ad: Mapping[str, Any]) -> None:
+    def _see_job(self, one: LastSeen, ad: Mapping[str, Any]) -> None:
         status = int(ad.get("JobStatus", 0))
         if status == queue.HELD:
             self._hold(

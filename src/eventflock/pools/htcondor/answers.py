@@ -6,10 +6,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from eventflock.core.model import Failure
 from eventflock.errors import ResultError
-from eventflock.model import Failure
-from eventflock.pools.htcondor.account import Seen
-from eventflock.pools.htcondor.following import Following
+from eventflock.pools.htcondor.account import LastSeen
+from eventflock.pools.htcondor.following import WaveMonitor
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Done, Failed, Reply
 
@@ -40,7 +40,7 @@ class BadHosts:
         self.bad.discard(host)
 
 
-def hold_of(job: str, seen: Seen) -> Failure:
+def hold_of(job: str, seen: LastSeen) -> Failure:
     """Give the failure of a job that is held."""
     return Failure(
         kind="pool",
@@ -51,7 +51,7 @@ def hold_of(job: str, seen: Seen) -> Failure:
     )
 
 
-def reply_for(following: Following, job: str, target: Path, deadline: float) -> Reply | None:
+def reply_for(following: WaveMonitor, job: str, target: Path, deadline: float) -> Reply | None:
     """Answer for a job that is over; None while its result may still come."""
     made = following.wave.result(job)
     seen = following.seen(job)
@@ -71,7 +71,7 @@ def reply_for(following: Following, job: str, target: Path, deadline: float) -> 
     return Failed(failure=Failure(kind="pool", message=message, remedy=remedy, code=code))
 
 
-def end_in_words(seen: Seen) -> str:
+def end_in_words(seen: LastSeen) -> str:
     """Say how a job ended of which there is no result."""
     if seen.status == "removed":
         return f"was removed from the queue: {seen.words.rstrip('.') or 'no reason is known'}."

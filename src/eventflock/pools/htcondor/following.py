@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eventflock.errors import EventflockError, PoolError
-from eventflock.pools.htcondor.account import OVER, Account, Seen
-from eventflock.pools.htcondor.describe import not_on
+from eventflock.pools.htcondor.account import OVER, JobStates, LastSeen
+from eventflock.pools.htcondor.description import not_on
 from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, UNREACHABLE, EventLog, Schedd
 from eventflock.pools.htcondor.wave import Wave, WaveRecord
 
-__all__ = ["Following", "Schedds", "is_unreachable"]
+__all__ = ["Schedds", "WaveMonitor", "is_unreachable"]
 
 ASK_EVERY = 30.0
 """Seconds after which a silent log is compared with the queue."""
@@ -78,7 +78,7 @@ class Schedds:
         return False
 
 
-class Following:
+class WaveMonitor:
     """What is known of the jobs of one wave, and finding out more.
 
     Parameters
@@ -92,7 +92,7 @@ class Following:
     def __init__(self, wave: Wave, schedd: Schedd | None) -> None:
         self.wave = wave
         self.record = wave.record()
-        self.account = Account(len(self.record.jobs))
+        self.account = JobStates(len(self.record.jobs))
         self._schedd = schedd
         self._log = EventLog(wave.events)
         self._cluster = wave.cluster()
@@ -101,7 +101,7 @@ class Following:
         self.away = 0.0
         """Since when the schedd does not answer; 0 if nothing is known of that."""
 
-    def look(self) -> Iterator[tuple[str, Seen]]:
+    def look(self) -> Iterator[tuple[str, LastSeen]]:
         """Take in what is new, and give the jobs of which a person should hear, by name.
 
         Raises
@@ -222,10 +222,10 @@ class Following:
             if account.status_of(proc) not in OVER
         }
 
-    def seen(self, job: str) -> Seen:
+    def seen(self, job: str) -> LastSeen:
         """Give what was heard of a job."""
         proc = self._procs[job]
-        return self.account.seen.get(proc, Seen(status="removed", words="it was never made"))
+        return self.account.seen.get(proc, LastSeen(status="removed", words="it was never made"))
 
     def remove_held(self) -> None:
         """Remove the jobs that are held from the queue."""

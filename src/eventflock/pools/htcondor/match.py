@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eventflock.core.model import Frozen
 from eventflock.errors import nearest, plural
-from eventflock.model import Frozen
 
 __all__ = ["Clause", "Verdict", "explain", "in_words", "split"]
 

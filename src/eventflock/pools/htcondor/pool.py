@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventflock.causes import cause_of
+from eventflock.core.halving import unit_name
+from eventflock.core.model import Assignment
+from eventflock.core.observer import Observer
 from eventflock.errors import PoolError, plural
-from eventflock.model import Assignment
-from eventflock.observe import Observer
-from eventflock.pieces import unit_name
+from eventflock.failures.causes import cause_of
 from eventflock.pools import Listener, Pool
 from eventflock.pools.htcondor.answers import BadHosts, end_in_words, hold_of, reply_for
-from eventflock.pools.htcondor.describe import USUAL, Needs, Wants, check_folder
-from eventflock.pools.htcondor.following import Following, Schedds, is_unreachable
+from eventflock.pools.htcondor.description import USUAL, Needs, Wants, check_folder
+from eventflock.pools.htcondor.following import Schedds, WaveMonitor, is_unreachable
 from eventflock.pools.htcondor.match import explain, in_words
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.pools.htcondor.submitting import Submitter
@@ -77,14 +77,14 @@ class HTCondorPool(Pool):
         if cargo is not None:
             schedd = self._schedds.own
             self._submitter = Submitter(folder, cargo, needs, settings, schedd, observer)
-        self._followings: list[Following] = []
+        self._followings: list[WaveMonitor] = []
         self._paused: dict[Path, str] = {}
         self._told: dict[str, int] = {}
         self._asked: dict[str, _Asked] = {}
-        self._owners: dict[str, Following] = {}
+        self._owners: dict[str, WaveMonitor] = {}
         """Which wave a job is in that is in the queue."""
         self._hosts = BadHosts()
-        self._ended: dict[str, Following] = {}
+        self._ended: dict[str, WaveMonitor] = {}
         """Which wave a job was in last that was over before."""
         self._enqueued = 0.0
 
@@ -182,7 +182,7 @@ class HTCondorPool(Pool):
         """
         queued = 0
         for wave in waves_in(self._folder):
-            following = Following(wave, self._schedds.of(wave.record()))
+            following = WaveMonitor(wave, self._schedds.of(wave.record()))
             list(following.look())
             if following.open_jobs():
                 following.ask()
@@ -264,7 +264,7 @@ class HTCondorPool(Pool):
                 self._hosts.credit(host)
             yield self._close(job), reply
 
-    def _answer_held(self, following: Following) -> Iterator[tuple[int, Reply]]:
+    def _answer_held(self, following: WaveMonitor) -> Iterator[tuple[int, Reply]]:
         """Answer for jobs that HTCondor holds; one that a person or a policy holds may stay."""
         while following.account.held and not following.away:
             job = following.record.jobs[following.account.held.pop()]
@@ -298,7 +298,7 @@ class HTCondorPool(Pool):
                 with contextlib.suppress(PoolError):  # later waves avoid it in any case
                     following.avoid(host)
 
-    def _look(self, following: Following) -> None:
+    def _look(self, following: WaveMonitor) -> None:
         """Take in what is new; a schedd may be away for a while."""
         away = self._away
         try:
@@ -329,7 +329,7 @@ class HTCondorPool(Pool):
             error.remedy = "Nothing is lost: 'eventflock resume' goes on when the schedd is back."
             raise error
 
-    def _over(self, following: Following) -> Iterator[str]:
+    def _over(self, following: WaveMonitor) -> Iterator[str]:
         """Give the jobs asked for that are over since the last time."""
         while following.account.over:
             job = following.record.jobs[following.account.over.pop()]
@@ -394,7 +394,7 @@ class _Watch:
     """What following remembers between two looks."""
 
     def __init__(self) -> None:
-        self.pending: dict[str, tuple[Following, float]] = {}
+        self.pending: dict[str, tuple[WaveMonitor, float]] = {}
         self._started = time.monotonic()
         self._explained = False
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from eventflock.core.model import Frozen, SubmitOptions
 from eventflock.errors import UsageError, nearest
-from eventflock.model import Frozen, Site
 from eventflock.pools.htcondor.names import normal_name
 from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
 from eventflock.pools.htcondor.values import Line, check_text, command, shown
@@ -55,7 +55,7 @@ class Settings(Frozen, frozen=True, omit_defaults=True):
     commands: dict[str, str] = {}  # noqa: RUF012 -- msgspec makes a new one each time
 
 
-def read_settings(site: Site, folder: Path) -> Settings:
+def read_settings(site: SubmitOptions, folder: Path) -> Settings:
     """Read all that is said about the pool, and check it.
 
     Parameters
@@ -94,7 +94,7 @@ def read_settings(site: Site, folder: Path) -> Settings:
     return Settings(inputs=inputs, commands=commands, **kept)
 
 
-def amend(settings: Settings, site: Site, folder: Path) -> Settings:
+def amend(settings: Settings, site: SubmitOptions, folder: Path) -> Settings:
     """Put what a later call says over the settings that a run has had so far.
 
     Parameters

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from eventflock.core.model import Assignment
+from eventflock.core.observer import Observer
 from eventflock.errors import PoolError, plural
-from eventflock.model import Assignment
-from eventflock.observe import Observer
-from eventflock.pools.htcondor.describe import (
+from eventflock.pools.htcondor.description import (
     AT_ONCE,
     Needs,
     Wants,
@@ -18,10 +18,10 @@ from eventflock.pools.htcondor.describe import (
     is_made_late,
     may_send_once,
 )
-from eventflock.pools.htcondor.following import Following
+from eventflock.pools.htcondor.following import WaveMonitor
 from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import Cargo, Draft, WaveRecord
+from eventflock.pools.htcondor.wave import Cargo, WaveDraft, WaveRecord
 
 __all__ = ["Submitter"]
 
@@ -59,12 +59,12 @@ class Submitter:
         self.under_way = False
         """Whether a wave is on its way to the schedd, or was when this was interrupted."""
 
-    def submit(self, assignments: Iterable[Assignment], wants: Wants) -> Iterator[Following]:
+    def submit(self, assignments: Iterable[Assignment], wants: Wants) -> Iterator[WaveMonitor]:
         """Submit jobs that want the same, and give the waves that they become."""
         rest = iter(assignments)
         most = None if is_made_late(self._settings) else AT_ONCE
         while True:
-            draft = Draft(self._folder, self._cargo)
+            draft = WaveDraft(self._folder, self._cargo)
             try:
                 for one in islice(rest, most):
                     draft.add(one)
@@ -74,7 +74,7 @@ class Submitter:
             finally:
                 draft.discard()
 
-    def _send(self, draft: Draft, wants: Wants) -> Following:
+    def _send(self, draft: WaveDraft, wants: Wants) -> WaveMonitor:
         count = len(draft.jobs)
         wants = wants._replace(avoid=tuple(self.possible(wants.avoid)))
         common = self._sends_once(count)
@@ -95,7 +95,7 @@ class Submitter:
         self._observer.note(
             f"submitted {plural(count, 'job')} as cluster {cluster} to {self._schedd.name}"
         )
-        return Following(wave, self._schedd)
+        return WaveMonitor(wave, self._schedd)
 
     def _describe(self, identity: str, wants: Wants, *, common: bool) -> str:
         cargo = self._cargo

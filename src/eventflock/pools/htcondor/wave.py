@@ -25,15 +25,15 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.env.launching import LAUNCHER, shared_template
+from eventflock.core.atomic import atomic_write
+from eventflock.core.halving import unit_name
+from eventflock.core.model import Assignment, Frozen, from_json, to_json
 from eventflock.errors import ResultError
-from eventflock.files import atomic_write
-from eventflock.model import Assignment, Frozen, from_json, to_json
-from eventflock.pieces import unit_name
-from eventflock.reading import is_url
+from eventflock.events.reader import is_url
+from eventflock.packing.launching import LAUNCHER, shared_template
 from eventflock.worker.once import OneJob
 
-__all__ = ["Cargo", "Draft", "Wave", "WaveRecord", "waves_in"]
+__all__ = ["Cargo", "Wave", "WaveDraft", "WaveRecord", "waves_in"]
 
 PER_FILE = 100
 """Jobs described in one file: fewer would make many files, more would send much with each job."""
@@ -141,7 +141,7 @@ def waves_in(pool: Path) -> list[Wave]:
     return [Wave(one) for one in sorted(pool.glob("wave-[0-9]*")) if (one / "wave.json").is_file()]
 
 
-class Draft:
+class WaveDraft:
     """A wave that is being written; it becomes one all at once, by a rename.
 
     Parameters
@@ -166,7 +166,7 @@ class Draft:
 
     def add(self, assignment: Assignment) -> None:
         """Add a job."""
-        places = [one.place(assignment.care.replica) for one in assignment.files]
+        places = [one.place(assignment.limits.replica) for one in assignment.files]
         inputs = {one: self._link(one) for one in places if not is_url(one)}
         if not self.jobs:
             self._template = shared_template(assignment, self._cargo.digest)

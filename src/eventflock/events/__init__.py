@@ -1,0 +1,1 @@
+"""What is read from ROOT files, and a sample file to try things on. Uses `core`."""

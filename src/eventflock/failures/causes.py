@@ -1,0 +1,131 @@
+"""Why jobs fail, and what is done about it: the whole table, to be read from top to bottom.
+
+A failure is recognised by its code, or else by its kind (see `model.Failure`). Receipts of workers
+have the kinds of `errors` and a few codes of their own; of jobs that left none, a pool says how
+they ended: `signal:NAME`, `exit:STATUS`, `hold:CAUSE` (see `pools.htcondor.words`), `lost`,
+`removed`, `no-result`. What is done is decided from this table in `recovery`, for all pools alike.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from eventflock.core.model import Failure
+
+__all__ = ["CAUSES", "TRIES_MAX", "Cause", "RecoveryStep", "cause_of", "normalized"]
+
+TRIES_MAX = 12
+"""A job, or a piece of one, is not tried more often than this, whatever the causes."""
+
+
+class RecoveryStep(StrEnum):
+    """What can be done about a failure."""
+
+    AGAIN = "tried again"
+    REPLICA = "read from another replica"
+    MEMORY = "tried with more memory"
+    DISK = "tried with more disk"
+    ISOLATE = "tried part by part, to find what fails"
+    HALVE = "halved"
+    HALVE_CHUNKS = "halved down to chunks"
+    FAIL = "given up"
+    STOP = "given up, and so are all jobs that have not begun"
+
+
+class Cause(NamedTuple):
+    """One cause of failures.
+
+    Attributes
+    ----------
+    name
+        In a word or two.
+    permanent
+        Whether the same must be expected from another try with nothing changed.
+    again
+        Tries with nothing changed.
+    steps
+        What is done then, the first that is possible.
+    pause
+        Seconds before the first of these tries; doubled with each.
+    elsewhere
+        Whether the machine is avoided from then on.
+    words
+        What it is, for people.
+    """
+
+    name: str
+    permanent: bool
+    again: int
+    steps: tuple[RecoveryStep, ...]
+    pause: float
+    elsewhere: bool
+    words: str
+
+
+_S = RecoveryStep
+# fmt: off
+CAUSES = {cause.name: cause for cause in (
+    # name, permanent, again, then, pause, elsewhere, words
+    Cause("analysis", True, 0, (_S.ISOLATE,), 0, False, "the analysis raised"),
+    Cause("returned", True, 0, (), 0, False, "the analysis returned what cannot be added"),
+    Cause("branch", True, 0, (_S.ISOLATE,), 0, False, "a branch is not there"),
+    Cause("read", True, 1, (_S.REPLICA, _S.ISOLATE), 2, False, "events cannot be read"),
+    Cause("file", True, 1, (_S.REPLICA, _S.ISOLATE), 2, False, "a file cannot be opened"),
+    Cause("memory", True, 0, (_S.MEMORY, _S.HALVE), 0, False, "memory exceeded"),
+    Cause("allocation", True, 0, (_S.MEMORY, _S.ISOLATE), 0, False, "memory could not be had"),
+    Cause("time", True, 0, (_S.HALVE_CHUNKS,), 0, False, "time exceeded"),
+    Cause("stalled", False, 1, (_S.REPLICA, _S.HALVE_CHUNKS), 2, True, "no progress"),
+    Cause("died", False, 1, (_S.HALVE,), 0, False, "the process died"),
+    Cause("node", False, 3, (), 1, True, "unusable node"),
+    Cause("lost", False, 10, (), 5, False, "the node was lost"),
+    Cause("result", False, 3, (), 1, False, "the result did not arrive"),
+    Cause("disk", False, 1, (_S.DISK,), 1, True, "disk full"),
+    Cause("transfer", False, 2, (), 10, True, "files could not be transferred"),
+    Cause("site", False, 2, (), 10, True, "the site could not run it"),
+    Cause("unknown", False, 1, (), 1, False, "an error nobody thought of"),
+    Cause("place", True, 0, (_S.STOP,), 0, False, "files of this machine cannot be used"),
+    Cause("credential", True, 0, (_S.STOP,), 0, False, "credentials missing or expired"),
+    Cause("held", True, 0, (), 0, False, "on hold by a policy or a person"),
+    Cause("removed", True, 0, (), 0, False, "removed from the queue"),
+    Cause("call", True, 0, (_S.STOP,), 0, False, "the run itself is wrong"),
+)}
+
+_CODES = {
+    # of receipts
+    "branch": "branch", "returned": "returned", "read": "read", "time": "time",
+    "stalled": "stalled", "disk": "disk",
+    # of pools
+    "signal": "died", "exit": "died", "lost": "lost", "removed": "removed", "no-result": "result",
+    # of HTCondor, why a job is held; with "!" where another try can end differently
+    "hold:memory": "memory", "hold:disk": "place", "hold:disk!": "disk", "hold:time": "time",
+    "hold:transfer-in": "place", "hold:transfer-in!": "transfer",
+    "hold:transfer-out": "place", "hold:transfer-out!": "transfer",
+    "hold:credential": "credential", "hold:user": "held", "hold:policy": "held",
+    "hold:executable": "site", "hold:site": "site", "hold:spooling": "transfer",
+    "hold:output": "node",  # even a job that fails writes its file, unless it was never started
+    "hold:unknown": "site",
+}
+_KINDS = {
+    "analysis": "analysis", "input": "file", "memory": "allocation", "node": "node",
+    "environment": "node", "pool": "died", "result": "result", "usage": "call", "bug": "unknown",
+}
+# fmt: on
+
+
+def cause_of(failure: Failure) -> Cause:
+    """Recognise the cause of a failure."""
+    code = failure.code
+    for one in (code, code.removesuffix("!"), code.partition(":")[0]):
+        if one in _CODES:
+            return CAUSES[_CODES[one]]
+    return CAUSES[_KINDS.get(failure.kind, "unknown")]
+
+
+_VARIES = re.compile(r"0x[0-9a-f]+|(?<![\w.])[^\s'\"]*/[^\s'\":,]*|\d[\d,.]*", re.IGNORECASE)
+
+
+def normalized(failure: Failure) -> str:
+    """Give the message without what differs from job to job: numbers, paths, addresses."""
+    return " ".join(_VARIES.sub("*", failure.message).split())

@@ -1,0 +1,147 @@
+"""The cache of packed archives, each named by its content and checked whenever it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from eventflock.core.atomic import atomic_write
+from eventflock.core.model import from_json, to_json
+from eventflock.errors import EnvError
+
+__all__ = ["Cache", "digest_in", "is_whole", "sha256_file"]
+
+T = TypeVar("T")
+_ALIVE = ".alive"
+"""Locked in a folder for temporary files while its process lives, on whichever machine."""
+_YOUNG = 60.0
+"""Seconds for a process between making such a folder and locking it."""
+_DIGITS = 32
+"""Hexadecimal digits of a SHA-256 in a name."""
+
+
+def sha256_file(path: Path) -> str:
+    """Compute the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_in(path: Path) -> str:
+    """Read the digest in the name of an archive."""
+    return path.name.partition("-")[2].partition(".")[0]
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether an archive is what the digest in its name says."""
+    return sha256_file(path).startswith(digest_in(path))
+
+
+class Cache:
+    """A folder of archives and of records by which they are found.
+
+    Parameters
+    ----------
+    path
+        The folder; by default `EVENTFLOCK_CACHE`, or `eventflock` in the user's cache folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        self.path = path or Path(os.environ.get("EVENTFLOCK_CACHE") or Path(home) / "eventflock")
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[Path]:
+        """Give a folder for temporary files in the cache, and say what a full disk means.
+
+        Raises
+        ------
+        EnvError
+            The cache cannot be written. Nothing half-written stays behind.
+        """
+        scratch = None
+        try:
+            for folder in ("archives", "records", "locks", "work"):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            scratch = Path(tempfile.mkdtemp(dir=self.path / "work"))
+            with (scratch / _ALIVE).open("w") as held:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(held, fcntl.LOCK_EX)
+                yield scratch
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        finally:
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _cannot_write(self, error: OSError) -> EnvError:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return EnvError(
+                f"There is no room left for packing in {self.path}: {error.strerror}.",
+                remedy=f"Make room ('rm -r {self.path}' is safe), or set EVENTFLOCK_CACHE to "
+                "a folder on another disk.",
+            )
+        where = error.filename or self.path
+        return EnvError(
+            f"Packing failed at {where}: {error.strerror or error}.",
+            remedy=f"Check it; the cache is {self.path}, or what EVENTFLOCK_CACHE names.",
+        )
+
+    def _sweep(self) -> None:
+        """Remove the work of processes that were killed: nobody holds the lock in it."""
+        for one in (self.path / "work").iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - one.stat().st_mtime < _YOUNG:
+                    continue
+                with (one / _ALIVE).open("a") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(one, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Let one process at a time do what `key` stands for; the lock ends with the process."""
+        with (self.path / "locks" / key).open("a") as file:
+            with contextlib.suppress(OSError):  # file systems without locks: names are content
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def recall(self, key: str, kind: type[T]) -> T | None:
+        """Read a record; None if there is none, or one that cannot be read."""
+        try:
+            return from_json((self.path / "records" / f"{key}.json").read_bytes(), kind)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def remember(self, key: str, record: object) -> None:
+        """Write a record."""
+        atomic_write(self.path / "records" / f"{key}.json", to_json(record))
+
+    def keep(self, made: Path, prefix: str, suffix: str) -> Path:
+        """Take in a finished archive under the name of its content."""
+        name = f"{prefix}-{sha256_file(made)[:_DIGITS]}{suffix}"
+        target = self.path / "archives" / name
+        with made.open("rb+") as file:
+            os.fsync(file.fileno())
+        made.replace(target)
+        return target
+
+    def intact(self, name: str) -> Path | None:
+        """Give an archive if it is there and whole; one that is not is removed."""
+        path = self.path / "archives" / name
+        if not name or not path.is_file():
+            return None
+        if is_whole(path):
+            return path
+        path.unlink(missing_ok=True)
+        return None

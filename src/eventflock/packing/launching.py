@@ -1,0 +1,81 @@
+"""What a job takes with it to a node, and the command that starts it there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from eventflock import worker
+from eventflock.core.model import GLIBC_MODES, Assignment, Failure, to_json
+from eventflock.errors import UsageError
+from eventflock.worker.receipt import receipt_of
+
+__all__ = [
+    "DIED",
+    "LAUNCHER",
+    "UNSUITABLE",
+    "launch_command",
+    "receipt_template",
+    "shared_template",
+]
+
+LAUNCHER = Path(worker.__file__).with_name("launch.sh")
+UNSUITABLE = 85
+"""Exit status of the launcher on a node that cannot run the job; the receipt says why."""
+DIED = 70
+"""Exit status of the launcher if the program died without a receipt of its own."""
+
+
+def launch_command(
+    environment: str, code: str, template: str, result: str, *words: str, glibc: str = "auto"
+) -> list[str]:
+    """Give the command that runs `python WORDS` in the packed environment.
+
+    Parameters
+    ----------
+    environment, code
+        The archives, as the node sees them.
+    template
+        The receipt to fill in if the program leaves none.
+    result
+        The file that the program is to write.
+    words
+        Arguments of Python.
+    glibc
+        One of `GLIBC_MODES`.
+
+    Raises
+    ------
+    UsageError
+        Another mode.
+    """
+    if glibc not in GLIBC_MODES:
+        raise UsageError(
+            f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
+            remedy="Leave it out: the bundled glibc is used where the node's is too old.",
+        )
+    return ["--glibc", glibc, environment, code, template, result, *words]
+
+
+def receipt_template(assignment: Assignment, environment: str) -> bytes:
+    """Write the receipt of a job that never began, with places that the launcher fills in."""
+    first = assignment.ranges[0]
+    where = Failure(
+        kind="@KIND@",
+        message="@SAY@",
+        code="@CODE@",
+        host="@HOST@",
+        path=assignment.files[first.file].path,
+        start=first.start,
+        stop=first.stop,
+    )
+    return to_json(receipt_of(assignment, where, environment, "@HOST@", "@STARTED@"))
+
+
+def shared_template(assignment: Assignment, environment: str) -> bytes:
+    """Write one receipt for all jobs of a run: the launcher fills in the number of the job, too."""
+    where = Failure(kind="@KIND@", message="@SAY@", code="@CODE@", host="@HOST@")
+    receipt = receipt_of(assignment, where, environment, "@HOST@", "@STARTED@")
+    receipt = msgspec.structs.replace(receipt, planned=0, piece="@PIECE@")
+    return to_json({**msgspec.to_builtins(receipt), "job": "@JOB@"})

@@ -1,0 +1,276 @@
+"""The story of packing: survey, choose, build two layers, prove them, remember."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from eventflock.core.model import AnalysisRef, Assignment, PackOptions, digest, to_json
+from eventflock.errors import EnvError
+from eventflock.packing.cache import Cache, digest_in
+from eventflock.packing.distributions import WORKER, Installed, closure
+from eventflock.packing.layers import Layer, build_code, build_environment
+from eventflock.packing.proving import prove_quickly
+from eventflock.packing.requirements import Requirements, install, read_requirements
+from eventflock.packing.selection import Chosen, choose
+from eventflock.packing.stamps import Stamps, take
+from eventflock.packing.surveying import InterpreterProbe, first_events, survey_both
+from eventflock.worker.survey import Survey, SurveyRequest
+
+__all__ = ["Packing", "Row", "identify", "is_current", "pack"]
+
+TRIAL_EVENTS = 100
+FORMAT = 1
+Note = Callable[[str], None]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the report: what goes in, and why."""
+
+    name: str
+    version: str
+    size: int
+    why: str
+    layer: str
+    modules: tuple[str, ...] = ()
+
+
+class Packing(msgspec.Struct, frozen=True, kw_only=True):
+    """A packed environment: two archives in the cache, and what is in them.
+
+    Attributes
+    ----------
+    interpreter, python
+        The interpreter that was packed, and its version.
+    analysis
+        Whose it is.
+    environment, code
+        The layers.
+    rows
+        What is in them, and why.
+    notes
+        What could not be tried.
+    inputs
+        If none of these has changed, neither would the archives.
+    """
+
+    format: int
+    interpreter: str
+    python: str
+    analysis: AnalysisRef
+    environment: Layer
+    code: Layer
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    inputs: Stamps = Stamps()
+
+    @property
+    def digest(self) -> str:
+        """Digest of the environment's archive."""
+        return digest_in(Path(self.environment.name))
+
+    def archives(self, cache: Cache) -> tuple[Path, Path]:
+        """Give the paths of the two archives."""
+        folder = cache.path / "archives"
+        return folder / self.environment.name, folder / self.code.name
+
+
+def pack(
+    ref: AnalysisRef,
+    source: bytes,
+    wish: PackOptions,
+    *,
+    trials: Sequence[Assignment] = (),
+    cache: Cache | None = None,
+    note: Note = lambda _: None,
+) -> Packing:
+    """Pack the environment of an analysis, or find that it was packed before.
+
+    Parameters
+    ----------
+    ref, source
+        The analysis, and its frozen source; empty for a module.
+    wish
+        What the user says about the environment.
+    trials
+        Jobs of which the first events are run, to see what the analysis loads.
+    cache
+        Where archives are kept.
+    note
+        Hears what takes a while.
+
+    Returns
+    -------
+    Packing
+        Its archives are in the cache, and have been proven on this machine.
+
+    Raises
+    ------
+    EnvError
+        Something cannot be found, packed, or does not work when it is packed.
+    AnalysisError
+        The analysis cannot be imported.
+    """
+    cache = cache or Cache()
+    trials = tuple(first_events(one, TRIAL_EVENTS) for one in trials)
+    wanted = read_requirements(ref.origin or ref.file, source, wish.requirements)
+    key = identify(ref, source, wish, wanted, trials)
+    with cache.working() as scratch, cache.lock(key):
+        known = cache.recall(key, Packing)
+        if known is not None and is_current(known, cache):
+            return known
+        note("packing: trying what the analysis imports")
+        made = _pack(ref, source, wish, wanted, trials, cache, scratch, note)
+        cache.remember(key, made)
+        return made
+
+
+def identify(ref: AnalysisRef, source: bytes, wish: PackOptions, *more: object) -> str:
+    """Identify a call: what was asked for, and the environment it was asked in."""
+    asked = [ref, digest(source), wish, more, sys.executable, sys.version]
+    paths = [os.environ.get(one, "") for one in ("PYTHONPATH", "LD_LIBRARY_PATH")]
+    ours = sorted(Path(__file__).parent.glob("*.py"))
+    packing = [FORMAT, *(digest(one.read_bytes()) for one in ours)]
+    return digest(to_json([asked, paths, packing, str(Path.cwd())]))[:32]
+
+
+def is_current(known: Packing, cache: Cache) -> bool:
+    """Tell whether nothing that went in has changed, and both archives are whole."""
+    same = known.inputs.hold()
+    return same and all(cache.intact(one.name) for one in (known.environment, known.code))
+
+
+def _pack(
+    ref: AnalysisRef,
+    source: bytes,
+    wish: PackOptions,
+    wanted: Requirements | None,
+    trials: Sequence[Assignment],
+    cache: Cache,
+    scratch: Path,
+    note: Note,
+) -> Packing:
+    frozen = None
+    if ref.file:
+        frozen = scratch / "analysis" / ref.file
+        frozen.parent.mkdir()
+        frozen.write_bytes(source)
+    python = sys.executable
+    if wanted is not None:
+        python = install(wanted, wish.python, cache)
+    request = SurveyRequest(
+        analysis=ref, folder=str(frozen.parent) if frozen else "", trials=tuple(trials)
+    )
+    probe = InterpreterProbe(python, scratch)
+    survey, reference = survey_both(probe, request, cache)
+    if wanted is None and wish.python == "standalone":
+        return _pack(ref, source, wish, _pins(survey, wish), trials, cache, _below(scratch), note)
+    chosen = choose(ref, frozen, survey, reference, wish, scratch, required=wanted is not None)
+    note("packing: building the archives")
+    environment = build_environment(chosen, reference, probe, cache, scratch)
+    code = build_code(chosen, survey, reference, environment, probe, cache, scratch)
+    note("packing: proving them")
+    made = Packing(
+        format=FORMAT,
+        interpreter=python,
+        python=survey.python.version,
+        analysis=ref,
+        environment=environment,
+        code=code,
+        rows=_rows(chosen, survey),
+        notes=_notes(survey, environment),
+        inputs=_inputs(chosen, survey, scratch),
+    )
+    prove_quickly(made.archives(cache), ref, _imports(chosen, survey, wish), environment, scratch)
+    return made
+
+
+def _below(scratch: Path) -> Path:
+    folder = scratch / "standalone"
+    folder.mkdir()
+    return folder
+
+
+def _pins(survey: Survey, wish: PackOptions) -> Requirements:
+    """Give the packages of the running environment as requirements, for another interpreter."""
+    installed = Installed(survey.python)
+    owners = {
+        owner
+        for name, file in survey.modules.items()
+        for owner in installed.owners(name.split(".")[0])
+    }
+    roots = dict.fromkeys([*WORKER, *owners, *wish.names()], "")
+    names = sorted(set(closure(installed, roots)) - {"eventflock"})
+    lines = [f"{one}=={installed.version(one)}" for one in names if installed.editable(one) is None]
+    return Requirements(origin="this environment", lines=tuple(lines))
+
+
+def _rows(chosen: Chosen, survey: Survey) -> tuple[Row, ...]:
+    stdlib = Row(
+        name="python",
+        version=survey.python.version,
+        size=0,
+        why="the interpreter",
+        layer="packages",
+    )
+    parts = [(one, "packages") for one in chosen.packages] + [(one, "code") for one in chosen.code]
+    rows = [
+        Row(
+            name=one.name,
+            version=one.version,
+            size=one.size,
+            why=one.why,
+            layer=layer,
+            modules=tuple(module for module in one.modules if not module.startswith("_")),
+        )
+        for one, layer in parts
+    ]
+    return (stdlib, *rows)
+
+
+def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
+    found = [
+        f"On the first events of {name!r} the analysis failed: {why} What it loads after that is "
+        "not known, and perhaps not packed."
+        for name, why in survey.failed.items()
+    ]
+    found += [
+        f"Left out {file}: it needs {library}, which this machine does not have."
+        for file, library in environment.left_out.items()
+    ]
+    return tuple(found)
+
+
+def _inputs(chosen: Chosen, survey: Survey, scratch: Path) -> Stamps:
+    """Stamp all that went in: packed files, and folders in which something new would matter."""
+    parts = (*chosen.packages, *chosen.code)
+    files = {path for part in parts for path in part.files.values()}
+    installed = Installed(survey.python)
+    code = {path.parent for part in chosen.code for path in part.files.values()}
+    folders = code | installed.sites
+    trees = {tree for part in parts for tree in part.trees}
+    others = (part.name for part in chosen.packages if part.name != "eventflock")
+    trees |= set(installed.local_sources(others))
+    return take(
+        (one for one in files if not one.is_relative_to(scratch)),
+        (one for one in folders if not one.is_relative_to(scratch)),
+        trees,
+    )
+
+
+def _imports(chosen: Chosen, survey: Survey, wish: PackOptions) -> dict[str, str]:
+    """Give the modules that must import: those that did here, and those that were asked for."""
+    loaded = {name.split(".")[0] for name in survey.modules}
+    found: dict[str, str] = {}
+    for part in (*chosen.packages, *chosen.code):
+        asked = part.why.startswith("--with")
+        for module in part.modules:
+            if (asked or module in loaded) and not module.startswith("_"):
+                found[module] = ""
+    if wish.names() and not found:
+        raise EnvError(f"Nothing of {', '.join(wish.names())} can be imported.")
+    return found

@@ -1,0 +1,185 @@
+"""Proving a packed environment: on this machine, or in a bare root file system."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from eventflock.core.model import AnalysisRef, Failure, from_json, to_json
+from eventflock.errors import EnvError, NodeError, error_from
+from eventflock.packing.launching import LAUNCHER, launch_command
+from eventflock.packing.layers import Layer
+from eventflock.worker.prove import Proof, ProofRequest
+
+__all__ = ["Place", "launch", "prove_quickly"]
+
+ROOM = "Make room, or set TMPDIR to a folder on another disk."
+TEMPLATE = b'{"kind":"@KIND@","message":"@SAY@"}'
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a launcher runs.
+
+    Attributes
+    ----------
+    folder
+        The job's folder, seen from here.
+    inside
+        The same folder, seen from the program.
+    enter
+        The words before the command that lead inside.
+    """
+
+    folder: Path
+    inside: str
+    enter: tuple[str, ...] = ()
+
+
+def launch(
+    place: Place,
+    archives: Sequence[Path],
+    words: Sequence[str],
+    result: str,
+    glibc: str = "auto",
+    template: bytes = TEMPLATE,
+) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Start the launcher as a node would: with no environment, in the job's folder.
+
+    Parameters
+    ----------
+    archives
+        Of the environment and of the code; they are copied into the folder.
+    words
+        Arguments of Python.
+    result
+        Name of the file that the program is to write.
+    glibc
+        One of `GLIBC_MODES`.
+    template
+        The receipt for the launcher to fill in.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+    float
+        When it was started, in seconds since 1970.
+    """
+    for one in archives:
+        if not (place.folder / one.name).exists():
+            shutil.copyfile(one, place.folder / one.name)
+    shutil.copyfile(LAUNCHER, place.folder / "launch.sh")
+    (place.folder / "template.json").write_bytes(template)
+    names = [one.name for one in archives]
+    command = launch_command(names[0], names[1], "template.json", result, *words, glibc=glibc)
+    script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
+    started = time.time()
+    told = subprocess.run(
+        [*place.enter, "/bin/sh", "-c", script, "sh", place.inside, *command],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={},
+        check=False,
+        cwd=place.folder if not place.enter else None,
+    )
+    return told, started
+
+
+def read_proof(place: Place, told: subprocess.CompletedProcess[str]) -> Proof:
+    """Read what the program found.
+
+    Raises
+    ------
+    EnvError
+        The launcher says why it could not run.
+    """
+    result = place.folder / "proof.json"
+    data = result.read_bytes() if result.exists() else b""
+    if told.returncode == 0 and data:
+        return from_json(data, Proof)
+    words = f"{told.stdout}\n{told.stderr}".strip()
+    try:
+        failure = from_json(data, Failure)
+        if failure.kind == "node":
+            raise NodeError(failure.message, remedy=ROOM if "MB free" in failure.message else "")
+        raise EnvError(failure.message, traceback=words[-4000:])
+    except msgspec.MsgspecError:
+        raise EnvError(
+            f"The launcher ended with exit status {told.returncode}.", traceback=words[-4000:]
+        ) from None
+
+
+def prove_quickly(
+    archives: Sequence[Path],
+    ref: AnalysisRef,
+    modules: Mapping[str, str],
+    environment: Layer,
+    scratch: Path,
+) -> None:
+    """Prove that the analysis loads in the packed environment, and what it imports.
+
+    Raises
+    ------
+    EnvError
+        It does not work.
+    """
+    with tempfile.TemporaryDirectory(prefix="proof-", dir=scratch) as name:
+        place = Place(folder=Path(name), inside=name)
+        request = ProofRequest(modules=dict(modules), analysis=ref)
+        (place.folder / "request.json").write_bytes(to_json(request))
+        words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
+        told, _ = launch(place, archives, words, "proof.json")
+        proof = read_proof(place, told)
+    if proof.error is not None:
+        raise error_from(proof.error)
+    wrong = [one for one in proof.imported if one.error]
+    if wrong:
+        first = wrong[0]
+        lacks = _lacking(first.name, environment)
+        raise EnvError(
+            f"Packed, {first.name!r} cannot be imported: {first.error}{lacks}",
+            remedy="If a module is missing, name its distribution: --with NAME, or --everything.",
+        )
+
+
+def _lacking(module: str, environment: Layer) -> str:
+    """Say which file of a module was left out, if one was."""
+    for file, library in environment.left_out.items():
+        if re.search(rf"/{re.escape(module)}[./]", file):
+            return f"\n{file} needs {library}, which is not found on this machine."
+    return ""
+
+
+def enter_root(root: Path) -> tuple[str, ...]:
+    """Give the words that lead into a root file system.
+
+    Raises
+    ------
+    EnvError
+        It is not one.
+    """
+    if not (root / "bin/sh").exists():
+        raise EnvError(
+            f"--in {root} is not a root file system: it has no /bin/sh.",
+            remedy="Make one: mmdebstrap --variant=essential trixie DIR",
+        )
+    if os.geteuid() == 0:
+        return (_tool("chroot"), str(root))
+    return (_tool("unshare"), "--user", "--map-root-user", _tool("chroot"), str(root))
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin")
+    if found is None:
+        raise EnvError(
+            f"--in needs the command {name!r}.", remedy="It is in util-linux, coreutils."
+        )
+    return found

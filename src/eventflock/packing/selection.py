@@ -1,0 +1,259 @@
+"""Choosing what goes in, and into which layer, from what a survey has seen."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from eventflock._version import PACKAGE, __version__
+from eventflock.core.model import AnalysisRef, PackOptions
+from eventflock.errors import EnvError
+from eventflock.packing.distributions import WORKER, Component, Installed, closure, normal
+from eventflock.packing.interpreter import walk
+from eventflock.packing.requirements import install_project
+from eventflock.packing.user_files import (
+    CODE_PACKAGES,
+    analysis_part,
+    editable_part,
+    folder_part,
+    imports_of,
+)
+from eventflock.usercode.loading import FROZEN
+from eventflock.worker.survey import Survey
+
+__all__ = ["Chosen", "choose", "own_part"]
+
+OURS = PACKAGE.resolve()
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes in.
+
+    Attributes
+    ----------
+    packages, code
+        Parts of the two layers.
+    worker
+        Normal names of the distributions that every worker needs.
+    """
+
+    packages: tuple[Component, ...]
+    code: tuple[Component, ...]
+    worker: frozenset[str]
+
+
+class _Modules:
+    """The modules that an analysis loaded, sorted by where they come from.
+
+    What every worker loads does not count: that its packages use others where they are installed,
+    as awkward does with pyarrow, is no reason to take these along.
+    """
+
+    def __init__(self, survey: Survey, reference: Survey, installed: Installed) -> None:
+        self.owned: dict[str, str] = {}
+        self.editable: dict[str, dict[str, str]] = {}
+        self.local: dict[str, str] = {}
+        python = survey.python
+        standard = (Path(python.stdlib).resolve(), Path(python.dynload).resolve())
+        sites = installed.sites - set(standard)
+        folders = _editables(installed)
+        for name, file in survey.modules.items():
+            path = Path(file).resolve()
+            if path.is_relative_to(OURS) or name.startswith(FROZEN):  # the analysis itself
+                continue
+            site = next((one for one in sites if path.is_relative_to(one)), None)
+            inside = path.relative_to(site).as_posix() if site is not None else ""
+            editable = next((one for one, at in folders.items() if path.is_relative_to(at)), "")
+            owner = _owner(installed, inside) if inside else ""
+            if editable and not inside:
+                self.editable.setdefault(editable, {})[name] = file
+                owner = editable
+            if owner and name not in reference.modules:
+                self.owned.setdefault(owner, inside.split("/")[0] or name.split(".")[0])
+            elif not owner and (inside or not any(path.is_relative_to(one) for one in standard)):
+                self.local[name] = file
+
+
+def _editables(installed: Installed) -> dict[str, Path]:
+    found = {}
+    for name in installed.found:
+        try:
+            folder = installed.editable(name)
+        except EnvError:  # its folder is gone; that matters if somebody needs it
+            continue
+        if folder is not None and name != "eventflock":
+            found[name] = folder.resolve()
+    return found
+
+
+def _owner(installed: Installed, file: str) -> str:
+    """Give the distribution that a file in site-packages belongs to."""
+    owners = sorted(installed.owners(file.split("/", maxsplit=1)[0].split(".", maxsplit=1)[0]))
+    if len(owners) > 1:  # a namespace that several share
+        listed = {one: installed.found[one].files or () for one in owners}
+        owners = [one for one, files in listed.items() if file in map(str, files)] or owners
+    return owners[0] if owners else ""
+
+
+def choose(
+    ref: AnalysisRef,
+    frozen: Path | None,
+    survey: Survey,
+    reference: Survey,
+    wish: PackOptions,
+    scratch: Path,
+    *,
+    required: bool,
+) -> Chosen:
+    """Decide what goes in.
+
+    Parameters
+    ----------
+    ref, frozen
+        The analysis, and the frozen copy of its file.
+    survey, reference
+        What it has loaded, and what every worker loads.
+    wish
+        What the user says.
+    scratch
+        Folder for projects that have to be built.
+    required
+        Whether the environment was made from requirements: then all of it is wanted.
+
+    Raises
+    ------
+    EnvError
+        Something that is wanted is not there.
+    """
+    installed = Installed(survey.python)
+    modules = _Modules(survey, reference, installed)
+    core = _core(survey)
+    worker = closure(installed, core)
+    roots = {**core, **_wanted(frozen, installed, modules, wish)}
+    if wish.everything or required:
+        why = "--everything" if wish.everything else "required"
+        roots.update({one: why for one in installed.found if one not in worker})
+    code = [analysis_part(ref, frozen, modules.local)]
+    for number, given in enumerate(wish.paths()):
+        part, needs = _given(given, installed, scratch / f"project-{number}")
+        code += [part] if part is not None else []
+        roots.update(needs)
+    reasons = closure(installed, roots)
+    what = ref.file or ref.origin
+    more = {
+        one: f"{what} loads {module}" for one, module in modules.owned.items() if one not in reasons
+    }
+    reasons = {**closure(installed, {**roots, **more}), **worker}
+    packages, editable = _parts(installed, modules, survey, reasons)
+    return Chosen(
+        packages=(own_part(), *packages), code=(*code, *editable), worker=frozenset(worker)
+    )
+
+
+def _core(survey: Survey) -> dict[str, str]:
+    """Give the distributions that every worker needs."""
+    found = dict.fromkeys(WORKER, "eventflock's worker")
+    if int(survey.python.version.split(".")[1]) < 14:  # from then on, Python has it
+        found["backports.zstd"] = "unpacks the archive"
+    return found
+
+
+def _parts(
+    installed: Installed, modules: _Modules, survey: Survey, reasons: dict[str, str]
+) -> tuple[list[Component], list[Component]]:
+    """Collect the files of distributions: those that are installed, and editable ones."""
+    packages, editable = [], []
+    tested = {
+        one.split(".")[0] for one in survey.modules if {"tests", "test"} & set(one.split("."))
+    }
+    for name, why in sorted(reasons.items()):
+        folder = installed.editable(name)
+        if name == "eventflock":
+            continue
+        if folder is None:
+            packages.append(installed.part(name, why, tested))
+        else:
+            mine = modules.editable.get(name, {})
+            editable.append(editable_part(installed, name, folder, mine, why))
+    return packages, editable
+
+
+def _wanted(
+    frozen: Path | None,
+    installed: Installed,
+    modules: _Modules,
+    wish: PackOptions,
+) -> dict[str, str]:
+    """Give the distributions that the analysis imports, and those that the user names."""
+    roots: dict[str, str] = {}
+    sources = [frozen] if frozen is not None and frozen.suffix == ".py" else []
+    sources += [Path(one) for one in modules.local.values() if one.endswith(".py")]
+    for source in sources:
+        for module in sorted(imports_of(source.read_bytes())):
+            for owner in installed.owners(module):
+                roots.setdefault(owner, f"{source.name} imports {module}")
+            for owner, loaded in modules.editable.items():
+                if any(name.split(".")[0] == module for name in loaded):
+                    roots.setdefault(owner, f"{source.name} imports {module}")
+    for one in wish.names():
+        roots.pop(normal(one.partition("[")[0]), None)
+        roots[one] = f"--with {one}"
+    return roots
+
+
+def own_part() -> Component:
+    """Give eventflock itself, as the worker needs it."""
+    left_out = {"cli", "packing", "plot"}
+    files = {
+        f"packages/eventflock/{path.relative_to(OURS).as_posix()}": path
+        for path in sorted(OURS.rglob("*.py"))
+        if path.relative_to(OURS).parts[0] not in left_out
+    }
+    return Component(
+        name="eventflock",
+        version=__version__,
+        why="runs the job",
+        files=files,
+        modules=("eventflock",),
+    )
+
+
+def _given(
+    given: str, installed: Installed, target: Path
+) -> tuple[Component | None, dict[str, str]]:
+    """Collect a path that the user names, and what it needs of what is installed.
+
+    A project that is installed in editable mode is taken as that; any other is built first.
+    """
+    folder = Path(given).expanduser().resolve()
+    if not any((folder / one).is_file() for one in ("pyproject.toml", "setup.py")):
+        return folder_part(given), {}
+    why = f"--with {given}"
+    for name, place in _editables(installed).items():
+        if place == folder:
+            return None, {name: why}
+    install_project(folder, target, sys.executable)
+    needs = {}
+    for one in metadata.distributions(path=[str(target)]):
+        found = Installed(msgspec.structs.replace(installed.python, path=(str(target),)))
+        name = normal(one.metadata["Name"])
+        needs = {each: f"needed by {name}" for each, _ in found.requirements(name, ())}
+    files = {
+        f"{CODE_PACKAGES}/{name}": path
+        for name, path in walk(target, frozenset({".lock", "bin"}))
+        if not name.endswith(("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"))
+    }
+    tops = {name.split("/")[2].partition(".")[0] for name in files if name.endswith((".py", ".so"))}
+    part = Component(
+        name=folder.name,
+        version="",
+        why=why,
+        files=files,
+        modules=tuple(sorted(tops)),
+        code=True,
+        trees=(folder,),
+    )
+    return part, needs

@@ -1,0 +1,75 @@
+"""Knowing whether something has changed: sizes and times of files, and times of folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from eventflock.core.model import digest, to_json
+from eventflock.packing.interpreter import walk
+
+__all__ = ["Stamps", "digest_of", "take"]
+
+_NOT_SOURCE = ("build", "dist", "node_modules")
+"""Folders of a project that building it makes."""
+
+
+class Stamps(msgspec.Struct, frozen=True, kw_only=True):
+    """How files and folders were when something was made from them.
+
+    Attributes
+    ----------
+    files
+        From paths to size and time in nanoseconds.
+    folders
+        From paths to time: a file that is added or removed changes that of its folder.
+    """
+
+    files: dict[str, tuple[int, int]] = {}
+    folders: dict[str, int] = {}
+
+    def hold(self) -> bool:
+        """Tell whether all are as they were."""
+        try:
+            return all(_file(Path(path)) == was for path, was in self.files.items()) and all(
+                Path(path).stat().st_mtime_ns == was for path, was in self.folders.items()
+            )
+        except OSError:
+            return False
+
+
+def _file(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def take(files: Iterable[Path], folders: Iterable[Path], trees: Iterable[Path]) -> Stamps:
+    """Stamp files, folders, and trees, which are folders with all that is below them."""
+    found = {str(one): _file(one) for one in sorted(set(files))}
+    places = {str(one): one.stat().st_mtime_ns for one in sorted(set(folders)) if one.is_dir()}
+    for tree in sorted(set(trees)):
+        if tree.is_file():
+            found[str(tree)] = _file(tree)
+        for inner, path in walk(tree, whole=True) if tree.is_dir() else ():
+            if _is_source(inner):
+                found[str(path)] = _file(path)
+        for place, inside, _ in os.walk(tree, followlinks=False):
+            inside[:] = [one for one in inside if _is_source(f"{one}/")]
+            places[place] = Path(place).stat().st_mtime_ns
+    return Stamps(files=found, folders=places)
+
+
+def _is_source(name: str) -> bool:
+    folders = name.split("/")[:-1]
+    return not any(
+        one.startswith((".", "__pycache__")) or one in _NOT_SOURCE or one.endswith(".egg-info")
+        for one in folders
+    )
+
+
+def digest_of(trees: Iterable[Path]) -> str:
+    """Sum up the stamps of trees in a digest; the times of folders do not count."""
+    return digest(to_json(take((), (), trees).files))

@@ -1,0 +1,210 @@
+"""Asking the interpreter that will be packed what it has loaded, in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from eventflock.core.model import (
+    AnalysisRef,
+    Assignment,
+    FileEntry,
+    Range,
+    digest,
+    from_json,
+    to_json,
+)
+from eventflock.errors import EnvError, error_from
+from eventflock.packing.cache import Cache
+from eventflock.worker.shadow import make_shadow
+from eventflock.worker.survey import Survey, SurveyRequest
+
+__all__ = ["InterpreterProbe", "boot_modules", "first_events", "make_reference", "survey_both"]
+
+REFERENCE = b'''"""Reads, fills and returns: what every analysis does."""
+
+import awkward as ak
+import boost_histogram as bh
+
+import eventflock as ef
+
+
+@ef.analysis
+def reference(events):
+    histogram = bh.Histogram(bh.axis.Regular(10, 0, 1000))
+    histogram.fill(ak.to_numpy(ak.flatten(events["jet_AntiKt10LCTopo_E"])) / 1000)
+    return {"E": histogram, "events": len(events)}
+'''
+_SAMPLE_EVENTS = 100
+_BOOT = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import boot, json
+import __future__, importlib.machinery, importlib.util, site  # of sitecustomize.py
+print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]))
+"""
+
+
+class InterpreterProbe:
+    """Runs programs of ours with an interpreter that may not have eventflock installed.
+
+    Parameters
+    ----------
+    python
+        The interpreter.
+    scratch
+        Folder for temporary files.
+    """
+
+    def __init__(self, python: str, scratch: Path) -> None:
+        self.python = python
+        self.scratch = scratch
+        self._env = {**os.environ, "PYTHONHASHSEED": "0"}
+        if python != sys.executable:
+            self._env["PYTHONPATH"] = make_shadow(scratch)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `python WORDS` to its end."""
+        command = [self.python, "-P", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=self._env, check=False, errors="replace"
+        )
+
+    def survey(self, name: str, request: SurveyRequest) -> Survey:
+        """Carry out a survey.
+
+        Raises
+        ------
+        EnvError
+            Its process died.
+        """
+        asked, answer = self.scratch / f"{name}.request", self.scratch / f"{name}.survey"
+        asked.write_bytes(to_json(request))
+        told = self.run("-m", "eventflock.worker.survey", str(asked), str(answer))
+        if told.returncode or not answer.exists():
+            raise EnvError(
+                f"The trial of the analysis in {self.python} ended with exit status "
+                f"{told.returncode}.",
+                remedy="Its last words are above.",
+                traceback=told.stderr.strip()[-4000:],
+            )
+        return from_json(answer.read_bytes(), Survey)
+
+
+_MAKE_SAMPLE = """
+import sys
+from pathlib import Path
+from eventflock.core.model import to_json
+from eventflock.events.reader import scan_file
+from eventflock.events.sample import write_sample
+path = Path(sys.argv[1])
+write_sample(path, events=int(sys.argv[2]))
+path.with_suffix(".json").write_bytes(to_json(scan_file(str(path), "", ())))
+"""
+
+
+def survey_both(
+    probe: InterpreterProbe, request: SurveyRequest, cache: Cache
+) -> tuple[Survey, Survey]:
+    """Survey the analysis, and beside it what every worker loads.
+
+    Parameters
+    ----------
+    cache
+        Keeps the small ROOT file for the latter.
+
+    Raises
+    ------
+    EventflockError
+        What stops the analysis.
+    """
+    with ThreadPoolExecutor(2) as threads:
+        reference = threads.submit(_survey_reference, probe, cache)
+        found = threads.submit(probe.survey, "analysis", request)
+        survey = found.result()
+        if survey.error is not None:
+            raise error_from(survey.error)
+        return survey, reference.result()
+
+
+def _survey_reference(probe: InterpreterProbe, cache: Cache) -> Survey:
+    trial = make_reference(probe, cache, probe.scratch / "reference")
+    folder = str(probe.scratch / "reference")
+    found = probe.survey(
+        "reference", SurveyRequest(analysis=trial.analysis, folder=folder, trials=(trial,))
+    )
+    if found.error is not None:
+        raise error_from(found.error)
+    if found.failed:
+        raise EnvError(f"The worker cannot be packed: {'; '.join(found.failed.values())}")
+    return found
+
+
+def make_reference(probe: InterpreterProbe, cache: Cache, folder: Path) -> Assignment:
+    """Make the job that every environment must be able to do: its file, its code, its events.
+
+    Parameters
+    ----------
+    cache
+        Keeps the file.
+    folder
+        For the analysis.
+    """
+    with cache.lock("sample"):
+        sample, entry = _sample(probe, cache.path / "sample.root")
+    folder.mkdir(exist_ok=True)
+    (folder / "reference.py").write_bytes(REFERENCE)
+    return Assignment(
+        plan="",
+        job=0,
+        dataset="reference",
+        metadata={},
+        files=(msgspec.structs.replace(entry, path=str(sample)),),
+        ranges=(Range(0, 0, entry.entries),),
+        analysis=AnalysisRef(name="reference", file="reference.py", sha256=digest(REFERENCE)),
+        parameters={},
+    )
+
+
+def _sample(probe: InterpreterProbe, sample: Path) -> tuple[Path, FileEntry]:
+    """Give the small ROOT file; it is made by another process, as what writes is not what reads."""
+    described = sample.with_suffix(".json")
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        entry = from_json(described.read_bytes(), FileEntry)
+        if sample.stat().st_size == entry.size:
+            return sample, entry
+    made = probe.scratch / "sample.root"
+    told = probe.run("-c", _MAKE_SAMPLE, str(made), str(_SAMPLE_EVENTS))
+    if told.returncode:
+        raise EnvError("No sample file can be written.", traceback=told.stderr[-4000:])
+    made.replace(sample)
+    made.with_suffix(".json").replace(described)
+    return sample, from_json(described.read_bytes(), FileEntry)
+
+
+def boot_modules(probe: InterpreterProbe, path: Sequence[str]) -> list[str]:
+    """Find the files that are needed to unpack zstandard, and to find modules in the bundle."""
+    here = str(Path(__file__).parent)
+    told = probe.run("-S", "-s", "-c", _BOOT, here, *path)
+    if told.returncode:
+        raise EnvError(
+            "The archive could not be unpacked on a node: the interpreter has no zstandard.",
+            remedy=f"Install it: {probe.python} -m pip install backports.zstd",
+            traceback=told.stderr.strip()[-2000:],
+        )
+    return list(json.loads(told.stdout))
+
+
+def first_events(assignment: Assignment, events: int) -> Assignment:
+    """Cut an assignment down to its first few events."""
+    first = next(one for one in assignment.ranges if one.stop > one.start)
+    part = Range(first.file, first.start, min(first.stop, first.start + events))
+    return msgspec.structs.replace(assignment, ranges=(part,))

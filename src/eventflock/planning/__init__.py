@@ -1,0 +1,1 @@
+"""From names of files to a plan: filesets, scans, jobs and chunks, trials. Uses `pools`."""

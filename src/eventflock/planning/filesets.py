@@ -1,0 +1,358 @@
+"""From what the user names (files, globs, folders, lists, filesets) to datasets that are scanned.
+
+`expand` finds the files without opening any; `assemble` puts the scanned files together and
+refuses what would be counted twice. Between them, whoever has processes opens the files.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventflock.core.model import NO_UUID, Dataset, FileEntry
+from eventflock.errors import InputError, UsageError, nearest
+
+__all__ = ["NamedFile", "assemble", "expand", "restrict"]
+
+DEFAULT_NAME = "events"
+_LABEL = re.compile(r"([A-Za-z0-9_.+-]+)=(.+)", re.DOTALL)
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file as the user named it: path or URL, and what was said of it."""
+
+    dataset: str
+    path: str
+    tree: str = ""
+    metadata: dict[str, Any] = {}
+    entries: int | None = None
+    replicas: tuple[str, ...] = ()
+
+
+def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[NamedFile]:
+    """Find the files that the user names, in the order they are named.
+
+    Parameters
+    ----------
+    names
+        Paths, globs, folders, URLs, `@list.txt`, `fileset.json`, each optionally as `NAME=...`
+        and optionally with the tree as `file.root:tree`.
+    dataset
+        Name of the dataset of all files that have no name of their own.
+    tree
+        Name of the tree of all files that do not say.
+
+    Raises
+    ------
+    UsageError
+        No names, or a list or fileset that cannot be understood.
+    InputError
+        A name that leads to no file.
+    """
+    if not names:
+        raise UsageError("No files are named.", remedy="Name at least one ROOT file.")
+    if not all(str(name).strip() for name in names):
+        raise UsageError("A file name is empty.", remedy="Is a variable of the shell not set?")
+    found: list[NamedFile] = []
+    for name in names:
+        label, rest = _split_label(str(name))
+        found.extend(_expand_one(rest, label or dataset or DEFAULT_NAME, tree, label or dataset))
+    return found
+
+
+def _split_label(name: str) -> tuple[str, str]:
+    match = _LABEL.fullmatch(name)
+    # A file or a folder may have '=' in its name, as in year=2018/*.root.
+    if match is None or Path(name).exists() or Path(name.split("/", maxsplit=1)[0]).exists():
+        return "", name
+    return match[1], match[2]
+
+
+def _expand_one(name: str, dataset: str, tree: str, given: str) -> list[NamedFile]:
+    if name.startswith("@"):
+        return _from_list(Path(name[1:]), dataset, tree)
+    path, inner = _split_tree(name)
+    if "://" in path:
+        paths = _from_remote_glob(path) if _MAGIC.search(path.split("?")[0]) else [path]
+    elif path.endswith((".json", ".json.gz")):
+        return _from_fileset(Path(path), tree, given)
+    elif Path(path).is_dir():
+        paths = _from_folder(Path(path))
+    elif _MAGIC.search(path) and not Path(path).exists():
+        paths = _from_glob(path)
+    else:
+        paths = [str(Path(path).absolute())]
+    return [NamedFile(dataset=dataset, path=one, tree=inner or tree) for one in paths]
+
+
+def _split_tree(name: str) -> tuple[str, str]:
+    """Split `file.root:tree` as uproot does; a colon elsewhere belongs to the path."""
+    head, colon, tail = name.rpartition(".root:")
+    if not colon or Path(name).exists():
+        return name, ""
+    return head + ".root", tail
+
+
+def _from_folder(folder: Path) -> list[str]:
+    found = sorted(str(one.absolute()) for one in folder.rglob("*.root") if one.is_file())
+    if not found:
+        raise InputError(
+            f"The folder {folder} has no file *.root.",
+            remedy="Name the files themselves if they have another ending.",
+        )
+    return found
+
+
+def _from_glob(pattern: str) -> list[str]:
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- the pattern may be absolute
+    if not found:
+        raise InputError(
+            f"No file matches {pattern!r} (in {Path.cwd()}).", remedy="Check the pattern."
+        )
+    return [str(Path(one).absolute()) for one in found]
+
+
+def _from_remote_glob(pattern: str) -> list[str]:
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(pattern)
+        found = sorted(system.glob(path))
+    except Exception as error:
+        raise InputError(
+            f"{pattern} cannot be listed: {type(error).__name__}: {error}",
+            remedy="Name the files one by one, or as @list.txt.",
+        ) from error
+    if not found:
+        raise InputError(f"No file matches {pattern!r}.", remedy="Check the pattern.")
+    return [system.unstrip_protocol(one) for one in found]
+
+
+def _from_list(path: Path, dataset: str, tree: str) -> list[NamedFile]:
+    lines = _read(path, "list of files").decode(errors="replace").splitlines()
+    names = [text for line in lines if (text := line.strip()) and not text.startswith("#")]
+    if not names:
+        raise InputError(f"The list {path} names no files.", remedy="Write one file per line.")
+    found: list[NamedFile] = []
+    for name in names:
+        label, rest = _split_label(name)
+        if rest.startswith("@"):
+            raise UsageError(f"The list {path} names another list: {rest!r}.", remedy="Join them.")
+        found.extend(_expand_one(rest, label or dataset, tree, ""))
+    return found
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        beside = [one.name for one in path.parent.glob("*")] if path.parent.is_dir() else []
+        near = nearest(path.name, beside)
+        raise InputError(
+            f"The {what} {path} cannot be read: {error.strerror}{'; ' + near if near else '.'}",
+            remedy="Check the path.",
+        ) from None
+    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+
+
+def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
+    """Read a fileset as coffea writes it; paths in it are relative to the current folder."""
+    try:
+        fileset = msgspec.json.decode(_read(path, "fileset"))
+    except (msgspec.DecodeError, OSError, EOFError, RecursionError, zlib.error) as error:
+        raise UsageError(
+            f"The fileset {path} is not JSON: {error}.",
+            remedy='Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.',
+        ) from None
+    if not isinstance(fileset, dict) or not fileset:
+        raise _bad_fileset(path, "the whole", fileset)
+    if dataset and len(fileset) > 1:
+        raise UsageError(
+            f"The fileset {path} has {len(fileset)} datasets, so {dataset!r} cannot name them all.",
+            remedy="Leave the name out.",
+        )
+    found: list[NamedFile] = []
+    for name, value in fileset.items():
+        files, metadata = (
+            (value.get("files"), value.get("metadata") or {})
+            if isinstance(value, dict)
+            else (value, {})
+        )
+        if not isinstance(files, dict | list) or not files or not isinstance(metadata, dict):
+            raise _bad_fileset(path, repr(name), value)
+        for file, says in files.items() if isinstance(files, dict) else [(f, "") for f in files]:
+            inner = _tree_in_fileset(path, file, says)
+            found.extend(
+                msgspec.structs.replace(
+                    one,
+                    metadata=metadata,
+                    entries=_entries_in_fileset(path, file, says),
+                    replicas=_replicas_in_fileset(path, file, says),
+                )
+                for one in _expand_one(file, dataset or name, inner or tree, "")
+            )
+    return found
+
+
+def _tree_in_fileset(path: Path, file: Any, says: Any) -> str:
+    """Give the tree name of one file of a fileset; its value is a name or a mapping."""
+    inner = says.get("object_path") if isinstance(says, dict) else says
+    if not isinstance(file, str) or not (inner is None or isinstance(inner, str)):
+        raise _bad_fileset(path, repr(file), says)
+    return inner or ""
+
+
+def _replicas_in_fileset(path: Path, file: str, says: Any) -> tuple[str, ...]:
+    """Give other places of the same file, which coffea does not know."""
+    given = says.get("replicas", []) if isinstance(says, dict) else []
+    if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
+        raise _bad_fileset(path, repr(file), says)
+    return tuple(one if "://" in one else str(Path(one).absolute()) for one in given)
+
+
+def _entries_in_fileset(path: Path, file: str, says: Any) -> int | None:
+    """Give the number of entries that coffea found in a file, if it says; to be checked later."""
+    if not isinstance(says, dict):
+        return None
+    steps, entries = says.get("steps"), says.get("num_entries")
+    if steps and not _covers(steps, entries):
+        raise UsageError(
+            f"The fileset {path} asks for a part of {file} only (steps {str(steps)[:60]}).",
+            remedy="Remove 'steps' and choose entries with --range.",
+        )
+    if entries is None and steps:
+        entries = max(int(stop) for _, stop in steps)
+    return None if entries is None else int(entries)
+
+
+def _covers(steps: Any, entries: Any) -> bool:
+    try:
+        edges = sorted((int(a), int(b)) for a, b in steps)
+    except (TypeError, ValueError):
+        return False
+    joined = all(a[1] == b[0] for a, b in pairwise(edges))
+    return joined and edges[0][0] == 0 and (entries is None or edges[-1][1] == entries)
+
+
+def _bad_fileset(path: Path, where: str, value: Any) -> UsageError:
+    text = repr(value)
+    return UsageError(
+        f"The fileset {path} is not in coffea's form at {where}: {text[:80]}"
+        f"{'...' if len(text) > 80 else ''}",
+        remedy='Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.',
+    )
+
+
+def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[Dataset, ...]:
+    """Put the scanned files together to datasets, in the order in which they were named.
+
+    Parameters
+    ----------
+    named
+        From `expand`.
+    entries
+        The scan of each, in the same order.
+
+    Raises
+    ------
+    InputError
+        A file that is there twice in a dataset, under two paths as well; no entries at all.
+    """
+    files: dict[str, list[FileEntry]] = {}
+    metadata: dict[str, dict[str, Any]] = {}
+    seen: dict[tuple[str, str, str], str] = {}
+    for name, entry in zip(named, entries, strict=True):
+        if name.entries is not None and name.entries != entry.entries:
+            raise InputError(
+                f"{entry.path} has {entry.entries:,} entries, the fileset says {name.entries:,}.",
+                remedy="Make the fileset again, or choose entries with --range.",
+            )
+        key = (name.dataset, entry.tree, _identity(entry))
+        if key in seen:
+            raise _named_twice(name.dataset, seen[key], entry)
+        seen[key] = entry.path
+        if name.replicas:
+            entry = msgspec.structs.replace(entry, replicas=name.replicas)  # noqa: PLW2901
+        files.setdefault(name.dataset, []).append(entry)
+        if metadata.setdefault(name.dataset, name.metadata) != name.metadata:
+            raise InputError(
+                f"The dataset {name.dataset!r} is named with different metadata: "
+                f"{metadata[name.dataset]} and {name.metadata}.",
+                remedy="Give the two different names.",
+            )
+    if not any(entry.entries for group in files.values() for entry in group):
+        first = next(iter(files.values()))[0]
+        raise InputError(
+            f"There are no entries: the tree {first.tree!r} of {first.path} is empty"
+            + (", and so are all others." if len(seen) > 1 else "."),
+            remedy="Name files with entries.",
+        )
+    return tuple(
+        Dataset(name=name, files=tuple(group), metadata=metadata[name])
+        for name, group in files.items()
+    )
+
+
+def _identity(entry: FileEntry) -> str:
+    """Give what tells two files apart: the UUID, and where ROOT wrote none, the real path."""
+    if entry.uuid != NO_UUID:
+        return entry.uuid
+    return entry.path if "://" in entry.path else str(Path(entry.path).resolve())
+
+
+def _named_twice(dataset: str, first: str, entry: FileEntry) -> InputError:
+    where = (
+        f"{entry.path} is named twice"
+        if first == entry.path
+        else f"{first} and {entry.path} are the same file (UUID {entry.uuid})"
+    )
+    return InputError(
+        f"{where} in the dataset {dataset!r}: its events would be counted twice.",
+        remedy="Name it once. If both are wanted, give them labels: a=FILE b=FILE.",
+    )
+
+
+def restrict(datasets: Sequence[Dataset], text: str) -> tuple[int, int]:
+    """Read `START:STOP`, entries counted through the files of each dataset in order.
+
+    Raises
+    ------
+    UsageError
+        Not two whole numbers with a colon between them, or an empty range.
+    InputError
+        The range ends after the last entry of a dataset.
+    """
+    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
+    if match is None:
+        raise UsageError(
+            f"The range {text!r} is not START:STOP.", remedy="For example --range 3000:4000."
+        )
+    smallest = min(datasets, key=_count)
+    start = int(match[1] or 0)
+    stop = int(match[2]) if match[2] else max(_count(one) for one in datasets)
+    if start >= stop:
+        raise UsageError(
+            f"The range {text!r} is empty: START {start:,} is not below STOP {stop:,}.",
+            remedy="STOP is the entry after the last, as in a Python slice.",
+        )
+    if (match[2] and stop > _count(smallest)) or start >= _count(smallest):
+        raise InputError(
+            f"The range {text!r} goes beyond the {_count(smallest):,} entries of "
+            f"the dataset {smallest.name!r} ({smallest.files[0].path}"
+            f"{' and others' if len(smallest.files) > 1 else ''}).",
+            remedy=f"The last STOP possible is {_count(smallest)}.",
+        )
+    return start, stop
+
+
+def _count(dataset: Dataset) -> int:
+    return sum(file.entries for file in dataset.files)

@@ -1,0 +1,265 @@
+"""From names of files to a plan: what is asked of a pool before a run exists."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from eventflock._version import __version__
+from eventflock.core.model import FORMAT, AnalysisRef, Assignment, Dataset, Failure, FileEntry, Plan
+from eventflock.core.observer import Observer, shown
+from eventflock.core.options import Options
+from eventflock.core.units import say_duration
+from eventflock.errors import EventflockError, UsageError, error_from
+from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
+from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
+from eventflock.planning.partition import Sizing, assignment_of, cut
+from eventflock.pools import Pool
+from eventflock.usercode.decorator import store_parameters
+from eventflock.worker.messages import (
+    Describe,
+    Described,
+    DryCall,
+    Failed,
+    Reply,
+    Request,
+    Scan,
+    Scanned,
+)
+
+__all__ = ["Prepared", "make_plan", "prepare", "trials_of"]
+
+START_UP_SECONDS = 5.0
+"""From the start of a packed job to its first event; on a quiet machine it is three."""
+
+T = TypeVar("T")
+
+
+class Prepared(NamedTuple):
+    """A plan, and what trials said if it was cut by time.
+
+    Attributes
+    ----------
+    plan
+        To be frozen.
+    measured
+        One for each dataset with jobs; empty if it was not cut by time.
+    target_seconds
+        Wall time that each job is to take: what was asked for, or longer to limit their number.
+    """
+
+    plan: Plan
+    measured: tuple[Measured, ...] = ()
+    target_seconds: float = 0.0
+
+
+def prepare(
+    pool: Pool,
+    ref: AnalysisRef,
+    source: bytes,
+    files: Sequence[str],
+    options: Options,
+    observer: Observer,
+) -> Prepared:
+    """Describe the analysis, scan the files, cut them into jobs, and try it on no events.
+
+    If jobs are to take a certain time, it is tried on some events as well, and they are cut
+    accordingly.
+
+    Raises
+    ------
+    EventflockError
+        Something about the call, the analysis or the files is wrong.
+    """
+    _check_target(options)
+    with _frozen(ref, source) as folder:
+        described = _describe(pool, ref, folder, options)
+        ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
+        named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
+        datasets = assemble(named, _scan(pool, named, described.columns, observer))
+        _note_empty(datasets, observer)
+        plan = make_plan(ref, described.parameters, datasets, options)
+        _try(pool, plan, folder)
+        if options.target_seconds is None:
+            return Prepared(plan)
+        return _cut_by_time(pool, plan, datasets, options, folder, observer)
+
+
+def _check_target(options: Options) -> None:
+    target: Any = options.target_seconds
+    if target is None:
+        return
+    if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < math.inf:
+        raise UsageError(
+            f"--target-time is {target!r}, expected a number of seconds above zero.",
+            remedy="As in --target-time 20m, or target_seconds=1200.",
+        )
+    for name, value in (("--jobs", options.jobs), ("--events-per-job", options.events_per_job)):
+        if value is not None:
+            raise UsageError(
+                f"{name} {value} and --target-time {say_duration(target)} exclude each other.",
+                remedy="Give one of them.",
+            )
+
+
+def _cut_by_time(
+    pool: Pool,
+    plan: Plan,
+    datasets: Sequence[Dataset],
+    options: Options,
+    folder: str,
+    observer: Observer,
+) -> Prepared:
+    """Measure the analysis, and cut the plan again so that its jobs take the time asked for."""
+    from eventflock.planning.timing import measure
+
+    asked = float(options.target_seconds or 0)
+    sizing = _sizing(datasets, options)
+    measured = measure(pool, plan, datasets, sizing, folder, observer)
+    start_up = START_UP_SECONDS if options.packing is not None else 0.0
+    counts, target = jobs_each(measured, asked, start_up)
+    if target > asked:
+        observer.note(
+            f"Jobs of {say_duration(asked)} would be more than {MOST_JOBS:,}: they are cut to take "
+            f"{say_duration(target)}. --jobs or --events-per-job makes as many as it says."
+        )
+    for one in measured:
+        if one.event_seconds > target and events_per_job(one, target, start_up) == 1:
+            observer.note(
+                f"One event of {one.dataset!r} takes {say_duration(one.event_seconds)}, more than "
+                f"the {say_duration(target)} of a job: each of its jobs has 1 event."
+            )
+    by_name = {one.dataset: count for one, count in zip(measured, counts, strict=True)}
+    each = tuple(by_name.get(one.name, 0) for one in datasets)
+    jobs = cut(datasets, msgspec.structs.replace(sizing, jobs_each=each))
+    return Prepared(msgspec.structs.replace(plan, jobs=jobs), measured, target)
+
+
+def trials_of(plan: Plan, plan_digest: str = "") -> list[Assignment]:
+    """Give the first job of each dataset."""
+    first: dict[int, int] = {}
+    for job, one in enumerate(plan.jobs):
+        first.setdefault(one.dataset, job)
+    return [assignment_of(plan, plan_digest, job) for job in first.values()]
+
+
+@contextlib.contextmanager
+def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
+    """Give the folder with the frozen code before there is a run folder, if one is needed."""
+    if not ref.file.endswith(".pickle"):
+        yield ""
+        return
+    with TemporaryDirectory(prefix="eventflock-") as folder:
+        (Path(folder) / ref.file).write_bytes(source)
+        yield folder
+
+
+def _describe(pool: Pool, ref: AnalysisRef, folder: str, options: Options) -> Described:
+    request = Describe(
+        analysis=ref,
+        folder=folder,
+        parameters=store_parameters(options.parameters),
+        text=options.text,
+    )
+    (described,) = _answers(pool, [request], Described)
+    return described
+
+
+def _answers(pool: Pool, requests: Sequence[Request], kind: type[T]) -> list[T]:
+    """Ask, and raise the first thing that is wrong."""
+    found: dict[int, T] = {}
+    for index, reply in pool.ask(requests):
+        found[index] = _expect(reply, kind)
+    return [found[index] for index in range(len(requests))]
+
+
+def _expect(reply: Reply, kind: type[T]) -> T:
+    if isinstance(reply, Failed):
+        raise error_from(reply.failure)
+    if not isinstance(reply, kind):
+        raise EventflockError(f"A worker answered {type(reply).__name__} to another question.")
+    return reply
+
+
+def _scan(
+    pool: Pool, named: Sequence[NamedFile], columns: tuple[str, ...], observer: Observer
+) -> list[FileEntry]:
+    """Look at every file, and report all that are wrong at once."""
+    requests = [Scan(path=one.path, tree=one.tree, columns=columns) for one in named]
+    found: dict[int, FileEntry] = {}
+    wrong: dict[int, Failure] = {}
+    with shown(observer, "files", len(named)):
+        for index, reply in pool.ask(requests):
+            if isinstance(reply, Failed):
+                wrong[index] = reply.failure
+            else:
+                found[index] = _expect(reply, Scanned).entry
+            observer.update(len(found) + len(wrong))
+    if wrong:
+        raise _wrong_files([wrong[index] for index in sorted(wrong)], len(named))
+    return [found[index] for index in range(len(named))]
+
+
+def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
+    first = error_from(failures[0])
+    if len(failures) == 1:
+        return first
+    lines = [f"  {one.message}" for one in failures[:10]]
+    if len(failures) > 10:
+        lines.append(f"  and {len(failures) - 10:,} more")
+    return type(first)(
+        f"{len(failures):,} of {total:,} files cannot be used:\n" + "\n".join(lines),
+        remedy=first.remedy,
+    )
+
+
+def _note_empty(datasets: Sequence[Dataset], observer: Observer) -> None:
+    empty = [file.path for one in datasets for file in one.files if not file.entries]
+    for path in empty[:5]:
+        observer.note(f"{path} has no entries.")
+    if len(empty) > 5:
+        observer.note(f"{len(empty) - 5:,} more files have no entries.")
+
+
+def make_plan(
+    ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], options: Options
+) -> Plan:
+    """Cut the datasets into jobs, as `options` say."""
+    return Plan(
+        format=FORMAT,
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        analysis=ref,
+        parameters=parameters,
+        datasets=tuple(_without_clusters(one) for one in datasets),
+        jobs=cut(datasets, _sizing(datasets, options)),
+    )
+
+
+def _sizing(datasets: Sequence[Dataset], options: Options) -> Sizing:
+    return Sizing(
+        jobs=options.jobs,
+        events_per_job=options.events_per_job,
+        entries=restrict(datasets, options.entries) if options.entries else None,
+        chunk=options.chunk,
+    )
+
+
+def _without_clusters(dataset: Dataset) -> Dataset:
+    files = tuple(msgspec.structs.replace(one, clusters=()) for one in dataset.files)
+    return msgspec.structs.replace(dataset, files=files)
+
+
+def _try(pool: Pool, plan: Plan, folder: str) -> None:
+    """Call the analysis on no events of each dataset, to find early what would stop every job."""
+    requests: list[Request] = [DryCall(assignment=one, folder=folder) for one in trials_of(plan)]
+    for _, reply in pool.ask(requests):
+        if isinstance(reply, Failed):
+            raise error_from(reply.failure)

@@ -1,0 +1,228 @@
+"""What failed in a run and why, most events first, found out from its folder alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from eventflock.failures.causes import Cause, cause_of, normalized
+from eventflock.core.model import Coverage, Failure, Plan
+from eventflock.runs.outcome import repeat_command
+from eventflock.core.halving import unit_name
+from eventflock.results.cover import coalesce, count
+from eventflock.results.verify import JobState, coverage_of, job_states
+from eventflock.runs.folder import RunFolder
+from eventflock.runs.status import queue_of
+from eventflock.core.tracebacks import crash_in
+
+__all__ = ["Explanation", "Group", "Tried", "explain"]
+
+LAST_LINES = 10
+NOT_TRIED = Cause("no result", False, 0, (), 0, False, "not done yet, or nothing is known of it")
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+class Group(msgspec.Struct, kw_only=True):
+    """Failures with the same root cause.
+
+    Attributes
+    ----------
+    cause, words
+        Its name in the table of causes, and what it means.
+    message
+        Of the smallest failing case.
+    jobs, events
+        How many jobs are concerned, and how many events are missing.
+    hosts
+        Where it happened, with how often.
+    missing
+        The entries, in the order of the plan.
+    traceback, remedy
+        Of the smallest failing case.
+    output
+        The last lines that its job has printed.
+    repeat
+        A command that does the smallest failing case again on this machine.
+    """
+
+    cause: str
+    words: str
+    message: str = ""
+    jobs: int = 0
+    events: int = 0
+    hosts: dict[str, int] = {}
+    missing: list[Coverage] = []
+    traceback: str = ""
+    remedy: str = ""
+    output: list[str] = []
+    repeat: str = ""
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done about failures while the run went on: how often which step, for which cause."""
+
+    cause: str
+    step: str
+    times: int
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why events are missing from a run; if jobs are `under_way`, more may come."""
+
+    run: str
+    events: int
+    events_planned: int
+    groups: list[Group]
+    tried: list[Tried]
+    under_way: bool = False
+
+
+class _Case(msgspec.Struct, frozen=True):
+    """Entries that are missing for one reason."""
+
+    state: JobState
+    failure: Failure | None
+    missing: tuple[Coverage, ...]
+
+    @property
+    def entries(self) -> int:
+        return count(self.missing)
+
+
+def explain(path: Path) -> Explanation:
+    """Find out what failed in a run.
+
+    Raises
+    ------
+    UsageError
+        This is not a run folder.
+    ResultError
+        The plan is damaged.
+    """
+    run = RunFolder(path)
+    plan, plan_digest = run.load_plan()
+    grouped: dict[tuple[str, ...], list[_Case]] = {}
+    for state in job_states(plan, plan_digest, run.result_files(plan)):
+        for case in _cases(plan, state):
+            grouped.setdefault(_root_of(case), []).append(case)
+    groups = [_group(run, plan, cases) for cases in grouped.values()]
+    groups.sort(key=lambda one: -one.events)
+    queue, _ = queue_of(run)
+    return Explanation(
+        run=str(path),
+        events=plan.entries - sum(one.events for one in groups),
+        events_planned=plan.entries,
+        groups=groups,
+        tried=_tried(run),
+        under_way=run.is_busy() or (queue is not None and queue.goes_on),
+    )
+
+
+def _cases(plan: Plan, state: JobState) -> Iterator[_Case]:
+    if state.status == "done":
+        return
+    if state.status == "partial" and state.manifest is not None:
+        for failure, part in zip(state.failures, state.manifest.missing, strict=True):
+            yield _Case(state, failure, (part,))
+        return
+    missing = coverage_of(plan, state.job, state.piece)
+    if state.reason:
+        yield _Case(state, Failure(kind="result", message=state.reason), missing)
+    else:
+        yield _Case(state, state.failures[0] if state.failures else None, missing)
+
+
+def _cause(case: _Case) -> Cause:
+    return cause_of(case.failure) if case.failure is not None else NOT_TRIED
+
+
+def _root_of(case: _Case) -> tuple[str, ...]:
+    """Give what failures with the same root have in common: cause, words, and the last own line."""
+    if case.failure is None:
+        return (NOT_TRIED.name,)
+    frames = _FRAME.findall(case.failure.traceback)
+    own = [one for one in frames if "site-packages" not in one[0]] or frames
+    place = f"{Path(own[-1][0]).name}:{own[-1][1]}" if own else ""
+    return _cause(case).name, normalized(case.failure), place
+
+
+def _group(run: RunFolder, plan: Plan, cases: list[_Case]) -> Group:
+    smallest = min(cases, key=lambda one: one.entries)
+    hosts: Counter[str] = Counter()
+    for case in cases:
+        of_job = case.state.manifest.hosts if case.state.manifest is not None else ()
+        host = case.failure.host if case.failure is not None else ""
+        hosts.update([host] if host else of_job)
+    cause = _cause(smallest)
+    group = Group(
+        cause=cause.name,
+        words=cause.words,
+        jobs=len({one.state.job for one in cases}),
+        events=sum(one.entries for one in cases),
+        hosts=dict(hosts.most_common()),
+        missing=list(coalesce(part for one in cases for part in one.missing)),
+        output=_last_lines(run, smallest.state),
+    )
+    if smallest.failure is not None:
+        failure = smallest.failure
+        group.message, group.remedy = failure.message, failure.remedy
+        group.traceback = failure.traceback
+        group.repeat = _repeat(run, plan, smallest)
+    else:
+        group.message = "There is no result and no receipt."
+        group.remedy = f"Go on: eventflock resume {shlex.quote(str(run.path))}"
+    return group
+
+
+def _repeat(run: RunFolder, plan: Plan, case: _Case) -> str:
+    """Give the command for the smallest case."""
+    failure, first = case.failure, case.missing[0]
+    if failure is None:
+        return ""
+    if not failure.path or failure.stop <= failure.start:
+        failure = msgspec.structs.replace(
+            failure, path=first.path, start=first.start, stop=first.stop
+        )
+    return repeat_command(run, plan, case.state.job, failure)
+
+
+def _last_lines(run: RunFolder, state: JobState) -> list[str]:
+    """Give the end of what a job has printed, wherever it was."""
+    name = f"job-{unit_name(state.job, state.piece)}.log"
+    waves = sorted(run.pool.glob("wave-[0-9]*"), reverse=True)
+    for log in [*(one / name for one in waves), run.log(state.job, state.piece)]:
+        try:
+            with log.open("rb") as file:
+                file.seek(max(log.stat().st_size - 8192, 0))
+                lines = file.read(8192).decode(errors="replace").splitlines()
+        except OSError:
+            continue
+        if lines:
+            return crash_in(lines) or lines[-LAST_LINES:]
+    return []
+
+
+class _Record(msgspec.Struct):
+    cause: str
+    step: str
+
+
+def _tried(run: RunFolder) -> list[Tried]:
+    """Count what the log of failures says; a last line that was not written wholly is left out."""
+    found: Counter[tuple[str, str]] = Counter()
+    try:
+        lines = run.failures.read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            record = msgspec.json.decode(line, type=_Record)
+        except msgspec.MsgspecError:
+            continue
+        found[record.cause, record.step] += 1
+    return [Tried(cause=one, step=step, times=n) for (one, step), n in found.most_common()]

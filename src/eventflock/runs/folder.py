@@ -1,0 +1,274 @@
+"""A run folder: every path in it, making one, and finding out from it what has been done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shlex
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from eventflock.errors import ResultError, UsageError
+from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
+from eventflock.core.model import FORMAT, AnalysisRef, Plan, digest, from_json, to_json
+from eventflock.core.halving import unit_name, unit_of
+from eventflock.results.verify import JobFiles
+
+__all__ = ["RunFolder", "next_free"]
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+class RunFolder:
+    """The paths of one run folder. All state is in the files; this class keeps none.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan_file = path / "plan.json"
+        self.analysis = path / "analysis"
+        self.environment = path / "environment.json"
+        self.forecast = path / "forecast.json"
+        self.htcondor = path / "htcondor.json"
+        self.pool = path / "pool"
+        self.failures = self.pool / "failures.jsonl"
+        self.again = self.pool / "again"
+        self.results = path / "results"
+        self.merged = path / "result.zip"
+        self.plots = path / "plots"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def result(self, job: int, piece: str = "") -> Path:
+        """Path of the result file of a job, or of a piece of one."""
+        return self.results / f"job-{unit_name(job, piece)}.zip"
+
+    def better(self, job: int, piece: str = "") -> Path:
+        """Where another try of what has a partial result leaves its own: taken in if better."""
+        return self.again / self.result(job, piece).name
+
+    def result_files(self, plan: Plan) -> list[JobFiles]:
+        """Find the result files of all jobs, in plan order, also those that have just come."""
+        there: dict[tuple[int, str], Path] = dict(self.arrivals())
+        there.update(_units_in(self.results))
+        halved: dict[int, dict[str, Path]] = {}
+        for (job, piece), path in there.items():
+            if piece:
+                halved.setdefault(job, {})[piece] = path
+        return [
+            JobFiles(there.get((job, "")), halved.get(job, {})) for job in range(len(plan.jobs))
+        ]
+
+    def results_there(self, plan: Plan) -> set[int]:
+        """Give the jobs of which there is a whole result file, whatever is in it."""
+        found = {job for (job, piece), _ in _units_in(self.results) if not piece}
+        return {job for job in found if job < len(plan.jobs)}
+
+    def units_there(self) -> set[str]:
+        """Give the names of the jobs and pieces of which there is a file, wherever it is."""
+        there = dict(self.arrivals()) | dict(_units_in(self.results))
+        return {unit_name(job, piece) for job, piece in there}
+
+    def arrivals(self) -> Iterator[tuple[tuple[int, str], Path]]:
+        """Give the result files that nobody has taken in yet, by job and piece."""
+        for folder in [*sorted(self.pool.glob("wave-[0-9]*")), self.again]:
+            yield from _units_in(folder)
+
+    def log(self, job: int, piece: str = "") -> Path:
+        """Path of what a job or a piece printed, output and errors together."""
+        return self.pool / f"job-{unit_name(job, piece)}.log"
+
+    @classmethod
+    def create(cls, path: Path, plan: Plan, source: bytes) -> RunFolder:
+        """Make a run folder with its frozen plan and analysis, whole or not at all.
+
+        Parameters
+        ----------
+        path
+            Must not exist, or be an empty folder.
+        plan
+            To be frozen.
+        source
+            Of the analysis.
+
+        Raises
+        ------
+        UsageError
+            There is something already, or it cannot be written there.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = (
+                f"go on with it: eventflock resume {shlex.quote(str(path))}"
+                if (path / "plan.json").exists()
+                else "it is not a run"
+            )
+            raise UsageError(
+                f"{path} exists already ({hint}).", remedy="Choose another place with --out."
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        try:
+            made = cls(temporary / "run")  # not the temporary folder itself, which is private
+            for folder in (made.path, made.analysis, made.pool, made.results):
+                folder.mkdir()
+            if plan.analysis.file:
+                (made.analysis / plan.analysis.file).write_bytes(source)
+            for number, file in enumerate(plan.analysis.helpers):  # for the record
+                shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
+            atomic_write(made.plan_file, to_json(plan))
+            made.path.rename(path)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path)
+
+    def load_plan(self) -> tuple[Plan, str]:
+        """Read the plan.
+
+        Returns
+        -------
+        Plan
+        str
+            Its SHA-256, by which result files say where they belong.
+
+        Raises
+        ------
+        UsageError
+            This is not a run folder.
+        ResultError
+            The plan is damaged, or of a format that is not known here.
+        """
+        try:
+            data = self.plan_file.read_bytes()
+        except OSError:
+            what = (
+                "is not a run folder: it has no plan.json" if self.path.exists() else "is not there"
+            )
+            raise UsageError(
+                f"{self.path} {what}.", remedy="Name the folder that 'eventflock run' printed."
+            ) from None
+        try:
+            version = msgspec.json.decode(data, type=_Version).format
+            if version != FORMAT:
+                raise ResultError(
+                    f"{self.plan_file} has format {version}; this eventflock reads {FORMAT}.",
+                    remedy="Use the eventflock that wrote it, or a newer one.",
+                )
+            return from_json(data, Plan), digest(data)
+        except msgspec.MsgspecError as error:
+            raise ResultError(
+                f"{self.plan_file} is damaged: {error}", remedy="Start a new run."
+            ) from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from working on this run at the same time.
+
+        The lock belongs to the process: it is gone with it, however it ends.
+
+        Raises
+        ------
+        UsageError
+            Another process has it.
+        """
+        for folder in (self.pool, self.again, self.results):
+            folder.mkdir(exist_ok=True)
+        with (self.pool / "lock").open("a+") as file:
+            if not _take(file):
+                file.seek(0)
+                raise UsageError(
+                    f"Another process works on {self.path} ({file.read().strip()}).",
+                    remedy="Wait for it, or end it; 'eventflock status' shows where it stands.",
+                )
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            self._remove_leftovers()
+            yield
+
+    def _remove_leftovers(self) -> None:
+        """Remove what processes that were killed have left."""
+        for folder in (self.results, self.path):
+            remove_leftovers(folder)
+        for folder in self.path.glob(f"{MERGING}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def worker(self) -> str:
+        """Name the process that works on this run; empty if none does."""
+        if not self.is_busy():
+            return ""
+        with contextlib.suppress(OSError):
+            return (self.pool / "lock").read_text().strip() or "a process"
+        return "a process"
+
+    def is_busy(self) -> bool:
+        """Tell whether a process works on this run (as far as locks on this file system tell)."""
+        with contextlib.suppress(OSError), (self.pool / "lock").open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+
+def _units_in(folder: Path) -> Iterator[tuple[tuple[int, str], Path]]:
+    """Give the result files in a folder by job and piece."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
+        for one in found:
+            if one.name.startswith("job-") and one.name.endswith(".zip"):
+                unit = unit_of(one.name[4:-4])
+                if unit is not None:
+                    yield unit, Path(one.path)
+
+
+def _take(file: IO[str]) -> bool:
+    """Take the lock. Who only asks whether there is one holds it for a moment: try a few times."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                return True  # a file system without locks: atomic writes still hold
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"The run folder {path} cannot be written: {error.strerror}.",
+        remedy="Make room, or choose another place with --out.",
+    )
+
+
+def next_free(analysis: AnalysisRef, parent: Path) -> Path:
+    """Give the name of a new run folder, such as `runs/jets-001`."""
+    stem = analysis.name or Path(analysis.origin).stem
+    taken = {
+        int(tail)
+        for one in parent.glob(f"{stem}-*")
+        if (tail := one.name[len(stem) + 1 :]).isdigit()
+    }
+    return parent / f"{stem}-{max(taken, default=0) + 1:03d}"

@@ -1,0 +1,181 @@
+"""How a run ended: what is in the result, what is not and why, and how to repeat it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventflock.failures.causes import cause_of
+from eventflock.errors import EventflockError, IncompleteError, error_from, plural
+from eventflock.core.atomic import atomic_write
+from eventflock.core.model import Dataset, Failure, Manifest, Plan
+from eventflock.results.cover import count, describe
+from eventflock.results.verify import JobState
+from eventflock.runs.folder import RunFolder
+
+__all__ = ["Outcome", "accept_command", "repeat_command"]
+
+_HERE = frozenset({"analysis", "returned", "branch", "allocation"})
+_LIMITS = {"stalled": "--stall", "time": "--time-limit"}
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended.
+
+    Attributes
+    ----------
+    run, plan
+        The run folder, and what was planned.
+    manifest
+        Of the merged result; None if there is none.
+    absent
+        The jobs, or pieces of jobs, that are not or not wholly in it.
+    detached
+        The jobs were left to a pool; nothing is known yet.
+    submitted
+        How many were, then: others may have been there.
+    refused
+        Why a partial result is not accepted that has enough events.
+    """
+
+    run: RunFolder
+    plan: Plan
+    manifest: Manifest | None
+    absent: list[JobState]
+    detached: bool = False
+    submitted: int = 0
+    refused: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the result contains every planned entry exactly once."""
+        return self.manifest is not None and self.manifest.status == "complete"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is not complete, and good enough for who asked."""
+        return self.manifest is not None and self.manifest.accepted > 0
+
+    def error(self) -> EventflockError | None:
+        """Give what has to be reported, with the cause that comes first in the plan."""
+        if self.complete or self.accepted or self.detached:
+            return None
+        jobs = f"{len({one.job for one in self.absent}):,} of {plural(len(self.plan.jobs), 'job')}"
+        found = self._first_cause()
+        if found is None:
+            return IncompleteError(self._gaps(jobs), remedy=f"Go on: eventflock resume {self._run}")
+        job, failure = found
+        error = error_from(failure)
+        if self.manifest is None:
+            error.message = f"{failure.message}{_where(failure)}"
+        else:
+            error = IncompleteError(f"{self._gaps(jobs)}\n{failure.message}{_where(failure)}")
+            error.traceback = failure.traceback
+        error.remedy = "\n".join(self._remedies(job, failure, jobs))
+        return error
+
+    def _remedies(self, job: int, failure: Failure, jobs: str) -> list[str]:
+        """Say what can be done about the first cause, and about the rest."""
+        remedies = [failure.remedy] if failure.remedy else []
+        if failure.path and failure.kind != "node":  # which here would not be repeated
+            remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
+        untried = sum(one.status == "missing" for one in self.absent)
+        if untried > 0 and failure.kind == "analysis":
+            remedies.append(f"{plural(untried, 'job')} not tried, as all before failed alike.")
+        if self.manifest is None:
+            kept = "" if failure.kind == "analysis" else "; the others are kept"
+            remedies.append(f"{jobs} without a result{kept}.")
+        remedies.append(f"All causes: eventflock why {self._run}")
+        kinds = {one.kind for state in self.absent for one in state.failures}
+        if kinds - {"analysis"}:
+            remedies.append(f"When a file or a machine is mended: eventflock resume {self._run}")
+        remedies.append(
+            "If you change the analysis: a new run, as resume uses the copy in this one."
+        )
+        if self.refused:
+            remedies.append(self.refused)
+        elif self.manifest is not None:
+            have, raised = self.manifest.counters.events, "analysis" in kinds
+            command = accept_command(str(self.run.path), have, self.plan.entries, raised=raised)
+            remedies.append(f"To be content with it: {command}")
+        return remedies
+
+    @property
+    def _run(self) -> str:
+        return shlex.quote(str(self.run.path))
+
+    def _first_cause(self) -> tuple[int, Failure] | None:
+        return next(((one.job, why) for one in self.absent for why in one.failures), None)
+
+    def _gaps(self, jobs: str) -> str:
+        reasons = [f"  {state.reason}" for state in self.absent if state.reason][:3]
+        if self.manifest is None:
+            return "\n".join([f"{jobs} without a result.", *reasons])
+        missing = self.manifest.missing
+        what = f"{plural(count(missing), 'event')} missing, of {jobs}:"
+        return "\n".join([what, describe(missing), *reasons])
+
+
+def _where(failure: Failure) -> str:
+    if not failure.path or failure.path in failure.message:
+        return ""
+    return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
+
+
+def accept_command(run: str, have: int, planned: int, *, raised: bool) -> str:
+    """Give the command that accepts so many events of those planned.
+
+    Parameters
+    ----------
+    raised
+        Whether the analysis raised for some that are missing.
+    """
+    fraction = math.floor(1e4 * have / max(planned, 1)) / 1e4
+    strict = " --no-strict" if raised else ""
+    return f"eventflock merge {shlex.quote(run)} --accept {fraction:g}{strict}"
+
+
+def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> str:
+    """Give the command that repeats just what failed, on this machine.
+
+    What may end or hang the process has one of its own; all else is done in this one, where a
+    debugger works.
+
+    Where the dataset has metadata, which an analysis may use, a small fileset that carries it is
+    written into the run folder.
+    """
+    dataset = plan.datasets[plan.jobs[job].dataset]
+    tree = next((one.tree for one in dataset.files if one.path == failure.path), "")
+    ref = plan.analysis
+    frozen = run.analysis / ref.file
+    target = f"{ref.origin or frozen}:{ref.name}"
+    words = ["eventflock", "run", target, *_files(run, dataset, job, failure.path, tree)]
+    if failure.stop > failure.start:
+        size = failure.stop - failure.start
+        words += ["--range", f"{failure.start}:{failure.stop}", "--chunk", str(size), "--jobs", "1"]
+    for name, value in plan.parameters.items():
+        words += ["--param", f"{name}={_text(value)}"]
+    cause = cause_of(failure).name
+    words += ["--pool", "inline" if cause in _HERE else "local"]
+    limit = failure.code.partition(":")[2]
+    if cause in _LIMITS and limit:
+        words += [_LIMITS[cause], f"{limit}s"]
+    return shlex.join(words)
+
+
+def _files(run: RunFolder, dataset: Dataset, job: int, path: str, tree: str) -> Sequence[str]:
+    if not dataset.metadata:
+        return [path, "--tree", tree, "--dataset", dataset.name]
+    fileset = {dataset.name: {"files": {path: tree}, "metadata": dataset.metadata}}
+    file = Path(run.pool) / f"repeat-{job:06d}.json"
+    atomic_write(file, msgspec.json.encode(fileset))
+    return [str(file)]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,288 @@
+"""Finding an analysis by its name, freezing its code, and importing it again in a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from eventflock._version import PACKAGE
+from eventflock.core.model import AnalysisRef, digest
+from eventflock.core.tracebacks import user_traceback
+from eventflock.errors import AnalysisError, UsageError, nearest
+from eventflock.usercode.decorator import Analysis
+
+__all__ = ["FROZEN", "IMPORTING", "freeze", "helpers_of", "load", "locate"]
+
+IMPORTING = "EVENTFLOCK_IMPORTING"
+"""Set in the environment while the file of an analysis is imported."""
+FROZEN = "eventflock_analysis_"
+"""How the modules are called that frozen copies of analysis files are imported as."""
+_STANDARD = (sysconfig.get_path("stdlib"), str(PACKAGE))
+
+
+def locate(target: str) -> tuple[AnalysisRef, bytes]:
+    """Find the source of `path.py`, `path.py:name` or `package.module:name`, without running it.
+
+    Returns
+    -------
+    AnalysisRef
+        With an empty name where none was given.
+    bytes
+        The source; empty for a module, which stays where it is installed.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or the text names neither a file nor a module.
+    """
+    path, _, name = (target, "", "") if Path(target).is_file() else target.rpartition(":")
+    if not path:
+        path, name = target, ""
+    if path.endswith(".py") or Path(path).is_file():
+        file = Path(path)
+        if not file.is_file():
+            beside = file.parent.glob("*.py") if file.parent.is_dir() else []
+            near = nearest(file.name, (one.name for one in beside))
+            raise UsageError(
+                f"There is no analysis file {path!r}{'; ' + near if near else '.'}",
+                remedy="Name it as path.py, path.py:name or package.module:name.",
+            )
+        source = file.read_bytes()
+        full = file.resolve()
+        ref = AnalysisRef(
+            name=name,
+            origin=str(full),
+            file=full.name,
+            sha256=digest(source),
+            search=(str(full.parent),),
+        )
+        return ref, source
+    if all(part.isidentifier() for part in path.split(".")):
+        return AnalysisRef(name=name, origin=path, search=(str(Path.cwd()),)), b""
+    raise UsageError(
+        f"{target!r} is not an analysis.",
+        remedy="Name it as path.py, path.py:name or package.module:name.",
+    )
+
+
+def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
+    """Do for an analysis at hand, as in a notebook, what `locate` does for the name of one.
+
+    One that lies in a file is found there again; one that was typed in, or made inside another
+    function, is pickled by value with cloudpickle.
+
+    Returns
+    -------
+    AnalysisRef
+    bytes
+        The source, or the pickle; empty for an installed module.
+    """
+    function = found.function
+    module = sys.modules.get(function.__module__)
+    file = getattr(module, "__file__", None)
+    names = [key for key, value in vars(module).items() if value is found] if module else []
+    if file and names:
+        in_package = "." in function.__module__ or hasattr(module, "__path__")
+        if function.__module__ == "__main__" or not in_package:
+            ref, source = locate(f"{file}:{names[0]}")
+            return msgspec.structs.replace(ref, search=(*ref.search, *sys.path)), source
+        ref = AnalysisRef(name=names[0], origin=function.__module__, search=tuple(sys.path))
+        return ref, b""
+    import cloudpickle
+
+    try:
+        data = cloudpickle.dumps(found)
+    except Exception as error:
+        raise UsageError(
+            f"The analysis {found.name!r} cannot be sent to a worker: {error}.",
+            remedy="Write it into a file, or leave out what it refers to outside itself.",
+        ) from error
+    return AnalysisRef(
+        name=found.name,
+        file=f"{found.name}.pickle",
+        sha256=digest(data),
+        search=tuple(sys.path),
+    ), data
+
+
+def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
+    """Import the module of an analysis and give the analysis.
+
+    Parameters
+    ----------
+    ref
+        From `locate`, or from a plan.
+    folder
+        Where the frozen copies are (`analysis/` of a run); without it, the origin is read.
+
+    Raises
+    ------
+    UsageError
+        There is no such module or name in it, or several analyses to choose from.
+    AnalysisError
+        Importing the module raised, or its source is not the one that was frozen.
+    """
+    for place in reversed(ref.search):  # as 'python path.py' does: its folder comes first
+        if place not in sys.path:
+            sys.path.insert(0, place)
+    if ref.file.endswith(".pickle"):
+        return _load_pickle(ref, folder)
+    found = _pick(_import_file(ref, folder) if ref.file else _import_module(ref), ref)
+    for file, sha256 in ref.helpers.items():
+        if not Path(file).is_file() or digest(Path(file).read_bytes()) != sha256:
+            raise AnalysisError(
+                f"{file}, which the analysis imports, changed since the run was made.",
+                remedy="Put back what it was to resume, or start a new run.",
+            )
+    return found
+
+
+def helpers_of(ref: AnalysisRef) -> dict[str, str]:
+    """Find the modules that lie in the folders of an analysis, once it has been imported.
+
+    Returns
+    -------
+    dict
+        From their paths to the SHA-256 of their sources. What is installed does not count.
+    """
+    found = {}
+    folders = tuple(f"{Path(one).resolve()}/" for one in ref.search[:1])
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        ours = file.endswith(".py") and file.startswith(folders) and file != ref.origin
+        if ours and "site-packages" not in file and not file.startswith(_STANDARD):
+            found[file] = digest(Path(file).read_bytes())
+    return found
+
+
+def _load_pickle(ref: AnalysisRef, folder: Path | None) -> Analysis:
+    """Load a function that was typed into a notebook, frozen by cloudpickle in this run."""
+    import cloudpickle
+
+    data = ((folder or Path()) / ref.file).read_bytes()
+    if digest(data) != ref.sha256:
+        raise AnalysisError(f"{ref.file} in the run folder was changed.", remedy="Start a new run.")
+    found = cloudpickle.loads(data)
+    return found if isinstance(found, Analysis) else Analysis(found)
+
+
+def _import_file(ref: AnalysisRef, folder: Path | None) -> ModuleType:
+    """Run the frozen copy under the path of its origin, which is what a traceback should say."""
+    copy = folder / ref.file if folder else Path(ref.origin)
+    try:
+        source = copy.read_bytes()
+    except OSError as error:
+        raise AnalysisError(
+            f"The analysis {copy} cannot be read: {error.strerror}.",
+            remedy="The frozen copy belongs to the run folder; start a new run.",
+        ) from None
+    if digest(source) != ref.sha256:
+        raise AnalysisError(
+            f"{copy} changed since the run was made.",
+            remedy="Put back what it was to resume, or start a new run.",
+        )
+    name = f"{FROZEN}{ref.sha256[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    shown = Path(ref.origin) if _is_same(Path(ref.origin), source) else copy
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(shown))
+    if spec is None:
+        raise AnalysisError(f"{shown} cannot be made a module.")
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(shown)
+    sys.modules[name] = module
+    with _import_errors(str(shown)), _importing():
+        try:
+            # The user's own file, on the user's own account: this is what they asked to run.
+            exec(compile(source, str(shown), "exec"), module.__dict__)  # noqa: S102
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return module
+
+
+def _is_same(path: Path, source: bytes) -> bool:
+    try:
+        return path.read_bytes() == source
+    except OSError:
+        return False
+
+
+def _import_module(ref: AnalysisRef) -> ModuleType:
+    with _import_errors(ref.origin):
+        try:
+            return importlib.import_module(ref.origin)
+        except ModuleNotFoundError as error:
+            if error.name and (ref.origin + ".").startswith(error.name + "."):
+                raise UsageError(
+                    f"There is no module {ref.origin!r}.",
+                    remedy="Name the analysis as path.py, path.py:name or package.module:name.",
+                ) from None
+            raise
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Mark that user code is being imported, so that it does not start runs itself."""
+    before = os.environ.get(IMPORTING)
+    os.environ[IMPORTING] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(IMPORTING)
+        if before is not None:
+            os.environ[IMPORTING] = before
+
+
+@contextlib.contextmanager
+def _import_errors(where: str) -> Iterator[None]:
+    """Turn what importing the user's module raises into an error that shows their lines."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's code may raise anything
+        text = str(error) or type(error).__name__
+        raise AnalysisError(
+            f"Importing {where} raised {type(error).__name__}: {text}",
+            remedy="Mend the file; 'python FILE' shows the same error.",
+            traceback=user_traceback(error),
+        ) from None
+
+
+def _pick(module: ModuleType, ref: AnalysisRef) -> Analysis:
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Analysis)}
+    if ref.name:
+        value = getattr(module, ref.name, None)
+        if isinstance(value, Analysis):
+            return value
+        if inspect.isfunction(value):
+            return Analysis(value)
+        near = nearest(ref.name, found) or f"it has {', '.join(found) or 'none'}."
+        raise UsageError(
+            f"There is no analysis {ref.name!r} in {ref.origin}; {near}",
+            remedy="An analysis is a function marked with @eventflock.analysis.",
+        )
+    own = {key: value for key, value in found.items() if value.__module__ == module.__name__}
+    chosen = own or found
+    if len(chosen) == 1:
+        return next(iter(chosen.values()))
+    if not chosen:
+        raise UsageError(
+            f"{ref.origin} has no analysis.",
+            remedy="Mark a function with @eventflock.analysis, or name one as path.py:name.",
+        )
+    raise UsageError(
+        f"{ref.origin} has {len(chosen)} analyses: {', '.join(chosen)}.",
+        remedy=f"Name one, as in {ref.origin}:{next(iter(chosen))}.",
+    )
