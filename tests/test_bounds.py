@@ -15,7 +15,7 @@ from hist import Hist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventflock.core.model import Coverage
+from eventflock.core.manifest import Coverage
 from eventflock.errors import ResultError
 from eventflock.results import payloads
 from eventflock.results.format import MANIFEST, write_result

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import eventflock as ef
-from eventflock.core.model import JobLimits
+from eventflock.core.options import JobLimits
 from eventflock.errors import IncompleteError
 from eventflock.runs.diagnosis import explain as why
 from tests.damage import make_tree, spoil_basket

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventflock as ef
-from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan, from_json, to_json
+from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options
+from eventflock.core.structs import from_json, to_json
 from eventflock.core.units import parse_duration, say_bytes, say_duration
 from eventflock.errors import AnalysisError, InputError, PoolError, UsageError
 from eventflock.events.sample import TREE

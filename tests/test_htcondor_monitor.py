@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from eventflock.core.model import PackOptions, to_json
 from eventflock.core.observer import Observer
+from eventflock.core.options import PackOptions
+from eventflock.core.structs import to_json
 from eventflock.errors import PoolError
 from eventflock.pools.htcondor import following as following_module
 from eventflock.pools.htcondor.description import USUAL, Needs, may_send_once

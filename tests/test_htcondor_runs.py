@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from eventflock.api import run as run_analysis
-from eventflock.core.model import Failure, JobLimits, SubmitOptions
+from eventflock.core.manifest import Failure
 from eventflock.core.observer import Observer
-from eventflock.core.options import Options
+from eventflock.core.options import JobLimits, Options, SubmitOptions
 from eventflock.errors import InterruptedRunError, UsageError
 from eventflock.failures.retries import Unit
 from eventflock.planning.partition import assignment_of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventflock.core.model import SubmitOptions
+from eventflock.core.options import SubmitOptions
 from eventflock.errors import UsageError
 from eventflock.pools.htcondor.paths import own_bytes
 from eventflock.pools.htcondor.settings import Settings, amend, read_settings

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range, to_json
+from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range
+from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.pools.htcondor.account import OVER, JobStates
 from eventflock.pools.htcondor.description import Needs, Wants, check_folder, describe, times

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import eventflock as ef
-from eventflock.core.model import JobLimits
+from eventflock.core.options import JobLimits
 from eventflock.core.tracebacks import crash_in
 from eventflock.errors import AnalysisError, IncompleteError, InputError, PoolError
 from eventflock.results.reader import read_manifest

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eventflock.core.model import Assignment, PackOptions, digest, to_json
+from eventflock.core.model import Assignment
 from eventflock.core.observer import Observer
-from eventflock.core.options import Options
+from eventflock.core.options import Options, PackOptions
+from eventflock.core.structs import digest, to_json
 from eventflock.packing.cache import Cache
 from eventflock.packing.launching import UNSUITABLE, receipt_template
 from eventflock.packing.pack import Packing

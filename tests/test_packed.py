@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import eventflock as ef
-from eventflock.core.model import PackOptions
+from eventflock.core.options import PackOptions
 from eventflock.packing.cache import Cache
 from eventflock.results.reader import read_manifest
 from tests.conftest import Command, alive, copy_cache

@@ -466,7 +466,7 @@ def test_libraries_that_are_loaded_by_hand_come_along(
     found = packed(eventflock("pack", "uses.py", sample, "--json"))
     assert {"native/libmore.so", "native/libanswer.so"} <= set(members(found["code"]))
     deep.rename(tmp_path / "gone")
-    from eventflock.core.model import to_json
+    from eventflock.core.structs import to_json
     from eventflock.packing import proving
     from eventflock.usercode.loading import locate
     from eventflock.worker.prove import ProofRequest

@@ -204,7 +204,7 @@ def test_numbers_that_make_no_sense_are_refused(sizing: Sizing) -> None:
 
 LARGE = """
 import resource, sys, time
-from eventflock.core.model import Dataset, FileEntry
+from eventflock.core.model import (Dataset, FileEntry)
 from eventflock.planning.partition import Sizing, cut
 count = 1_000_000
 def file(index, entries, clusters):

@@ -19,7 +19,8 @@ from hist import Hist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventflock.core.model import FORMAT, AnalysisRef, Coverage, Manifest
+from eventflock.core.manifest import Coverage, Manifest
+from eventflock.core.model import FORMAT, AnalysisRef
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.cover import coalesce, compare, count

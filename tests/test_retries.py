@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventflock.core.halving import part_of, unit_name
-from eventflock.core.model import AnalysisRef, Dataset, Failure, FileEntry, Job, Plan, Range
+from eventflock.core.manifest import Failure
+from eventflock.core.model import AnalysisRef, Dataset, FileEntry, Job, Plan, Range
 from eventflock.core.observer import Observer
 from eventflock.failures.causes import CAUSES, TRIES_MAX, RecoveryStep, cause_of, normalized
 from eventflock.failures.retries import Unit, next_units, pause_of, step_for

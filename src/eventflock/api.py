@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
-from eventflock.core.model import Acceptance, JobLimits, PackOptions, SubmitOptions
 from eventflock.core.observer import Observer
-from eventflock.core.options import Options
+from eventflock.core.options import Acceptance, JobLimits, Options, PackOptions, SubmitOptions
 from eventflock.errors import EventflockError, UsageError
 from eventflock.results.result import Result, load
 from eventflock.runs import lifecycle

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventflock.core.model import Coverage
+from eventflock.core.manifest import Coverage
 from eventflock.errors import ResultError
 from eventflock.results.result import Result, load
 from tests.faults.ground import ENTRIES, TOTAL, Ground, content

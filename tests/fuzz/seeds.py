@@ -14,19 +14,9 @@ import hist
 import numpy as np
 from hist import Hist
 
-from eventflock.core.model import (
-    FORMAT,
-    AnalysisRef,
-    Counters,
-    Dataset,
-    Failure,
-    FileEntry,
-    Job,
-    Manifest,
-    Plan,
-    Range,
-    to_json,
-)
+from eventflock.core.manifest import Counters, Failure, Manifest
+from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Job, Plan, Range
+from eventflock.core.structs import to_json
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.format import MANIFEST, write_result
 from eventflock.results.merge import merge

@@ -230,8 +230,7 @@ def run(
     @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands
-    from eventflock.core.model import SubmitOptions
-    from eventflock.core.options import Options
+    from eventflock.core.options import Options, SubmitOptions
 
     wish = commands.read_wish(include, requirements, everything, python, glibc)
     site = SubmitOptions(
@@ -280,8 +279,7 @@ def resume(
     On HTCondor, --submit and --profile replace what was said before under the same names.
     """
     from eventflock.cli import commands
-    from eventflock.core.model import SubmitOptions
-    from eventflock.core.options import Options
+    from eventflock.core.options import Options, SubmitOptions
 
     chosen = Options(
         submission=SubmitOptions(profile=profile, submit=submit),

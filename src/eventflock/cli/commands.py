@@ -11,8 +11,14 @@ from typing import Any
 import msgspec
 
 from eventflock.cli.progress import choose_observer
-from eventflock.core.model import GLIBC_MODES, Acceptance, JobLimits, PackOptions, SubmitOptions
-from eventflock.core.options import Options
+from eventflock.core.options import (
+    GLIBC_MODES,
+    Acceptance,
+    JobLimits,
+    Options,
+    PackOptions,
+    SubmitOptions,
+)
 from eventflock.core.units import say_bytes, say_duration
 from eventflock.errors import UsageError, plural
 from eventflock.pools import HTCONDOR

@@ -1,58 +1,34 @@
-"""The frozen structs that everything else passes around. This module imports nothing of ours.
-
-They are msgspec structs, so that what is written to disk and what crosses a pipe has one
-definition and one check: an unknown field or a wrong type is an error when it is read.
-"""
+"""What a plan is made of: datasets, files, ranges of entries, jobs, and what a worker is told."""
 
 from __future__ import annotations
 
-import hashlib
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from eventflock.core.options import JobLimits
+from eventflock.core.structs import Frozen
+
 __all__ = [
     "FORMAT",
-    "GLIBC_MODES",
     "NO_UUID",
-    "Acceptance",
     "AnalysisRef",
     "Assignment",
-    "Counters",
-    "Coverage",
     "Dataset",
-    "Failure",
     "FileEntry",
-    "Item",
     "Job",
-    "JobLimits",
-    "Manifest",
-    "PackOptions",
     "Plan",
     "Range",
-    "SubmitOptions",
-    "digest",
-    "from_json",
-    "to_json",
 ]
 
-T = TypeVar("T")
 
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What ROOT writes with its option `reproducible`: it identifies nothing."""
 
+
 FORMAT = 1
 """Version of the plan and of the result file. It grows when an old reader would be misled."""
-
-
-GLIBC_MODES = ("auto", "never", "always")
-"""When the bundled glibc of a packed environment is used: where the node's is too old, or never,
-or always."""
-
-
-class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the structs here: refuses fields it does not know."""
 
 
 class FileEntry(Frozen, frozen=True, omit_defaults=True):
@@ -183,27 +159,6 @@ class Plan(Frozen, frozen=True):
         return sum(job.entries for job in self.jobs)
 
 
-class JobLimits(Frozen, frozen=True, omit_defaults=True):
-    """How carefully a job is done: what other tries of it have taught, and its limits.
-
-    Attributes
-    ----------
-    isolate
-        Find the smallest ranges that fail, and do all others, instead of failing as a whole.
-    stall_seconds
-        Give up after so long without any progress; 0 for never.
-    limit_seconds
-        Give up after so long in any case; 0 for never.
-    replica
-        Which replica of its files to read; 0 for the planned path.
-    """
-
-    isolate: bool = False
-    stall_seconds: float = 0.0
-    limit_seconds: float = 0.0
-    replica: int = 0
-
-
 class Assignment(Frozen, frozen=True, omit_defaults=True):
     """One job, or a piece of one, with all that a worker needs, so that the plan need not travel.
 
@@ -226,227 +181,3 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
     piece: str = ""
     first: int = 0
     limits: JobLimits = JobLimits()
-
-
-class PackOptions(Frozen, frozen=True, omit_defaults=True):
-    """What the user says about the environment that jobs bring along.
-
-    Attributes
-    ----------
-    include
-        Names of distributions, and paths (`--with`).
-    requirements
-        A requirements file, a `pylock.toml` or a `uv.lock`; empty for the running environment.
-    everything
-        The whole environment instead of what is imported.
-    python
-        `standalone` for a Python that uv manages, else empty.
-    glibc
-        When the bundled glibc is used: `auto`, `never` or `always`.
-    """
-
-    include: tuple[str, ...] = ()
-    requirements: str = ""
-    everything: bool = False
-    python: str = ""
-    glibc: str = "auto"
-
-    def names(self) -> tuple[str, ...]:
-        """Give the distributions that are named."""
-        return tuple(one for one in self.include if not _is_path(one))
-
-    def paths(self) -> tuple[str, ...]:
-        """Give the paths that are named."""
-        return tuple(one for one in self.include if _is_path(one))
-
-
-def _is_path(text: str) -> bool:
-    """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
-    return "/" in text or text.startswith((".", "~"))
-
-
-class SubmitOptions(Frozen, frozen=True, omit_defaults=True):
-    """What the user says about an HTCondor pool, beside what stands in `eventflock.toml`.
-
-    Attributes
-    ----------
-    profile
-        A named set of submit commands (`--profile`).
-    submit
-        Submit commands, each as `NAME=VALUE` (`--submit`).
-    schedd, collector
-        Where to submit, if not on this machine: the name of a schedd, and the collector it is
-        known to.
-    spool
-        The schedd does not share a disk with this machine: files are sent there and fetched.
-    """
-
-    profile: str = ""
-    submit: tuple[str, ...] = ()
-    schedd: str = ""
-    collector: str = ""
-    spool: bool = False
-
-
-class Acceptance(Frozen, frozen=True, omit_defaults=True):
-    """When a result that is not complete is good enough.
-
-    Attributes
-    ----------
-    fraction
-        Of the planned events that must be in it.
-    strict
-        Events for which the analysis itself raised must not be missing at all.
-    """
-
-    fraction: float = 1.0
-    strict: bool = True
-
-
-class Coverage(
-    msgspec.Struct,
-    frozen=True,
-    array_like=True,
-    gc=False,
-    order=True,
-    forbid_unknown_fields=True,
-):
-    """Entries `[start, stop)` of one tree of one file that a result contains."""
-
-    dataset: str
-    uuid: str
-    tree: str
-    path: str
-    start: int
-    stop: int
-
-
-class Counters(Frozen, frozen=True):
-    """What a job, or a whole run, did. `bytes_read` are bytes requested from the files."""
-
-    events: int = 0
-    chunks: int = 0
-    bytes_read: int = 0
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_memory: int = 0
-    """Largest resident set of the process, in bytes."""
-    waiting_seconds: float = 0.0
-    """Of the wall time, those in which the process did not compute: it waited for input."""
-
-
-class Failure(Frozen, frozen=True, omit_defaults=True):
-    """Why a job has no result, in words, and where.
-
-    Attributes
-    ----------
-    kind
-        As of the errors in `errors`.
-    code
-        What a pool knows of a job that left no receipt, such as `hold:memory` or `signal:SIGKILL`.
-    host
-        Where it happened.
-    """
-
-    kind: str
-    message: str
-    remedy: str = ""
-    traceback: str = ""
-    path: str = ""
-    start: int = 0
-    stop: int = 0
-    code: str = ""
-    host: str = ""
-
-
-class Item(Frozen, frozen=True, omit_defaults=True):
-    """One entry of a result.
-
-    Attributes
-    ----------
-    path
-        The dataset's name and then the keys of the (nested) mapping.
-    kind
-        `histogram`, `array`, `skim`, `int`, `float` or `complex`.
-    name
-        Base name of the payload in the ZIP, for the first three.
-    value
-        The number as text, for the others: JSON has no infinities and no exact big integers.
-    """
-
-    path: tuple[str, ...]
-    kind: str
-    name: str = ""
-    value: str = ""
-
-
-class Payload(Frozen, frozen=True):
-    """Size in bytes and SHA-256 of one member of the ZIP, uncompressed."""
-
-    size: int
-    sha256: str
-
-
-class Manifest(Frozen, frozen=True):
-    """What a result file says of itself.
-
-    Attributes
-    ----------
-    status
-        `done`, `partial` or `failed` for a job; `complete` or `partial` for a merged run.
-    plan
-        SHA-256 of the plan that it belongs to.
-    job
-        Number of the job; -1 for a merged run.
-    piece
-        Which part of the job it is; empty for all of it.
-    planned
-        Number of entries that the job or the run was to do.
-    failures
-        Of a job that is partial: why each range is missing.
-    accepted
-        Of a run that is partial: the fraction of its events that was said to be enough.
-    """
-
-    format: int
-    status: str
-    plan: str
-    job: int
-    planned: int
-    analysis: AnalysisRef
-    parameters: dict[str, Any]
-    coverage: tuple[Coverage, ...] = ()
-    missing: tuple[Coverage, ...] = ()
-    counters: Counters = Counters()
-    branches: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    started: str = ""
-    software: dict[str, str] = {}
-    environment: str = ""
-    error: Failure | None = None
-    piece: str = ""
-    failures: tuple[Failure, ...] = ()
-    accepted: float = 0.0
-    items: tuple[Item, ...] = ()
-    payloads: dict[str, Payload] = {}
-
-
-def to_json(value: Any) -> bytes:
-    """Encode any of these structs; the same value gives the same bytes."""
-    return msgspec.json.encode(value, order="deterministic")
-
-
-def from_json(data: bytes, kind: type[T]) -> T:
-    """Decode and check one of these structs.
-
-    Raises
-    ------
-    msgspec.MsgspecError
-        Not JSON, or not this struct.
-    """
-    return msgspec.json.decode(data, type=kind)
-
-
-def digest(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()

@@ -8,12 +8,121 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import Acceptance, JobLimits, PackOptions, SubmitOptions
+from eventflock.core.structs import Frozen
 
-__all__ = ["STALL_SECONDS", "Options"]
+__all__ = [
+    "GLIBC_MODES",
+    "STALL_SECONDS",
+    "Acceptance",
+    "JobLimits",
+    "Options",
+    "PackOptions",
+    "SubmitOptions",
+]
 
 STALL_SECONDS = 600.0
 """A job without any progress for so long gives up, unless the user says otherwise."""
+
+
+GLIBC_MODES = ("auto", "never", "always")
+"""When the bundled glibc of a packed environment is used: where the node's is too old, or never,
+or always."""
+
+
+class JobLimits(Frozen, frozen=True, omit_defaults=True):
+    """How carefully a job is done: what other tries of it have taught, and its limits.
+
+    Attributes
+    ----------
+    isolate
+        Find the smallest ranges that fail, and do all others, instead of failing as a whole.
+    stall_seconds
+        Give up after so long without any progress; 0 for never.
+    limit_seconds
+        Give up after so long in any case; 0 for never.
+    replica
+        Which replica of its files to read; 0 for the planned path.
+    """
+
+    isolate: bool = False
+    stall_seconds: float = 0.0
+    limit_seconds: float = 0.0
+    replica: int = 0
+
+
+class PackOptions(Frozen, frozen=True, omit_defaults=True):
+    """What the user says about the environment that jobs bring along.
+
+    Attributes
+    ----------
+    include
+        Names of distributions, and paths (`--with`).
+    requirements
+        A requirements file, a `pylock.toml` or a `uv.lock`; empty for the running environment.
+    everything
+        The whole environment instead of what is imported.
+    python
+        `standalone` for a Python that uv manages, else empty.
+    glibc
+        When the bundled glibc is used: `auto`, `never` or `always`.
+    """
+
+    include: tuple[str, ...] = ()
+    requirements: str = ""
+    everything: bool = False
+    python: str = ""
+    glibc: str = "auto"
+
+    def names(self) -> tuple[str, ...]:
+        """Give the distributions that are named."""
+        return tuple(one for one in self.include if not _is_path(one))
+
+    def paths(self) -> tuple[str, ...]:
+        """Give the paths that are named."""
+        return tuple(one for one in self.include if _is_path(one))
+
+
+def _is_path(text: str) -> bool:
+    """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
+    return "/" in text or text.startswith((".", "~"))
+
+
+class SubmitOptions(Frozen, frozen=True, omit_defaults=True):
+    """What the user says about an HTCondor pool, beside what stands in `eventflock.toml`.
+
+    Attributes
+    ----------
+    profile
+        A named set of submit commands (`--profile`).
+    submit
+        Submit commands, each as `NAME=VALUE` (`--submit`).
+    schedd, collector
+        Where to submit, if not on this machine: the name of a schedd, and the collector it is
+        known to.
+    spool
+        The schedd does not share a disk with this machine: files are sent there and fetched.
+    """
+
+    profile: str = ""
+    submit: tuple[str, ...] = ()
+    schedd: str = ""
+    collector: str = ""
+    spool: bool = False
+
+
+class Acceptance(Frozen, frozen=True, omit_defaults=True):
+    """When a result that is not complete is good enough.
+
+    Attributes
+    ----------
+    fraction
+        Of the planned events that must be in it.
+    strict
+        Events for which the analysis itself raised must not be missing at all.
+    """
+
+    fraction: float = 1.0
+    strict: bool = True
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

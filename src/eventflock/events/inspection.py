@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from eventflock.core.model import Frozen
+from eventflock.core.structs import Frozen
 from eventflock.events.reader import clusters_of, find_trees, open_file, size_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from eventflock.core.model import Failure
+from eventflock.core.manifest import Failure
 
 __all__ = ["CAUSES", "TRIES_MAX", "Cause", "RecoveryStep", "cause_of", "normalized"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from eventflock.core.halving import can_halve, is_chunk
-from eventflock.core.model import Failure, Job, JobLimits, Plan
+from eventflock.core.manifest import Failure
+from eventflock.core.model import Job, Plan
+from eventflock.core.options import JobLimits
 from eventflock.failures.causes import TRIES_MAX, Cause, RecoveryStep, cause_of
 
 __all__ = ["Unit", "next_units", "pause_of", "step_for"]

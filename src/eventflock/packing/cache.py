@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from eventflock.core.atomic import atomic_write
-from eventflock.core.model import from_json, to_json
+from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError
 
 __all__ = ["Cache", "digest_in", "is_whole", "sha256_file"]

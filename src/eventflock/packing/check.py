@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import Assignment, to_json
+from eventflock.core.model import Assignment
+from eventflock.core.structs import to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.events.reader import is_url
 from eventflock.packing.cache import Cache

@@ -7,7 +7,10 @@ from pathlib import Path
 import msgspec
 
 from eventflock import worker
-from eventflock.core.model import GLIBC_MODES, Assignment, Failure, to_json
+from eventflock.core.manifest import Failure
+from eventflock.core.model import Assignment
+from eventflock.core.options import GLIBC_MODES
+from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.worker.receipt import receipt_of
 

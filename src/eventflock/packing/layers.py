@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.core.model import digest, to_json
+from eventflock.core.structs import digest, to_json
 from eventflock.errors import EnvError
 from eventflock.packing import boot, sitecustomize
 from eventflock.packing.archive import LEVEL, write_code, write_environment

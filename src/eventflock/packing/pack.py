@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef, Assignment, PackOptions, digest, to_json
+from eventflock.core.model import AnalysisRef, Assignment
+from eventflock.core.options import PackOptions
+from eventflock.core.structs import digest, to_json
 from eventflock.errors import EnvError
 from eventflock.packing.cache import Cache, digest_in
 from eventflock.packing.distributions import WORKER, Installed, closure

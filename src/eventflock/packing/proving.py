@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef, Failure, from_json, to_json
+from eventflock.core.manifest import Failure
+from eventflock.core.model import AnalysisRef
+from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, NodeError, error_from
 from eventflock.packing.launching import LAUNCHER, launch_command
 from eventflock.packing.layers import Layer

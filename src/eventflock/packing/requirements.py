@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import digest, to_json
+from eventflock.core.structs import digest, to_json
 from eventflock.errors import EnvError, UsageError
 from eventflock.packing.cache import Cache
 from eventflock.packing.distributions import WORKER, local_source, normal

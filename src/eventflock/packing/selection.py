@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from eventflock._version import PACKAGE, __version__
-from eventflock.core.model import AnalysisRef, PackOptions
+from eventflock.core.model import AnalysisRef
+from eventflock.core.options import PackOptions
 from eventflock.errors import EnvError
 from eventflock.packing.distributions import WORKER, Component, Installed, closure, normal
 from eventflock.packing.interpreter import walk

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import digest, to_json
+from eventflock.core.structs import digest, to_json
 from eventflock.packing.interpreter import walk
 
 __all__ = ["Stamps", "digest_of", "take"]

@@ -13,15 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import (
-    AnalysisRef,
-    Assignment,
-    FileEntry,
-    Range,
-    digest,
-    from_json,
-    to_json,
-)
+from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range
+from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.packing.cache import Cache
 from eventflock.worker.shadow import make_shadow
@@ -102,7 +95,7 @@ class InterpreterProbe:
 _MAKE_SAMPLE = """
 import sys
 from pathlib import Path
-from eventflock.core.model import to_json
+from eventflock.core.structs import to_json
 from eventflock.events.reader import scan_file
 from eventflock.events.sample import write_sample
 path = Path(sys.argv[1])

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from eventflock.core.model import Frozen, Job, Manifest, Plan
+from eventflock.core.manifest import Manifest
+from eventflock.core.model import Job, Plan
+from eventflock.core.structs import Frozen
 from eventflock.core.units import parse_duration, say_bytes, say_duration
 from eventflock.errors import plural
 from eventflock.events.reader import is_url

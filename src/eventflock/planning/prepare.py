@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.core.model import FORMAT, AnalysisRef, Assignment, Dataset, Failure, FileEntry, Plan
+from eventflock.core.manifest import Failure
+from eventflock.core.model import FORMAT, AnalysisRef, Assignment, Dataset, FileEntry, Plan
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration

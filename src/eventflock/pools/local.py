@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import Failure
+from eventflock.core.manifest import Failure
 from eventflock.core.tracebacks import crash_in
 from eventflock.pools import Listener, Pool
 from eventflock.pools.cores import usable_cores

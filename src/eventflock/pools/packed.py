@@ -17,7 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from eventflock.core.atomic import atomic_path
-from eventflock.core.model import Failure, to_json
+from eventflock.core.manifest import Failure
+from eventflock.core.structs import to_json
 from eventflock.errors import PoolError, ResultError
 from eventflock.packing.launching import LAUNCHER, launch_command, receipt_template
 from eventflock.pools import Listener, Pool, supervisor

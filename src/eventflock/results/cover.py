@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from eventflock.core.model import NO_UUID, Counters, Coverage
+from eventflock.core.manifest import Counters, Coverage
+from eventflock.core.model import NO_UUID
 
 __all__ = ["Comparison", "add_counters", "coalesce", "compare", "count", "describe"]
 

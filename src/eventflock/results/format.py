@@ -18,7 +18,8 @@ from typing import IO, Any
 import msgspec
 
 from eventflock.core.atomic import atomic_path
-from eventflock.core.model import Item, Manifest, Payload, to_json
+from eventflock.core.manifest import Item, Manifest, Payload
+from eventflock.core.structs import to_json
 from eventflock.errors import AnalysisError
 
 __all__ = ["DELTAS", "MANIFEST", "sha256_of", "write_result"]

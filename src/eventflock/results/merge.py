@@ -16,16 +16,9 @@ import msgspec
 
 from eventflock.core.atomic import MERGING
 from eventflock.core.halving import part_of
-from eventflock.core.model import (
-    FORMAT,
-    Acceptance,
-    Counters,
-    Coverage,
-    Failure,
-    Item,
-    Manifest,
-    Plan,
-)
+from eventflock.core.manifest import Counters, Coverage, Failure, Item, Manifest
+from eventflock.core.model import FORMAT, Plan
+from eventflock.core.options import Acceptance
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import add_counters, coalesce, compare

@@ -19,7 +19,9 @@ from typing import Any, Self
 
 import msgspec
 
-from eventflock.core.model import FORMAT, Item, Manifest, from_json
+from eventflock.core.manifest import Item, Manifest
+from eventflock.core.model import FORMAT
+from eventflock.core.structs import from_json
 from eventflock.errors import EventflockError, ResultError
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
 from eventflock.results.sandbox import SkimSandbox

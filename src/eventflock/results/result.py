@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eventflock.core.model import Coverage, Manifest, digest
+from eventflock.core.manifest import Coverage, Manifest
+from eventflock.core.structs import digest
 from eventflock.errors import ResultError, nearest
 from eventflock.results.cover import count
 from eventflock.results.reader import ResultFile

@@ -12,7 +12,8 @@ import msgspec
 
 from eventflock.core.atomic import MERGING
 from eventflock.core.halving import can_halve, part_of, unit_name
-from eventflock.core.model import Coverage, Failure, Item, Job, Manifest, Plan
+from eventflock.core.manifest import Coverage, Failure, Item, Manifest
+from eventflock.core.model import Job, Plan
 from eventflock.errors import ResultError
 from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.reader import ResultFile

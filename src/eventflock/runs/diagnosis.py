@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from eventflock.failures.causes import Cause, cause_of, normalized
-from eventflock.core.model import Coverage, Failure, Plan
+from eventflock.core.manifest import (Coverage, Failure)
+from eventflock.core.model import Plan
 from eventflock.runs.outcome import repeat_command
 from eventflock.core.halving import unit_name
 from eventflock.results.cover import coalesce, count

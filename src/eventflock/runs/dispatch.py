@@ -14,7 +14,9 @@ from eventflock.packing.cache import digest_in
 from eventflock.errors import EventflockError, PoolError, ResultError, UsageError
 from eventflock.core.atomic import atomic_write
 from eventflock.planning.forecast import Forecast
-from eventflock.core.model import Frozen, Plan, SubmitOptions, from_json, to_json
+from eventflock.core.model import Plan
+from eventflock.core.options import SubmitOptions
+from eventflock.core.structs import (Frozen, from_json, to_json)
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options
 from eventflock.core.halving import unit_of

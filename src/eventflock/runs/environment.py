@@ -17,7 +17,9 @@ from eventflock.errors import EnvError, ResultError, plural
 from eventflock.core.atomic import atomic_write
 from eventflock.usercode.loading import locate
 from eventflock.planning.forecast import Shipping
-from eventflock.core.model import AnalysisRef, Assignment, Plan, PackOptions, from_json, to_json
+from eventflock.core.model import (AnalysisRef, Assignment, Plan)
+from eventflock.core.options import PackOptions
+from eventflock.core.structs import (from_json, to_json)
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options
 from eventflock.pools import open_pool

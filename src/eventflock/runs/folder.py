@@ -19,7 +19,8 @@ import msgspec
 
 from eventflock.errors import ResultError, UsageError
 from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
-from eventflock.core.model import FORMAT, AnalysisRef, Plan, digest, from_json, to_json
+from eventflock.core.model import (FORMAT, AnalysisRef, Plan)
+from eventflock.core.structs import (digest, from_json, to_json)
 from eventflock.core.halving import unit_name, unit_of
 from eventflock.results.verify import JobFiles
 

@@ -16,7 +16,10 @@ from eventflock.errors import InterruptedRunError, ResultError, UsageError, plur
 from eventflock.core.atomic import atomic_write
 from eventflock.usercode.loading import freeze, locate
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
-from eventflock.core.model import Acceptance, Manifest, Plan, SubmitOptions, PackOptions, to_json
+from eventflock.core.manifest import Manifest
+from eventflock.core.model import Plan
+from eventflock.core.options import (Acceptance, SubmitOptions, PackOptions)
+from eventflock.core.structs import to_json
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
 from eventflock.runs.outcome import Outcome

@@ -13,7 +13,8 @@ import msgspec
 from eventflock.failures.causes import cause_of
 from eventflock.errors import EventflockError, IncompleteError, error_from, plural
 from eventflock.core.atomic import atomic_write
-from eventflock.core.model import Dataset, Failure, Manifest, Plan
+from eventflock.core.manifest import (Failure, Manifest)
+from eventflock.core.model import (Dataset, Plan)
 from eventflock.results.cover import count, describe
 from eventflock.results.verify import JobState
 from eventflock.runs.folder import RunFolder

@@ -14,7 +14,10 @@ import msgspec
 
 from eventflock.failures.causes import RecoveryStep, cause_of, normalized
 from eventflock.errors import ResultError
-from eventflock.core.model import Assignment, JobLimits, Failure, Plan, to_json
+from eventflock.core.manifest import Failure
+from eventflock.core.model import (Assignment, Plan)
+from eventflock.core.options import JobLimits
+from eventflock.core.structs import to_json
 from eventflock.core.observer import JobProgress, Observer, shown
 from eventflock.core.halving import part_of, piece_of, unit_name, within_chunk
 from eventflock.planning.partition import assignment_of

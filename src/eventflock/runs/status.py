@@ -8,7 +8,9 @@ import msgspec
 
 from eventflock.failures.causes import normalized
 from eventflock.planning.forecast import Forecast, compare, facts, memory_to_ask
-from eventflock.core.model import Failure, Manifest, Plan, from_json
+from eventflock.core.manifest import (Failure, Manifest)
+from eventflock.core.model import Plan
+from eventflock.core.structs import from_json
 from eventflock.results.cover import add_counters
 from eventflock.results.verify import JobState, job_states
 from eventflock.runs.folder import RunFolder

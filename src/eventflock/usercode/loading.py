@@ -16,7 +16,8 @@ from types import ModuleType
 import msgspec
 
 from eventflock._version import PACKAGE
-from eventflock.core.model import AnalysisRef, digest
+from eventflock.core.model import AnalysisRef
+from eventflock.core.structs import digest
 from eventflock.core.tracebacks import user_traceback
 from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.usercode.decorator import Analysis

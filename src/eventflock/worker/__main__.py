@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from eventflock.core.model import Failure
+from eventflock.core.manifest import Failure
 from eventflock.worker.messages import Failed, Reply, Request, Run
 
 

@@ -10,7 +10,7 @@ from bdb import BdbQuit
 from collections.abc import Mapping
 from typing import Any
 
-from eventflock.core.model import Failure
+from eventflock.core.manifest import Failure
 from eventflock.core.tracebacks import raised_in, user_traceback
 from eventflock.errors import (
     AnalysisError,

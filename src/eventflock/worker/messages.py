@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef, Assignment, Failure, FileEntry
+from eventflock.core.manifest import Failure
+from eventflock.core.model import AnalysisRef, Assignment, FileEntry
 
 __all__ = [
     "Describe",

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef, Assignment, from_json
+from eventflock.core.model import AnalysisRef, Assignment
+from eventflock.core.structs import from_json
 
 __all__ = ["CODE", "RESULT", "OneJob", "moved"]
 

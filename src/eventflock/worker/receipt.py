@@ -15,15 +15,8 @@ from pathlib import Path
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.core.model import (
-    FORMAT,
-    Assignment,
-    Counters,
-    Coverage,
-    Failure,
-    FileEntry,
-    Manifest,
-)
+from eventflock.core.manifest import Counters, Coverage, Failure, Manifest
+from eventflock.core.model import FORMAT, Assignment, FileEntry
 from eventflock.events.reader import TreeReader
 from eventflock.usercode.decorator import store_parameters
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import Assignment, Failure, FileEntry, Manifest
+from eventflock.core.manifest import Failure, Manifest
+from eventflock.core.model import Assignment, FileEntry
 from eventflock.errors import EventflockError
 from eventflock.events.reader import TreeReader
 from eventflock.results.accumulate import Accumulator, Earlier

@@ -7,7 +7,9 @@ import gc
 from collections.abc import Callable
 from pathlib import Path
 
-from eventflock.core.model import AnalysisRef, Manifest, to_json
+from eventflock.core.manifest import Manifest
+from eventflock.core.model import AnalysisRef
+from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
 from eventflock.events.reader import scan_file
 from eventflock.usercode.decorator import Analysis, check_parameters

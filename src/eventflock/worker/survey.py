@@ -18,7 +18,9 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef, Assignment, Failure, from_json, to_json
+from eventflock.core.manifest import Failure
+from eventflock.core.model import AnalysisRef, Assignment
+from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EventflockError
 from eventflock.worker.shadow import SHADOW
 

@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Self
 
 from eventflock._version import PACKAGE
-from eventflock.core.model import Failure, JobLimits
+from eventflock.core.manifest import Failure
+from eventflock.core.options import JobLimits
 from eventflock.core.units import say_duration
 from eventflock.worker.receipt import Tally
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from eventflock.core.model import Failure
+from eventflock.core.manifest import Failure
 from eventflock.errors import ResultError
 from eventflock.pools.htcondor.account import LastSeen
 from eventflock.pools.htcondor.following import WaveMonitor

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from eventflock.core.model import Frozen
+from eventflock.core.structs import Frozen
 from eventflock.errors import UsageError
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.worker.once import RESULT

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventflock.core.model import Frozen
+from eventflock.core.structs import Frozen
 from eventflock.errors import nearest, plural
 
 __all__ = ["Clause", "Verdict", "explain", "in_words", "split"]

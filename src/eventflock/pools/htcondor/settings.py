@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import Frozen, SubmitOptions
+from eventflock.core.options import SubmitOptions
+from eventflock.core.structs import Frozen
 from eventflock.errors import UsageError, nearest
 from eventflock.pools.htcondor.names import normal_name
 from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
@@ -52,7 +53,7 @@ class Settings(Frozen, frozen=True, omit_defaults=True):
     max_idle: int = 1000
     common_files: bool | None = None
     inputs: tuple[str, ...] = ()
-    commands: dict[str, str] = {}  # noqa: RUF012 -- msgspec makes a new one each time
+    commands: dict[str, str] = {}
 
 
 def read_settings(site: SubmitOptions, folder: Path) -> Settings:

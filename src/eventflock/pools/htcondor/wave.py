@@ -27,7 +27,8 @@ import msgspec
 
 from eventflock.core.atomic import atomic_write
 from eventflock.core.halving import unit_name
-from eventflock.core.model import Assignment, Frozen, from_json, to_json
+from eventflock.core.model import Assignment
+from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import ResultError
 from eventflock.events.reader import is_url
 from eventflock.packing.launching import LAUNCHER, shared_template
