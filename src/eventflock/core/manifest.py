@@ -1,0 +1,147 @@
+"""What a result file says of itself: coverage, counters, failures, and the list of its results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventflock.core.model import AnalysisRef
+from eventflock.core.structs import Frozen
+
+__all__ = [
+    "Counters",
+    "Coverage",
+    "Failure",
+    "Item",
+    "Manifest",
+    "Payload",
+]
+
+
+class Coverage(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    gc=False,
+    order=True,
+    forbid_unknown_fields=True,
+):
+    """Entries `[start, stop)` of one tree of one file that a result contains."""
+
+    dataset: str
+    uuid: str
+    tree: str
+    path: str
+    start: int
+    stop: int
+
+
+class Counters(Frozen, frozen=True):
+    """What a job, or a whole run, did. `bytes_read` are bytes requested from the files."""
+
+    events: int = 0
+    chunks: int = 0
+    bytes_read: int = 0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Largest resident set of the process, in bytes."""
+    waiting_seconds: float = 0.0
+    """Of the wall time, those in which the process did not compute: it waited for input."""
+
+
+class Failure(Frozen, frozen=True, omit_defaults=True):
+    """Why a job has no result, in words, and where.
+
+    Attributes
+    ----------
+    kind
+        As of the errors in `errors`.
+    code
+        What a pool knows of a job that left no receipt, such as `hold:memory` or `signal:SIGKILL`.
+    host
+        Where it happened.
+    """
+
+    kind: str
+    message: str
+    remedy: str = ""
+    traceback: str = ""
+    path: str = ""
+    start: int = 0
+    stop: int = 0
+    code: str = ""
+    host: str = ""
+
+
+class Item(Frozen, frozen=True, omit_defaults=True):
+    """One entry of a result.
+
+    Attributes
+    ----------
+    path
+        The dataset's name and then the keys of the (nested) mapping.
+    kind
+        `histogram`, `array`, `skim`, `int`, `float` or `complex`.
+    name
+        Base name of the payload in the ZIP, for the first three.
+    value
+        The number as text, for the others: JSON has no infinities and no exact big integers.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    name: str = ""
+    value: str = ""
+
+
+class Payload(Frozen, frozen=True):
+    """Size in bytes and SHA-256 of one member of the ZIP, uncompressed."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(Frozen, frozen=True):
+    """What a result file says of itself.
+
+    Attributes
+    ----------
+    status
+        `done`, `partial` or `failed` for a job; `complete` or `partial` for a merged run.
+    plan
+        SHA-256 of the plan that it belongs to.
+    job
+        Number of the job; -1 for a merged run.
+    piece
+        Which part of the job it is; empty for all of it.
+    planned
+        Number of entries that the job or the run was to do.
+    failures
+        Of a job that is partial: why each range is missing.
+    accepted
+        Of a run that is partial: the fraction of its events that was said to be enough.
+    """
+
+    format: int
+    status: str
+    plan: str
+    job: int
+    planned: int
+    analysis: AnalysisRef
+    parameters: dict[str, Any]
+    coverage: tuple[Coverage, ...] = ()
+    missing: tuple[Coverage, ...] = ()
+    counters: Counters = Counters()
+    branches: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    started: str = ""
+    software: dict[str, str] = {}
+    environment: str = ""
+    error: Failure | None = None
+    piece: str = ""
+    failures: tuple[Failure, ...] = ()
+    accepted: float = 0.0
+    items: tuple[Item, ...] = ()
+    payloads: dict[str, Payload] = {}

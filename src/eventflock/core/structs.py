@@ -1,0 +1,47 @@
+"""The base of all frozen structs, and their one form in JSON.
+
+They are msgspec structs, so that what is written to disk and what crosses a pipe has one
+definition and one check: an unknown field or a wrong type is an error when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+__all__ = [
+    "Frozen",
+    "digest",
+    "from_json",
+    "to_json",
+]
+
+
+T = TypeVar("T")
+
+
+class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the structs here: refuses fields it does not know."""
+
+
+def to_json(value: Any) -> bytes:
+    """Encode any of these structs; the same value gives the same bytes."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def from_json(data: bytes, kind: type[T]) -> T:
+    """Decode and check one of these structs.
+
+    Raises
+    ------
+    msgspec.MsgspecError
+        Not JSON, or not this struct.
+    """
+    return msgspec.json.decode(data, type=kind)
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
