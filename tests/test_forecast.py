@@ -21,12 +21,12 @@ from eventflock.core.structs import from_json, to_json
 from eventflock.core.units import parse_duration, say_bytes, say_duration
 from eventflock.errors import AnalysisError, InputError, PoolError, UsageError
 from eventflock.events.sample import TREE
+from eventflock.packing.environment import TransferSizes
 from eventflock.planning import timing as measuring
 from eventflock.planning.forecast import (
     Fact,
     Forecast,
     Measured,
-    Shipping,
     compare,
     describe_forecast,
     events_per_job,
@@ -37,7 +37,8 @@ from eventflock.planning.forecast import (
 from eventflock.planning.partition import Sizing, cut
 from eventflock.planning.prepare import Prepared, prepare
 from eventflock.planning.timing import TimingStep, fit
-from eventflock.pools import Pool, open_pool
+from eventflock.pools.roles import Workers
+from eventflock.pools.table import find_pool, open_workers
 from eventflock.results.reader import read_manifest
 from eventflock.runs.folder import RunFolder
 from eventflock.usercode.loading import freeze, locate
@@ -56,8 +57,8 @@ class Notes(Observer):
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    opened = open_pool("local", 1)
+def pool() -> Iterator[Workers]:
+    opened = open_workers(find_pool("local"), 1)
     yield opened
     opened.close()
 
@@ -78,7 +79,7 @@ def write(folder: Path, body: str) -> Path:
 
 
 def prepared(
-    pool: Pool, analysis: Path, *files: str | Path, notes: Notes | None = None, **options: Any
+    pool: Workers, analysis: Path, *files: str | Path, notes: Notes | None = None, **options: Any
 ) -> Prepared:
     ref, source = locate(str(analysis))
     names = [str(one) for one in files]
@@ -86,7 +87,7 @@ def prepared(
 
 
 def fact_of(run: Path) -> tuple[Plan, Fact]:
-    plan, _ = RunFolder(run).load_plan()
+    plan = RunFolder(run).load_plan().plan
     files = [one.path for one in RunFolder(run).result_files(plan) if one.path is not None]
     return plan, facts(plan, [(read_manifest(one), one.stat().st_size) for one in files])
 
@@ -104,7 +105,7 @@ def part_of(part: Any) -> tuple[int, int]:
 
 
 @pytest.mark.usefixtures("short")
-def test_jobs_take_the_time_that_was_asked_for(pool: Pool, sample: Path, tmp_path: Path) -> None:
+def test_jobs_take_the_time_that_was_asked_for(pool: Workers, sample: Path, tmp_path: Path) -> None:
     analysis = write(tmp_path, "time.sleep(n * 1e-4)\n    return {'n': n}")
     told = prepared(pool, analysis, sample, target_seconds=0.3)
     (measured,) = told.measured
@@ -123,11 +124,13 @@ def test_jobs_take_the_time_that_was_asked_for(pool: Pool, sample: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("short")
-def test_memory_grows_with_the_chunk_as_measured(pool: Pool, sample: Path, tmp_path: Path) -> None:
+def test_memory_grows_with_the_chunk_as_measured(
+    pool: Workers, sample: Path, tmp_path: Path
+) -> None:
     analysis = write(tmp_path, "a = np.ones((n, 2500))\n    return {'s': float(a.sum())}")
     told = prepared(pool, analysis, sample, target_seconds=60)
     assert told.measured[0].event_memory == pytest.approx(20_000, rel=0.3)
-    expected = forecast(told.plan, told.measured, 60, Shipping())
+    expected = forecast(told.plan, told.measured, 60, TransferSizes())
     ef.run(analysis, sample, target_seconds=60, out=tmp_path / "run", workers=1)
     plan, fact = fact_of(tmp_path / "run")
     assert (fact.jobs, plan.jobs) == (1, told.plan.jobs)
@@ -138,7 +141,7 @@ def test_memory_grows_with_the_chunk_as_measured(pool: Pool, sample: Path, tmp_p
 
 @pytest.mark.usefixtures("short")
 def test_memory_of_one_dataset_is_not_that_of_the_one_before(
-    pool: Pool, sample: Path, tmp_path: Path
+    pool: Workers, sample: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.root"
     with uproot.recreate(other) as root:
@@ -156,7 +159,7 @@ def test_memory_of_one_dataset_is_not_that_of_the_one_before(
 
 
 @pytest.mark.usefixtures("short")
-def test_skims_grow_and_histograms_do_not(pool: Pool, sample: Path, tmp_path: Path) -> None:
+def test_skims_grow_and_histograms_do_not(pool: Workers, sample: Path, tmp_path: Path) -> None:
     analysis = write(
         tmp_path,
         "return {'rows': ak.zip({'pt': events['jet_AntiKt10LCTopo_pt']}), 'h': np.zeros(1000)}",
@@ -176,7 +179,7 @@ def test_skims_grow_and_histograms_do_not(pool: Pool, sample: Path, tmp_path: Pa
 
 @pytest.mark.usefixtures("short")
 def test_what_each_call_takes_is_not_taken_for_that_of_its_events(
-    pool: Pool, sample: Path, tmp_path: Path
+    pool: Workers, sample: Path, tmp_path: Path
 ) -> None:
     analysis = write(tmp_path, "time.sleep(0.1)\n    return {'n': n}")
     (measured,) = prepared(pool, analysis, sample, target_seconds=60, chunk=5_000).measured
@@ -186,7 +189,7 @@ def test_what_each_call_takes_is_not_taken_for_that_of_its_events(
 
 
 @pytest.mark.usefixtures("short")
-def test_many_small_files_take_the_time_of_opening_them(pool: Pool, tmp_path: Path) -> None:
+def test_many_small_files_take_the_time_of_opening_them(pool: Workers, tmp_path: Path) -> None:
     for number in range(40):
         with uproot.recreate(tmp_path / f"{number:02d}.root") as root:
             root[TREE] = {f"x{n}": np.arange(10) for n in range(30)}
@@ -225,7 +228,7 @@ def test_an_analysis_that_raises_stops_before_there_is_a_run(
 
 @pytest.mark.usefixtures("short")
 def test_an_analysis_may_raise_on_fewer_events_than_jobs_have(
-    pool: Pool, sample: Path, tmp_path: Path
+    pool: Workers, sample: Path, tmp_path: Path
 ) -> None:
     for few in ("0", "0, 1"):
         body = f"assert n in {{{few}, *range(300, 10_001)}}\n    return {{'n': n}}"
@@ -237,7 +240,7 @@ def test_an_analysis_may_raise_on_fewer_events_than_jobs_have(
 
 @pytest.mark.usefixtures("short")
 def test_a_worker_that_dies_of_many_events_ends_the_growing(
-    pool: Pool, sample: Path, tmp_path: Path
+    pool: Workers, sample: Path, tmp_path: Path
 ) -> None:
     analysis = write(tmp_path, "n > 500 and os.kill(os.getpid(), 9)\n    return {'n': n}")
     notes = Notes()
@@ -257,7 +260,7 @@ def test_a_worker_that_dies_of_many_events_ends_the_growing(
 
 @pytest.mark.usefixtures("short")
 def test_a_file_that_is_damaged_at_its_end_is_found(
-    pool: Pool, jets: Path, sample: Path, tmp_path: Path
+    pool: Workers, jets: Path, sample: Path, tmp_path: Path
 ) -> None:
     data = bytearray(sample.read_bytes())
     with uproot.open(sample) as root:
@@ -275,7 +278,7 @@ def test_a_file_that_is_damaged_at_its_end_is_found(
 
 @pytest.mark.usefixtures("short")
 def test_datasets_without_entries_and_functions_of_a_notebook(
-    pool: Pool, sample: Path, tmp_path: Path
+    pool: Workers, sample: Path, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty.root"
     with uproot.recreate(empty) as root:
@@ -295,7 +298,9 @@ def test_datasets_without_entries_and_functions_of_a_notebook(
 
 
 @pytest.mark.usefixtures("short")
-def test_an_event_longer_than_a_job_has_it_alone(pool: Pool, sample: Path, tmp_path: Path) -> None:
+def test_an_event_longer_than_a_job_has_it_alone(
+    pool: Workers, sample: Path, tmp_path: Path
+) -> None:
     analysis = write(tmp_path, "time.sleep(n * 0.05)\n    return {'n': n}")
     notes = Notes()
     told = prepared(pool, analysis, sample, notes=notes, target_seconds=0.01, entries="0:20")
@@ -303,7 +308,7 @@ def test_an_event_longer_than_a_job_has_it_alone(pool: Pool, sample: Path, tmp_p
     assert any("each of its jobs has 1 event" in one for one in notes.all)
 
 
-def test_without_a_time_nothing_is_measured(pool: Pool, jets: Path, sample: Path) -> None:
+def test_without_a_time_nothing_is_measured(pool: Workers, jets: Path, sample: Path) -> None:
     told = prepared(pool, jets, sample, jobs=3)
     assert (told.measured, len(told.plan.jobs)) == ((), 3)
 
@@ -320,7 +325,7 @@ def test_without_a_time_nothing_is_measured(pool: Pool, jets: Path, sample: Path
     ],
 )
 def test_times_that_make_no_sense_are_refused(
-    pool: Pool, jets: Path, sample: Path, options: dict[str, Any], words: str
+    pool: Workers, jets: Path, sample: Path, options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
         prepared(pool, jets, sample, **options)
@@ -486,7 +491,7 @@ ONE = Measured(
 
 def test_what_is_shipped_is_the_archives_and_whole_local_files() -> None:
     plan = plan_of(file_of("/a.root"), file_of("/b.root"), jobs=4)
-    ship = Shipping(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
+    ship = TransferSizes(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
     found = forecast(plan, [ONE], 60, ship)
     assert found.bytes_to_ship == 4 * (30 + 1 + 10) * MB
     assert found.bytes_to_bring == 4 * 1000 + 2 * 2000
@@ -498,14 +503,14 @@ def test_what_is_shipped_is_the_archives_and_whole_local_files() -> None:
     remote = plan_of(file_of("root://host//a.root"), file_of("/b.root"), jobs=1)
     assert forecast(remote, [ONE], 60, ship).bytes_to_ship == 41 * MB
     unknown = plan_of(file_of("/a.root", size=-1), jobs=1)
-    assert forecast(unknown, [ONE], 60, Shipping()).bytes_to_ship == 0
+    assert forecast(unknown, [ONE], 60, TransferSizes()).bytes_to_ship == 0
     here = forecast(plan, [ONE], 60)
     assert (here.bytes_to_ship, here.job_seconds) == (0, 8)
 
 
 def test_forecasts_are_told_and_kept() -> None:
     plan = plan_of(file_of("/a.root"), file_of("/b.root"), jobs=4)
-    ship = Shipping(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
+    ship = TransferSizes(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
     found = forecast(plan, [ONE], 60, ship)
     assert from_json(to_json(found), Forecast) == found
     assert from_json(to_json(ONE), Measured) == ONE
@@ -520,7 +525,7 @@ def test_forecasts_are_told_and_kept() -> None:
 
 def test_forecast_and_fact_stand_side_by_side() -> None:
     plan = plan_of(file_of("/a.root"), file_of("/b.root"), jobs=4)
-    found = forecast(plan, [ONE], 60, Shipping())
+    found = forecast(plan, [ONE], 60, TransferSizes())
     assert compare(found, facts(plan, [])) == [("jobs", "4", "0 of 4")]
     fact = Fact(
         jobs=2, jobs_planned=4, events=1000, job_seconds=14.0, longest_seconds=130.0,

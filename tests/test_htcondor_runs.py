@@ -12,51 +12,59 @@ import msgspec
 import pytest
 
 from eventflock.api import run as run_analysis
+from eventflock.core.halving import unit_name
 from eventflock.core.manifest import Failure
 from eventflock.core.observer import Observer
 from eventflock.core.options import JobLimits, Options, SubmitOptions
 from eventflock.errors import InterruptedRunError, UsageError
 from eventflock.failures.retries import Unit
-from eventflock.planning.partition import assignment_of
-from eventflock.pools.htcondor import pool as pool_module
-from eventflock.pools.htcondor.account import JobStates
-from eventflock.pools.htcondor.answers import reply_for
-from eventflock.pools.htcondor.description import Needs
-from eventflock.pools.htcondor.pool import HTCondorPool
-from eventflock.pools.htcondor.schedd import COMPLETED, HELD, IDLE, RUNNING, bindings
+from eventflock.packing.environment import PackedEnvironment
+from eventflock.pools.batch import executor as executor_module
+from eventflock.pools.batch import system as system_module
+from eventflock.pools.batch.answers import reply_for
+from eventflock.pools.batch.executor import BatchExecutor
+from eventflock.pools.batch.needs import JobNeeds
+from eventflock.pools.batch.wave import Wave
+from eventflock.pools.htcondor.events import CondorJobStates
+from eventflock.pools.htcondor.queue import CondorQueue
+from eventflock.pools.htcondor.schedd import bindings
 from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import Cargo, Wave
+from eventflock.pools.htcondor.system import POOL, CondorSubmission, HTCondor
+from eventflock.pools.roles import Abilities, Stopped
 from eventflock.results.format import write_result
-from eventflock.runs import dispatch
-from eventflock.runs.dispatch import (
-    Dispatch,
-    amend_call,
-    memory_requested,
-    open_htcondor,
-    recall,
-    stop,
-)
-from eventflock.runs.environment import recall_for
+from eventflock.runs.environment import recall_environment
 from eventflock.runs.folder import RunFolder
-from eventflock.runs.lifecycle import resume
-from eventflock.runs.scheduler import Work, do_jobs
+from eventflock.runs.lifecycle import resume, stop
+from eventflock.runs.scheduler import JobScheduler, do_jobs
 from eventflock.runs.status import status_of
 from eventflock.worker.messages import Failed
 from eventflock.worker.receipt import receipt_of
-from tests.test_htcondor_monitor import Notes, Queue, a_wave, cargo, following
+from tests.test_htcondor_monitor import (
+    COMPLETED,
+    HELD,
+    IDLE,
+    RUNNING,
+    Notes,
+    Queue,
+    a_wave,
+    environment,
+    monitor_of,
+)
 from tests.test_htcondor_waves import job as a_job
 from tests.test_retries import a_plan
 
-__all__ = ["cargo"]
+__all__ = ["environment"]
+
+NEEDS = JobNeeds(memory_mb=1, disk_mb=1)
 
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     """The only schedd that there is."""
     made = Queue()
-    monkeypatch.setattr("eventflock.pools.htcondor.following.Schedd", lambda *_: made)
-    monkeypatch.setattr(pool_module, "GRACE", 0.0)
-    monkeypatch.setattr(pool_module, "PAUSE", 0.01)
+    monkeypatch.setattr("eventflock.pools.htcondor.monitor.Schedd", lambda *_: made)
+    monkeypatch.setattr(executor_module, "GRACE", 0.0)
+    monkeypatch.setattr(executor_module, "PAUSE", 0.01)
     return made
 
 
@@ -66,8 +74,21 @@ def run(tmp_path: Path) -> RunFolder:
     found = RunFolder.create(tmp_path / "run", a_plan(), b"")
     with found.lock():
         pass
-    Dispatch(settings=Settings(), needs=Needs(memory_mb=100, disk_mb=1)).freeze(found)
+    CondorSubmission(settings=Settings(), needs=JobNeeds(memory_mb=100, disk_mb=1)).freeze(found)
     return found
+
+
+def executor_of(
+    run: RunFolder, environment: PackedEnvironment | None, observer: Observer
+) -> BatchExecutor:
+    queue = CondorQueue(run.path.name, NEEDS, Settings())
+    return BatchExecutor(run, queue, environment, observer)
+
+
+def jobs_of(run: RunFolder, count: int = 4, *, retries: bool = True) -> JobScheduler:
+    units = [Unit(job=job) for job in range(count)]
+    abilities = Abilities(retries=retries)
+    return JobScheduler(run, run.load_plan(), units, Observer(), abilities)
 
 
 def log_of(wave: Wave, *events: str) -> None:
@@ -100,19 +121,18 @@ def an_ended_wave(run: RunFolder) -> Wave:
 
 def test_who_watches_learns_how_jobs_ended_before(run: RunFolder, queue: Queue) -> None:
     an_ended_wave(run)
-    plan, digest = run.load_plan()
+    frozen = run.load_plan()
     raised = Failure(kind="analysis", message="It raised")
-    assignment = assignment_of(plan, digest, 3)
-    write_result(run.result(3), receipt_of(assignment, raised), {})
+    write_result(run.result(3), receipt_of(frozen.assignment(3), raised), {})
     found = status_of(run.path)
     assert found.queue is not None
     assert found.queue.reasons == {
         "was killed by signal 9, and no result has arrived.": 2,
         "was removed from the queue: by hand (by user ann).": 1,
     }
-    pool = open_htcondor(run, Observer(), submit=False)  # without any environment
+    executor = POOL.follow(run, Observer())  # without any environment
     with run.lock():
-        do_jobs(run, plan, digest, pool, Observer(), JobLimits())
+        do_jobs(run, frozen, executor, JobLimits(), Observer())
     found = status_of(run.path)
     assert found.jobs["failed"] == 4
     assert found.queue is not None
@@ -124,29 +144,27 @@ def test_who_watches_learns_how_jobs_ended_before(run: RunFolder, queue: Queue) 
     }
 
 
-def test_who_goes_on_hears_why(run: RunFolder, queue: Queue, cargo: Cargo) -> None:
+def test_who_goes_on_hears_why(
+    run: RunFolder, queue: Queue, environment: PackedEnvironment
+) -> None:
     an_ended_wave(run)
-    notes, needs = Notes(), Needs(memory_mb=1, disk_mb=1)
-    pool = HTCondorPool(run.pool, cargo, needs, Settings(), notes)
-    plan, digest = run.load_plan()
-    units = [Unit(job=job) for job in range(4)]
-    assert not pool.outlives
-    count = pool.submit(Work(run, plan, digest, units, Observer()))
-    assert count == 4
+    notes = Notes()
+    executor = executor_of(run, environment, notes)
+    assert not executor.has_jobs_elsewhere
+    assert executor.submit(jobs_of(run)) == 4
     assert any("3 jobs done again: each was killed by signal 9, and" in one for one in notes.said)
-    again = HTCondorPool(run.pool, cargo, needs, Settings(), Notes())
-    assert again.submit(Work(run, plan, digest, units, Observer())) == 0
-    assert again.outlives
+    again = executor_of(run, environment, Notes())
+    assert again.submit(jobs_of(run)) == 0
+    assert again.has_jobs_elsewhere
     found = status_of(run.path)
     assert found.jobs["queued"] == 4
     assert found.goes_on
 
 
 def test_a_job_with_a_receipt_that_is_queued_again_is_one_job(run: RunFolder, queue: Queue) -> None:
-    plan, digest = run.load_plan()
-    work = Work(run, plan, digest, [Unit(job=0)], Observer(), recovers=False)
-    next(work)
-    work.take(0, Failed(failure=Failure(kind="pool", message="gone", code="removed")))
+    scheduler = jobs_of(run, 1, retries=False)
+    next(scheduler)
+    scheduler.take(0, Failed(failure=Failure(kind="pool", message="gone", code="removed")))
     wave = a_wave(run.pool, jobs=2)
     queue.add(wave, 7, HELD, HELD)
     found = status_of(run.path)
@@ -166,35 +184,33 @@ def test_a_cluster_of_which_no_more_jobs_are_made_is_named(run: RunFolder, queue
     assert found.queue is not None
     assert "no more jobs of cluster 7, and 3 are waiting: its items cannot be" in found.queue.note
     notes = Notes()
-    pool = HTCondorPool(run.pool, None, Needs(memory_mb=1, disk_mb=1), Settings(), notes)
-    plan, digest = run.load_plan()
-    answers = pool.ask(Work(run, plan, digest, [Unit(job=job) for job in range(4)], Observer()))
+    answers = executor_of(run, None, notes).do(jobs_of(run))
     queue.ads.clear()
     queue.shared = {}
     assert len(list(answers)) == 4
 
 
 def test_jobs_that_were_never_made_are_over() -> None:
-    account = JobStates(3)
-    account.hear({"EventTypeNumber": 0, "Proc": 0})
-    account.hear({"EventTypeNumber": 37, "Proc": -1, "Reason": "held"})
-    assert account.paused == "held"
-    account.hear({"EventTypeNumber": 36, "Proc": -1})
-    assert sorted(account.over) == [1, 2]
-    assert not account.is_over
-    account.hear({"EventTypeNumber": 9, "Proc": 0, "Reason": "x"})
-    assert account.is_over
+    states = CondorJobStates(3)
+    states.take_event({"EventTypeNumber": 0, "Proc": 0})
+    states.take_event({"EventTypeNumber": 37, "Proc": -1, "Reason": "held"})
+    assert states.paused == "held"
+    states.take_event({"EventTypeNumber": 36, "Proc": -1})
+    assert sorted(states.over) == [1, 2]
+    assert not states.is_over
+    states.take_event({"EventTypeNumber": 9, "Proc": 0, "Reason": "x"})
+    assert states.is_over
 
 
 def test_a_receipt_of_an_earlier_try_does_not_hide_that_a_job_was_removed(tmp_path: Path) -> None:
     wave, target = a_wave(tmp_path, jobs=2), tmp_path / "target.zip"
-    one = following(wave, Queue())
+    monitor = monitor_of(wave, Queue())
     for proc in range(2):
-        one.account.hear({"EventTypeNumber": 9, "Proc": proc, "Reason": "by hand"})
-    for job, kind in (("000000", "node"), ("000001", "analysis")):
+        monitor.states.take_event({"EventTypeNumber": 9, "Proc": proc, "Reason": "by hand"})
+    for job, kind in ((unit_name(0), "node"), (unit_name(1), "analysis")):
         failure = Failure(kind=kind, message="no")
         write_result(wave.result(job), receipt_of(a_job(0, "/f.root"), failure), {})
-    told = [reply_for(one, job, target, 0.0) for job in one.record.jobs]
+    told = [reply_for(monitor, job, target, 0.0) for job in monitor.jobs]
     assert [one.failure.code for one in told if isinstance(one, Failed)] == ["removed", ""]
 
 
@@ -213,8 +229,8 @@ with RunFolder(Path(sys.argv[1])).lock():
 def test_stop_names_a_process_that_goes_on(
     run: RunFolder, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "STOP_SECONDS", 0.5)
-    monkeypatch.setattr(dispatch, "STOP_EVERY", 0.1)
+    monkeypatch.setattr(system_module, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(system_module, "STOP_EVERY", 0.1)
     first, second = a_wave(run.pool, jobs=3), a_wave(run.pool, jobs=2, cluster=None)
     queue.add(first, 7, RUNNING, IDLE, HELD)
     queue.add(second, 8, IDLE, IDLE)  # its client has not written the number down yet
@@ -227,7 +243,7 @@ def test_stop_names_a_process_that_goes_on(
     assert told.removed == 5
     assert f"process {process.pid} on " in told.worker
     assert queue.ads == []
-    assert stop(run.path) == dispatch.Stopped(removed=0)
+    assert stop(run.path) == Stopped(removed=0)
 
 
 def test_stop_fetches_what_has_ended(run: RunFolder, queue: Queue) -> None:
@@ -252,7 +268,7 @@ def test_what_was_sent_is_found_again_without_packing(run: RunFolder, tmp_path: 
     )
     for data in (b"damaged", b"archive"):
         (a_wave(run.pool).path / name).write_bytes(data)
-    assert recall_for(run, Observer()).environment.read_bytes() == b"archive"
+    assert recall_environment(run, Observer()).environment.read_bytes() == b"archive"
 
 
 def test_a_result_cannot_be_waited_for_and_not_waited_for() -> None:
@@ -266,21 +282,24 @@ def test_no_configuration_is_one(config: str, monkeypatch: pytest.MonkeyPatch) -
     assert bindings().JobEventLog
 
 
-class Interrupting(HTCondorPool):
+class Interrupting(BatchExecutor):
     """Somebody presses Ctrl-C before anything is submitted."""
 
-    def ask(self, *words: Any, **more: Any) -> Any:
+    def do(self, *words: Any, **more: Any) -> Any:
         raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_interrupted_before_anything_was_submitted(
-    run: RunFolder, queue: Queue, cargo: Cargo, monkeypatch: pytest.MonkeyPatch, detach: bool
+    run: RunFolder,
+    queue: Queue,
+    environment: PackedEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    detach: bool,
 ) -> None:
-    made = Interrupting(run.pool, cargo, Needs(memory_mb=1, disk_mb=1), Settings(), Observer())
-    monkeypatch.setattr(made, "submit", made.ask)
-    monkeypatch.setattr("eventflock.runs.dispatch.open_htcondor", lambda *_: made)
-    run.environment.write_text("{}")
+    made = Interrupting(run, CondorQueue("run", NEEDS, Settings()), environment, Observer())
+    monkeypatch.setattr(made, "submit", made.do)
+    monkeypatch.setattr(HTCondor, "open_executor", lambda *_: made)
     for there in (False, True):
         if there:
             queue.add(a_wave(run.pool, jobs=4), 7, *[IDLE] * 4)
@@ -297,13 +316,13 @@ def test_what_a_later_call_says_is_frozen(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"x" * 3_000_000)
     lines = ("request_memory=4GB", "transfer_input_files=weights.bin")
-    amend_call(run, SubmitOptions(submit=lines))
-    told = recall(run)
+    POOL.amend(run, SubmitOptions(submit=lines))
+    told = POOL.recall(run)
     assert told.settings.commands == {"request_memory": "4GB"}
     assert told.needs.disk_mb == 4
-    assert memory_requested(run) == "4GB"
-    amend_call(run, SubmitOptions(submit=lines))
-    assert recall(run) == told
-    run.htcondor.unlink()
-    with pytest.raises(UsageError, match="for jobs on an HTCondor pool"):
+    assert POOL.memory_requested(run) == "4GB"
+    POOL.amend(run, SubmitOptions(submit=lines))
+    assert POOL.recall(run) == told
+    run.pool_record("htcondor").unlink()
+    with pytest.raises(UsageError, match="for jobs on a batch system"):
         resume(run.path, Options(pool="", submission=SubmitOptions(submit=lines)), Observer())

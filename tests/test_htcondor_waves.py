@@ -12,16 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventflock.core.halving import UnitName
 from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range
+from eventflock.core.states import QueueStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
-from eventflock.pools.htcondor.account import OVER, JobStates
-from eventflock.pools.htcondor.description import Needs, Wants, check_folder, describe, times
-from eventflock.pools.htcondor.following import WaveMonitor
+from eventflock.packing.environment import PackedEnvironment
+from eventflock.pools.batch.needs import JobDemands, JobNeeds
+from eventflock.pools.batch.wave import PER_FILE, Wave, WaveDraft, waves_in
+from eventflock.pools.htcondor.description import check_folder, describe, times
+from eventflock.pools.htcondor.events import CondorJobStates
+from eventflock.pools.htcondor.monitor import CondorMonitor, CondorWaveRecord
 from eventflock.pools.htcondor.settings import Settings
-from eventflock.pools.htcondor.wave import PER_FILE, Cargo, Wave, WaveDraft, WaveRecord, waves_in
 
-NEEDS = Needs(memory_mb=1024, disk_mb=500)
+NEEDS = JobNeeds(memory_mb=1024, disk_mb=500)
 ARCHIVES = ("env-1.tar", "code-2.tar.gz")
 
 
@@ -54,14 +58,14 @@ def test_archives_travel_with_each_job_or_once_per_node() -> None:
 
 
 def test_other_tries_ask_for_more_and_avoid_machines() -> None:
-    wants = Wants(memory=2, disk=4, avoid=("bad.example.org", "b"))
-    told = text_of(Settings(commands={"Request_Memory": "1.5 GB"}), wants=wants)
+    demands = JobDemands(memory=2, disk=4, avoid=("bad.example.org", "b"))
+    told = text_of(Settings(commands={"Request_Memory": "1.5 GB"}), demands=demands)
     assert told["Request_Memory"] == "3GB"
     assert told["request_disk"] == "2000MB"
     assert told["requirements"] == (
         'substr(TARGET.Name, -16) =!= "@bad.example.org" && substr(TARGET.Name, -2) =!= "@b"'
     )
-    told = text_of(Settings(commands={"requirements": "A || B"}), wants=Wants(avoid=("b",)))
+    told = text_of(Settings(commands={"requirements": "A || B"}), demands=JobDemands(avoid=("b",)))
     assert told["requirements"] == '(A || B) && substr(TARGET.Name, -2) =!= "@b"'
     assert "requirements" not in text_of(Settings())
 
@@ -77,7 +81,7 @@ def test_amounts_grow(amount: str, more: str) -> None:
 
 def test_a_job_may_take_so_long_and_no_longer() -> None:
     text = describe(
-        "n", "i", ARCHIVES, "auto", Needs(memory_mb=1, disk_mb=1, limit_seconds=60), Settings()
+        "n", "i", ARCHIVES, "auto", JobNeeds(memory_mb=1, disk_mb=1, limit_seconds=60), Settings()
     )
     assert "\nallowed_execute_duration = 120\n" in text
     assert "allowed_execute_duration" not in text_of(Settings())
@@ -109,23 +113,17 @@ def test_a_wave_has_plain_names_and_a_line_for_each_job(tmp_path: Path) -> None:
     data.write_bytes(b"x")
     for name in ARCHIVES:
         (tmp_path / name).write_bytes(b"y")
-    cargo = Cargo(
-        environment=str(tmp_path / ARCHIVES[0]),
-        code=str(tmp_path / ARCHIVES[1]),
-        digest="1",
-        glibc="auto",
-    )
+    environment = PackedEnvironment(environment=tmp_path / ARCHIVES[0], code=tmp_path / ARCHIVES[1])
     pool = tmp_path / "pool"
     pool.mkdir()
-    draft = WaveDraft(pool, cargo)
+    draft = WaveDraft(pool, environment)
     numbers = list(range(0, 2 * (PER_FILE + 5), 2))
     for number in numbers:
         draft.add(job(number, str(data) if number else "root://host//file.root"))
     assert waves_in(pool) == []
-    record = WaveRecord(identity="", created="", jobs=())
-    wave = draft.finish(lambda identity: f"# {identity}\n", record)
+    wave = draft.finish(lambda identity: f"# {identity}\n", CondorWaveRecord())
     assert [one.path for one in waves_in(pool)] == [wave.path]
-    assert wave.record().jobs == tuple(f"{one:06d}" for one in numbers)
+    assert wave.record(CondorWaveRecord).jobs == tuple(f"{one:06d}" for one in numbers)
     assert wave.cluster() is None
     items = [one.split(" ", 3) for one in wave.items.read_text().splitlines()]
     assert items[0] == ["000000", "00000", "0", "jobs-00000.jsonl"]
@@ -165,11 +163,11 @@ STORIES = st.lists(
 )
 
 
-def heard(jobs: int, events: list[Mapping[str, Any]]) -> JobStates:
-    account = JobStates(jobs)
+def heard(jobs: int, events: list[Mapping[str, Any]]) -> CondorJobStates:
+    states = CondorJobStates(jobs)
     for event in events:
-        account.hear(event)
-    return account
+        states.take_event(event)
+    return states
 
 
 @given(STORIES, st.data())
@@ -195,26 +193,26 @@ def test_doubled_and_missing_events_do_no_harm(
     lossy = heard(len(stories), ends)
     assert sorted(lossy.over) == sorted(plain.over)
     # What the log does not say, the queue does: jobs that are gone from it are over.
-    lossy.see_queue([], more=False)
-    assert {lossy.status_of(n) for n in range(len(stories))} <= OVER
+    lossy.take_queue([], more=False)
+    assert all(lossy.status_of(n).is_over() for n in range(len(stories)))
     assert sorted(lossy.over) == list(range(len(stories)))
 
 
 def test_the_queue_is_asked_where_the_log_is_silent() -> None:
-    account = JobStates(4)
-    account.see_queue(
+    states = CondorJobStates(4)
+    states.take_queue(
         [
             {"ProcId": 0, "JobStatus": 2, "RemoteHost": "slot1@node7"},
             {"ProcId": 1, "JobStatus": 5, "HoldReason": "x", "HoldReasonCode": 1},
         ],
         more=True,
     )
-    assert [account.status_of(n) for n in range(4)] == ["running", "held", "waiting", "waiting"]
-    assert account.hosts() == {"node7"}
-    assert account.counts()["waiting"] == 2
-    account.see_queue([{"ProcId": 3, "JobStatus": 1}], more=False)
-    assert [account.status_of(n) for n in range(4)] == ["ended", "ended", "ended", "idle"]
-    assert account.over == [0, 1, 2]
+    assert [states.status_of(n) for n in range(4)] == ["running", "held", "waiting", "waiting"]
+    assert states.hosts() == {"node7"}
+    assert states.counts()[QueueStatus.WAITING] == 2
+    states.take_queue([{"ProcId": 3, "JobStatus": 1}], more=False)
+    assert [states.status_of(n) for n in range(4)] == ["ended", "ended", "ended", "idle"]
+    assert states.over == [0, 1, 2]
 
 
 LOG = """\
@@ -242,13 +240,13 @@ def test_events_of_other_jobs_in_the_log_say_nothing(
     monkeypatch.setenv("CONDOR_CONFIG", "ONLY_ENV")
     pytest.importorskip("htcondor2")
     wave = Wave(tmp_path)
-    record = WaveRecord(identity="a", created="", jobs=("40", "50"))
+    record = CondorWaveRecord(identity="a", jobs=(UnitName("40"), UnitName("50")))
     wave.record_file.write_bytes(to_json(record))
     wave.events.write_text(LOG)
     if cluster:
         wave.cluster_file.write_text(cluster)
-    with contextlib.closing(WaveMonitor(wave, None)) as following:
-        told = list(following.look())
+    with contextlib.closing(CondorMonitor(wave, None)) as monitor:
+        told = list(monitor.look())
         assert [(job, seen.status) for job, seen in told] == [("40", "held")]
-        assert following.open_jobs() == {"40": "held", "50": "waiting"}
-        assert following.seen("50").words == "it was never made"
+        assert monitor.open_jobs() == {"40": "held", "50": "waiting"}
+        assert monitor.seen(UnitName("50")).words == "it was never made"

@@ -12,13 +12,13 @@ import pytest
 import uproot
 from rich.console import Console
 
+from eventflock.cli.inspecting import render_report
 from eventflock.errors import InputError
 from eventflock.events.inspection import (
     BranchReport,
     FileReport,
     TreeReport,
     inspect_file,
-    render_report,
 )
 
 

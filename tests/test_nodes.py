@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.model import Assignment
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options, PackOptions
@@ -20,14 +21,13 @@ from eventflock.packing.cache import Cache
 from eventflock.packing.launching import UNSUITABLE, receipt_template
 from eventflock.packing.pack import Packing
 from eventflock.packing.proving import Place, enter_root, launch
-from eventflock.planning.partition import assignment_of
 from eventflock.planning.prepare import prepare
-from eventflock.pools import open_pool
+from eventflock.pools.table import find_pool, open_workers
 from eventflock.results.merge import merge
 from eventflock.results.reader import read_manifest
 from eventflock.results.result import load
 from eventflock.results.verify import JobFiles
-from eventflock.runs.environment import pack_for
+from eventflock.runs.environment import pack_plan
 from eventflock.runs.folder import RunFolder
 from eventflock.usercode.loading import locate
 from eventflock.worker.once import OneJob
@@ -103,12 +103,12 @@ class Node:
 
     def __init__(self, root: Path, analysis: Path, data: Path, tmp_path: Path) -> None:
         ref, source = locate(str(analysis))
-        pool = open_pool("local", 1)
+        workers = open_workers(find_pool("local"), 1)
         try:
-            plan = prepare(pool, ref, source, [str(data)], Options(), Observer()).plan
+            plan = prepare(workers, ref, source, [str(data)], Options(), Observer()).plan
         finally:
-            pool.close()
-        self.shipment = pack_for(plan, source, PackOptions(), Observer())
+            workers.close()
+        self.environment = pack_plan(plan, source, PackOptions(), Observer())
         self.folder = root / f"scratch/{tmp_path.name}"
         self.folder.mkdir(parents=True)
         inside = f"/scratch/{tmp_path.name}"
@@ -119,19 +119,19 @@ class Node:
         dataset = type(dataset)(name=dataset.name, files=(moved,))
         self.plan = type(plan)(**{**_fields(plan), "datasets": (dataset,)})
         self.run = RunFolder.create(tmp_path / "run", self.plan, source)
-        self.plan_digest = digest(to_json(self.plan))
+        self.frozen = FrozenPlan(self.plan, digest(to_json(self.plan)))
         self.place = Place(folder=self.folder, inside=inside, enter=enter_root(root))
 
     def job(self) -> Assignment:
-        return assignment_of(self.plan, self.plan_digest, 0)
+        return self.frozen.assignment(0)
 
     def launch(self, glibc: str = "auto") -> subprocess.CompletedProcess[str]:
-        job = OneJob(assignment=self.job(), environment=self.shipment.digest)
+        job = OneJob(assignment=self.job(), environment=self.environment.digest)
         (self.folder / "job.json").write_bytes(to_json(job))
         words = ["-m", "eventflock.worker.once", "job.json", "result.zip"]
-        template = receipt_template(self.job(), self.shipment.digest)
+        template = receipt_template(self.job(), self.environment.digest)
         told, _ = launch(
-            self.place, self.shipment.archives, words, "result.zip", glibc, template=template
+            self.place, self.environment.archives, words, "result.zip", glibc, template=template
         )
         return told
 
@@ -160,12 +160,10 @@ def test_the_tutorial_runs_where_nothing_is_installed(
     told = node.launch()
     assert told.returncode == 0, told.stdout + told.stderr
     shutil.copy(node.folder / "result.zip", node.run.result(0))
-    manifest, _ = merge(
-        node.plan, node.plan_digest, [JobFiles(node.run.result(0))], node.run.merged
-    )
+    manifest, _ = merge(node.frozen, [JobFiles(node.run.result(0))], node.run.merged)
     assert manifest is not None
     assert manifest.status == "complete"
-    assert read_manifest(node.run.result(0)).environment == node.shipment.digest
+    assert read_manifest(node.run.result(0)).environment == node.environment.digest
     truth = expected[0]
     assert truth["file"] == "tutorial-10k.root"
     bins = np.asarray(load(node.run.merged)["E"].view(flow=True)).tolist()
@@ -210,7 +208,7 @@ def test_without_the_bundled_glibc_an_old_node_refuses_in_one_sentence(
     demands = _packing(node).environment.demands
     needs = f"needs GLIBC_{demands.glibc[0]}.{demands.glibc[1]} ({demands.glibc_file})"
     assert f"{needs}, it has 2.31, and the bundled glibc is switched off" in manifest.error.message
-    assert manifest.plan == node.plan_digest
+    assert manifest.plan == node.frozen.digest
     assert manifest.hosts != ("@HOST@",)
     shutil.rmtree(node.folder)
 
@@ -219,7 +217,7 @@ def _packing(node: Node) -> Packing:
     records = (Cache().path / "records").glob("*.json")
     for one in records:
         found = Cache().recall(one.stem, Packing)
-        if found is not None and found.environment.name == node.shipment.environment.name:
+        if found is not None and found.environment.name == node.environment.environment.name:
             return found
     raise AssertionError("the record is gone")
 

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventflock.core.halving import part_of, unit_name
+from eventflock.core.halving import UnitName, part_of, unit_name
 from eventflock.core.manifest import Failure
 from eventflock.core.model import AnalysisRef, Dataset, FileEntry, Job, Plan, Range
 from eventflock.core.observer import Observer
+from eventflock.core.states import UnitEnd
 from eventflock.failures.causes import CAUSES, TRIES_MAX, RecoveryStep, cause_of, normalized
 from eventflock.failures.retries import Unit, next_units, pause_of, step_for
 from eventflock.pools.htcondor.holds import hold_in_words
+from eventflock.pools.roles import Abilities
 from eventflock.runs.folder import RunFolder
-from eventflock.runs.scheduler import PARTS_MAX, Work
+from eventflock.runs.scheduler import PARTS_MAX, JobScheduler
 from eventflock.worker.messages import Done, Failed, Reply, Run
 
 CODES = {
@@ -195,7 +197,7 @@ def test_messages_with_other_numbers_are_the_same() -> None:
     assert normalized(one) == normalized(other) == "Job * is held: *, entries * to * (*)"
 
 
-# --- giving out work -----------------------------------------------------------------------------
+# --- handing out jobs -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -206,21 +208,21 @@ def run(tmp_path: Path) -> RunFolder:
     return found
 
 
-def work_of(run: RunFolder, **options: bool) -> Work:
-    plan, digest = run.load_plan()
-    units = [Unit(job=job) for job in range(len(plan.jobs))]
-    return Work(run, plan, digest, units, Observer(), **options)
+def scheduler_of(run: RunFolder, **abilities: bool) -> JobScheduler:
+    frozen = run.load_plan()
+    units = [Unit(job=job) for job in range(frozen.job_count)]
+    return JobScheduler(run, frozen, units, Observer(), Abilities(**abilities))
 
 
-def drive(work: Work, answer: object) -> list[tuple[str, str]]:
-    """Answer all requests as a pool of one would; give what became of them."""
+def drive(scheduler: JobScheduler, answer: object) -> list[tuple[UnitName, UnitEnd]]:
+    """Answer all requests as a pool of one worker would; return how each ended."""
     found = []
     index = 0
-    while (request := next(work, None)) is not None:
+    while (request := next(scheduler, None)) is not None:
         assert isinstance(request, Run)
         unit = unit_name(request.assignment.job, request.assignment.piece)
-        _, word = work.take(index, answer(request))  # type: ignore[operator]
-        found.append((unit, word))
+        _, end = scheduler.take(index, answer(request))  # type: ignore[operator]
+        found.append((unit, end))
         index += 1
     return found
 
@@ -231,12 +233,12 @@ def test_a_job_is_over_when_its_last_piece_is(run: RunFolder) -> None:
         bad = one.job == 1 and any(r.start <= 19 < r.stop for r in one.ranges)
         return Failed(failure=CODES["time"]) if bad and len(one.ranges[0].edges) else Done(events=1)
 
-    found = drive(work_of(run), answer)
-    assert found[:2] == [("000000", "done"), ("000001", "again")]
+    found = drive(scheduler_of(run), answer)
+    assert found[:2] == [("000000", "done"), ("000001", "retried")]
     assert sorted(unit for unit, _ in found if unit.startswith("000001")) == [
         *("000001", "000001-0", "000001-00", "000001-01", "000001-1"),
     ]
-    assert sum(word == "done" for _, word in found) == 4
+    assert sum(end == "done" for _, end in found) == 4
     assert not any(run.results.iterdir())  # nothing was given up
 
 
@@ -244,7 +246,7 @@ def test_what_is_given_up_leaves_a_receipt(run: RunFolder) -> None:
     def answer(request: Run) -> Reply:
         return Failed(failure=CODES["removed"]) if request.assignment.job == 2 else Done(events=1)
 
-    found = drive(work_of(run), answer)
+    found = drive(scheduler_of(run), answer)
     assert ("000002", "failed") in found
     assert [one.name for one in run.results.iterdir()] == ["job-000002.zip"]
 
@@ -253,47 +255,47 @@ def test_many_failures_cost_as_much_each_as_few(tmp_path: Path) -> None:
     """All are alike: whether to give up is asked at each of them."""
     plan = a_plan(jobs=20_000, chunks=1, size=1)
     run = RunFolder.create(tmp_path / "run", plan, b"")
-    work = work_of(run)
-    names = [next(work).assignment.job for _ in plan.jobs]
+    scheduler = scheduler_of(run)
+    names = [next(scheduler).assignment.job for _ in plan.jobs]
 
     def seconds(some: list[int]) -> float:
         started = time.process_time()
         for index in some:
-            work.take(index, Failed(failure=CODES["lost"]))
+            scheduler.take(index, Failed(failure=CODES["lost"]))
         return time.process_time() - started
 
     first = seconds(names[:2000])
     last = seconds(names[-2000:]) if seconds(names[2000:-2000]) else 0
     assert last < 3 * first + 0.5
-    assert not work.hopeless
+    assert not scheduler.hopeless
 
 
 def test_a_job_of_which_every_part_dies_is_not_halved_for_ever(run: RunFolder) -> None:
     def answer(request: Run) -> Reply:
         return Failed(failure=CODES["died"]) if request.assignment.job == 3 else Done(events=1)
 
-    found = drive(work_of(run), answer)
+    found = drive(scheduler_of(run), answer)
     assert len(found) < 60
-    assert sum(word == "failed" for _, word in found) == 1
+    assert sum(end == "failed" for _, end in found) == 1
     assert len(list(run.results.iterdir())) >= PARTS_MAX
 
 
 def test_expired_credentials_stop_what_has_not_begun(run: RunFolder) -> None:
-    found = drive(work_of(run), lambda _: Failed(failure=CODES["credential"]))
+    found = drive(scheduler_of(run), lambda _: Failed(failure=CODES["credential"]))
     assert found == [("000000", "failed")]
 
 
 def test_what_waits_for_another_try_has_a_receipt_in_the_end(run: RunFolder) -> None:
-    work = work_of(run)
-    assert next(work).assignment.job == 0
-    assert work.take(0, Failed(failure=CODES["time"])) == (0, "again")
-    work.close()
+    scheduler = scheduler_of(run)
+    assert next(scheduler).assignment.job == 0
+    assert scheduler.take(0, Failed(failure=CODES["time"])) == (0, "retried")
+    scheduler.close()
     names = sorted(one.name for one in run.results.iterdir())
     assert names == ["job-000000-0.zip", "job-000000-1.zip"]
 
 
 def test_who_only_looks_on_tries_nothing_again(run: RunFolder) -> None:
-    found = drive(work_of(run, recovers=False), lambda _: Failed(failure=CODES["lost"]))
+    found = drive(scheduler_of(run, retries=False), lambda _: Failed(failure=CODES["lost"]))
     assert found == [(f"{job:06d}", "failed") for job in range(4)]
 
 
@@ -314,11 +316,11 @@ def test_any_failures_end_with_all_jobs_over(
         name = data.draw(some)
         return Failed(failure=CODES[name]) if name else Done(events=1)
 
-    work = work_of(run)
-    found = drive(work, answer)
-    over = sum(word in {"done", "failed"} for _, word in found)
+    scheduler = scheduler_of(run)
+    found = drive(scheduler, answer)
+    over = sum(end in {"done", "failed"} for _, end in found)
     stopped = any(
         name in (run.failures.read_text() if run.failures.exists() else "")
         for name in ("all jobs",)
     )
-    assert over == 2 or stopped or work.hopeless
+    assert over == 2 or stopped or scheduler.hopeless

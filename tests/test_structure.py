@@ -45,12 +45,41 @@ IN_WORKERS = {
     "eventflock",
     "eventflock._version",
     "eventflock.core",
+    "eventflock.core.manifest",
     "eventflock.core.model",
+    "eventflock.core.options",
+    "eventflock.core.states",
+    "eventflock.core.structs",
     "eventflock.worker",
     "eventflock.worker.__main__",
     "eventflock.worker.messages",
 }
 """What a worker loads before it reads its first request."""
+IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
+    "eventflock.core.atomic",
+    "eventflock.core.halving",
+    "eventflock.core.tracebacks",
+    "eventflock.core.units",
+    "eventflock.errors",
+    "eventflock.events",
+    "eventflock.events.reader",
+    "eventflock.failures",
+    "eventflock.failures.codes",
+    "eventflock.results",
+    "eventflock.results.accumulate",
+    "eventflock.results.format",
+    "eventflock.results.skims",
+    "eventflock.usercode",
+    "eventflock.usercode.decorator",
+    "eventflock.usercode.loading",
+    "eventflock.worker.calling",
+    "eventflock.worker.job_loop",
+    "eventflock.worker.receipt",
+    "eventflock.worker.runner",
+    "eventflock.worker.service",
+    "eventflock.worker.watchdog",
+}
+"""What answers requests and does jobs, in a worker or on a node."""
 
 
 def layer_of(module: str) -> str:
@@ -215,6 +244,18 @@ def test_workers_load_little_before_their_first_request() -> None:
     loaded = loaded_by("import eventflock.worker.__main__")
     assert loaded <= IN_WORKERS
     assert len(loaded) < 25
+
+
+def test_jobs_load_only_what_a_node_needs() -> None:
+    assert loaded_by("import eventflock.worker.service, eventflock.worker.runner") <= IN_JOBS
+
+
+def test_files_of_the_package_name_modules_in_full() -> None:
+    """`from eventflock import name` would ask the front door, which loads everything."""
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module != "eventflock", f"{module}:{node.lineno}"
 
 
 def test_the_public_names_are_one_list() -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
 from eventflock.core.observer import Observer
 from eventflock.core.options import Acceptance, JobLimits, Options, PackOptions, SubmitOptions
 from eventflock.errors import EventflockError, UsageError
+from eventflock.pools.roles import Stopped
 from eventflock.results.result import Result, load
 from eventflock.runs import lifecycle
 from eventflock.runs.diagnosis import Explanation, explain
@@ -22,9 +23,6 @@ from eventflock.runs.outcome import Outcome
 from eventflock.runs.status import Status, status_of
 from eventflock.usercode.decorator import Analysis, Context, analysis
 from eventflock.usercode.loading import IMPORTING
-
-if TYPE_CHECKING:
-    from eventflock.runs.dispatch import Stopped
 
 __all__ = [
     "Analysis",
@@ -315,9 +313,7 @@ def stop(path: str | Path) -> Stopped:
     PoolError
         The batch system cannot be reached.
     """
-    from eventflock.runs.dispatch import stop as stop_run
-
-    return stop_run(Path(path))
+    return lifecycle.stop(Path(path))
 
 
 def _result(outcome: Outcome) -> Result:

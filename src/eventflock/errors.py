@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import ClassVar, Protocol
 
 __all__ = [
     "AnalysisError",
     "EnvError",
+    "ErrorKind",
     "EventflockError",
     "IncompleteError",
     "InputError",
@@ -24,6 +26,22 @@ __all__ = [
 ]
 
 
+class ErrorKind(StrEnum):
+    """The short names of errors that travel in result files."""
+
+    BUG = "bug"
+    USAGE = "usage"
+    INPUT = "input"
+    RESULT = "result"
+    ENVIRONMENT = "environment"
+    NODE = "node"
+    POOL = "pool"
+    MEMORY = "memory"
+    ANALYSIS = "analysis"
+    INCOMPLETE = "incomplete"
+    INTERRUPTED = "interrupted"
+
+
 class EventflockError(Exception):
     """Anything that eventflock reports on purpose.
 
@@ -36,17 +54,17 @@ class EventflockError(Exception):
     traceback
         The user's own traceback, where user code raised.
     code
-        What a program needs to know in addition to the kind, in a word; see `causes`.
+        What programs need to know in addition to the kind; see `failures.codes`.
 
     Attributes
     ----------
     kind
-        A short name that travels in result files; `error_from` turns it back.
+        A short name that travels in result files; `error_from` finds the class again.
     exit_code
         What the command line exits with.
     """
 
-    kind: ClassVar[str] = "bug"
+    kind: ClassVar[ErrorKind] = ErrorKind.BUG
     exit_code: ClassVar[int] = 1
 
     def __init__(
@@ -67,68 +85,68 @@ class EventflockError(Exception):
 class UsageError(EventflockError):
     """The call itself is wrong: an option, a parameter, a name of an analysis."""
 
-    kind = "usage"
+    kind = ErrorKind.USAGE
     exit_code = 2
 
 
 class InputError(EventflockError):
     """A file, a tree or a branch is not what the call needs."""
 
-    kind = "input"
+    kind = ErrorKind.INPUT
     exit_code = 3
 
 
 class ResultError(EventflockError):
     """A result file or a run folder cannot be read, or results do not fit together."""
 
-    kind = "result"
+    kind = ErrorKind.RESULT
     exit_code = 3
 
 
 class EnvError(EventflockError):
     """The environment cannot be packed, or a node cannot run it."""
 
-    kind = "environment"
+    kind = ErrorKind.ENVIRONMENT
     exit_code = 4
 
 
 class NodeError(EnvError):
     """A node is not fit for a job; another one may be."""
 
-    kind = "node"
+    kind = ErrorKind.NODE
 
 
 class PoolError(EventflockError):
     """A worker process ended without a result, or the pool cannot be used."""
 
-    kind = "pool"
+    kind = ErrorKind.POOL
     exit_code = 5
 
 
 class OutOfMemoryError(PoolError):
     """A worker process could not have the memory that it needed."""
 
-    kind = "memory"
+    kind = ErrorKind.MEMORY
 
 
 class AnalysisError(EventflockError):
     """The analysis raised, or returned what cannot be merged."""
 
-    kind = "analysis"
+    kind = ErrorKind.ANALYSIS
     exit_code = 6
 
 
 class IncompleteError(EventflockError):
     """The run ended, but some of the planned ranges are missing or doubled."""
 
-    kind = "incomplete"
+    kind = ErrorKind.INCOMPLETE
     exit_code = 7
 
 
 class InterruptedRunError(EventflockError):
     """The user stopped a run, which can be resumed."""
 
-    kind = "interrupted"
+    kind = ErrorKind.INTERRUPTED
     exit_code = 130
 
 
@@ -165,7 +183,7 @@ class _Described(Protocol):
 
 
 def error_from(failure: _Described) -> EventflockError:
-    """Give the error that came back from another process, by its `kind`."""
+    """Return the error that came back from another process, by its `kind`."""
     kind = _BY_KIND.get(failure.kind, EventflockError)
     return kind(
         failure.message, remedy=failure.remedy, traceback=failure.traceback, code=failure.code
@@ -173,14 +191,14 @@ def error_from(failure: _Described) -> EventflockError:
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Give the names most like `name`, as the end of an error message (empty if none is)."""
-    pool = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), pool, n=count, cutoff=0.6)
-    if not close:  # a part of a longer name is what people forget most
-        close = [one for one in pool if name and name.lower() in one][:count]
-    return f"did you mean {' or '.join(repr(pool[one]) for one in close)}?" if close else ""
+    """Return the names most like `name`, as the end of a message; empty if none is like it."""
+    by_lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)
+    if not close:  # people often leave out a part of a longer name
+        close = [other for other in by_lower if name and name.lower() in other][:count]
+    return f"did you mean {' or '.join(repr(by_lower[key]) for key in close)}?" if close else ""
 
 
-def plural(count: int, noun: str) -> str:
-    """Give a count with its noun: `1 job`, `2,000 jobs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """Return a count with its noun: `1 job`, `2,000 jobs`; `many` is for nouns without an s."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

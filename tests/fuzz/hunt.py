@@ -16,14 +16,13 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 import eventflock
-from eventflock.results.verify import coverage_of
 from tests.fuzz.mutations import Mutant, mutate
-from tests.fuzz.seeds import PLAN, Seed, make_seeds
+from tests.fuzz.seeds import FROZEN, Seed, make_seeds
 
 ROOT = Path(__file__).parents[2]
 EXCESS = 2**30
 """Bytes of memory that reading one of these small files may not take."""
-COVERED = json.loads(msgspec.json.encode(coverage_of(PLAN, 0)))
+COVERED = json.loads(msgspec.json.encode(FROZEN.coverage(0)))
 PATIENCE = 120.0
 
 

@@ -20,8 +20,8 @@ from eventflock.errors import AnalysisError, ResultError
 from eventflock.results.merge import merge
 from eventflock.results.result import Result, read_result
 from eventflock.results.sandbox import SkimSandbox
-from eventflock.results.verify import JobFiles, read_job
-from tests.fuzz.seeds import DIGEST, PLAN
+from eventflock.results.verify import JobFiles, job_values
+from tests.fuzz.seeds import FROZEN
 
 LIMIT = 2**33
 """Bytes of address space that this process may have."""
@@ -61,7 +61,7 @@ def examine(path: Path, second: Path | None, folder: Path, sandbox: SkimSandbox)
     else:
         found = {"outcome": "read", **_content(result)}
     folder.mkdir(exist_ok=True)
-    state, values = read_job(PLAN, DIGEST, 0, path, folder, sandbox=sandbox)
+    state, values = job_values(FROZEN, 0, path, folder, sandbox)
     found["job"] = state.status
     if state.manifest is not None:
         found["covers"] = msgspec.to_builtins(state.manifest.coverage)
@@ -91,9 +91,7 @@ def _at(result: Result, path: tuple[str, ...]) -> Any:
 
 def _merged(path: Path, second: Path, folder: Path) -> str:
     try:
-        manifest, absent = merge(
-            PLAN, DIGEST, [JobFiles(path), JobFiles(second)], folder / "merged.zip"
-        )
+        manifest, absent = merge(FROZEN, [JobFiles(path), JobFiles(second)], folder / "merged.zip")
     except AnalysisError as error:
         return "does not fit" if "does not fit" in error.message else error.message
     return manifest.status if manifest and not absent else "nothing"

@@ -14,15 +14,16 @@ import hist
 import numpy as np
 from hist import Hist
 
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Counters, Failure, Manifest
 from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Job, Plan, Range
+from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.format import MANIFEST, write_result
 from eventflock.results.merge import merge
-from eventflock.results.verify import JobFiles, coverage_of
+from eventflock.results.verify import JobFiles
 
-DIGEST = "0" * 64
 PLAN = Plan(
     format=FORMAT,
     version="0",
@@ -37,6 +38,8 @@ PLAN = Plan(
     ),
     jobs=(Job(0, (Range(0, 0, 7), Range(0, 7, 10))), Job(0, (Range(0, 10, 20),))),
 )
+
+FROZEN = FrozenPlan(PLAN, "0" * 64)
 
 
 class Seed(NamedTuple):
@@ -59,7 +62,7 @@ def make_seeds(folder: Path) -> list[Seed]:
         seeds.append(_seed(name, first.read_bytes(), second.read_bytes()))
         if name == "mixed":
             merged = folder / "merged.zip"
-            merge(PLAN, DIGEST, [JobFiles(first), JobFiles()], merged)
+            merge(FROZEN, [JobFiles(first), JobFiles()], merged)
             seeds.append(_seed("partial", merged.read_bytes(), b""))
     old = Path(__file__).parents[1] / "formats" / "result-1.zip"
     seeds.append(_seed("format 1", old.read_bytes(), b""))
@@ -85,13 +88,13 @@ def _manifest(job: int, error: Failure | None = None) -> Manifest:
     events = PLAN.jobs[job].entries
     return Manifest(
         format=FORMAT,
-        status="failed" if error else "done",
-        plan=DIGEST,
+        status=ResultStatus.FAILED if error else ResultStatus.DONE,
+        plan=FROZEN.digest,
         job=job,
         planned=events,
         analysis=PLAN.analysis,
         parameters=PLAN.parameters,
-        coverage=() if error else coverage_of(PLAN, job),
+        coverage=() if error else FROZEN.coverage(job),
         counters=Counters(events=events, chunks=1, wall_seconds=0.5),
         branches=("pt", "eta"),
         hosts=("node",),

@@ -2,163 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from eventflock._version import __version__
+from eventflock.cli.options import (
+    ACCEPTANCE,
+    AS_JSON,
+    FOLDER,
+    LIMITS,
+    PACKING,
+    RUN_FOLDER,
+    SHOW,
+    SUBMISSION,
+    SUBMIT_COMMANDS,
+    number,
+    pool_options,
+)
 
 __all__ = ["app"]
-
-Command = Callable[..., None]
-FOLDER = click.Path(path_type=Path)
-
-
-def _whole(text: str) -> int:
-    """Read a whole number, and name what is none."""
-    try:
-        return int(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a whole number.") from None
-
-
-def _number(name: str, text: str) -> Callable[[Command], Command]:
-    return click.option(name, type=_whole, metavar="N", help=text)
-
-
-def _pool_options(default: str) -> Callable[[Command], Command]:
-    """Add where jobs run; where there is no default, it is the pool that the run has had."""
-
-    def add(command: Command) -> Command:
-        for option in (
-            click.option("--detach", is_flag=True, help="Submit, and do not wait (htcondor)."),
-            _number("--workers", "Worker processes here; by default all usable cores."),
-            click.option(
-                "--pool",
-                default=default,
-                metavar="local|inline|htcondor",
-                help="Where jobs run: worker processes here, this process, or HTCondor.",
-            ),
-        ):
-            command = option(command)
-        return command
-
-    return add
-
-
-def _site_options(command: Command) -> Command:
-    """Add what says how jobs are submitted to HTCondor."""
-    for option in (
-        click.option("--dry-run", is_flag=True, help="Show what would be submitted."),
-        click.option("--spool", is_flag=True, help="The schedd shares no disk with this machine."),
-        click.option("--collector", default="", metavar="HOST", help="Of another pool."),
-        click.option("--schedd", default="", metavar="NAME", help="Another than this machine's."),
-    ):
-        command = option(command)
-    return _submit_options(command)
-
-
-def _submit_options(command: Command) -> Command:
-    """Add what says which submit commands jobs have."""
-    for option in (
-        click.option("--profile", default="", help="Submit commands of a site: cern, ospool, ..."),
-        click.option(
-            "--submit",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="A submit command of HTCondor, such as request_memory=4GB or +ProjectName=top.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _limit_options(command: Command) -> Command:
-    """Add what says when a job has failed."""
-    for option in (
-        click.option(
-            "--time-limit", default="", metavar="TIME", help="A job may not take longer than this."
-        ),
-        click.option(
-            "--stall",
-            default="10m",
-            metavar="TIME",
-            help="A job without any progress for this long gives up; 0 for never.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _accept_options(command: Command) -> Command:
-    """Add what says when a partial result is good enough."""
-    for option in (
-        click.option(
-            "--strict/--no-strict",
-            default=True,
-            help="Whether --accept is not for events for which the analysis raised.",
-        ),
-        click.option(
-            "--accept",
-            type=click.FloatRange(0, 1, min_open=True),
-            default=1.0,
-            metavar="FRACTION",
-            help="Be content with this fraction of the events, as 0.999; the result says so.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _show_options(command: Command) -> Command:
-    for option in (
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
-        click.option("--log", is_flag=True, help="Logarithmic scale in the pictures."),
-        click.option("--no-plot", is_flag=True, help="Draw no pictures."),
-    ):
-        command = option(command)
-    return command
-
-
-def _packing_options(command: Command) -> Command:
-    """Add what says how the environment is packed."""
-    for option in (
-        click.option(
-            "--glibc",
-            default="auto",
-            metavar="auto|never|always",
-            help="When the bundled glibc is used: by default where the node's is too old.",
-        ),
-        click.option(
-            "--python",
-            default="",
-            metavar="standalone",
-            help="Pack a Python that uv manages instead of the one that runs.",
-        ),
-        click.option("--everything", is_flag=True, help="Pack all that is installed here."),
-        click.option(
-            "--requirements",
-            default="",
-            metavar="FILE",
-            help="Install and pack these: requirements.txt, pylock.toml or uv.lock.",
-        ),
-        click.option(
-            "--with",
-            "include",
-            multiple=True,
-            metavar="NAME|PATH",
-            help="Pack this as well: an installed package, or a folder or file of yours.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_run_folder = click.argument("path", metavar="RUN", type=FOLDER)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -170,16 +34,16 @@ def app() -> None:
 @app.command()
 @click.argument("analysis")
 @click.argument("files", nargs=-1, required=True)
-@_pool_options("local")
-@_number("--jobs", "Number of jobs.")
-@_number("--events-per-job", "Exact number of events in each job.")
+@pool_options("local")
+@number("--jobs", "Number of jobs.")
+@number("--events-per-job", "Exact number of events in each job.")
 @click.option(
     "--target-time",
     default="",
     metavar="TIME",
     help="Cut jobs so that each takes about this time, as in 20m, by a trial on this machine.",
 )
-@_number("--chunk", "Exact number of events in each call.")
+@number("--chunk", "Exact number of events in each call.")
 @click.option(
     "--range",
     "entries",
@@ -192,11 +56,11 @@ def app() -> None:
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
 @click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ...")
 @click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
-@_packing_options
-@_site_options
-@_limit_options
-@_accept_options
-@_show_options
+@PACKING
+@SUBMISSION
+@LIMITS
+@ACCEPTANCE
+@SHOW
 def run(
     analysis: str,
     files: tuple[str, ...],
@@ -232,18 +96,18 @@ def run(
     from eventflock.cli import commands
     from eventflock.core.options import Options, SubmitOptions
 
-    wish = commands.read_wish(include, requirements, everything, python, glibc)
-    site = SubmitOptions(
+    packing = commands.read_packing(include, requirements, everything, python, glibc)
+    submission = SubmitOptions(
         profile=profile, submit=submit, schedd=schedd, collector=collector, spool=spool
     )
-    commands.check_pool(options["pool"], site, detach=options["detach"], dry_run=dry_run)
+    commands.check_pool(options["pool"], submission, detach=options["detach"], dry_run=dry_run)
     chosen = Options(
         parameters=commands.read_parameters(param),
         text=True,
-        packing=commands.packing_for(options["pool"], packed, wish),
+        packing=commands.packing_for(options["pool"], packed, packing),
         target_seconds=commands.read_target(target_time),
-        submission=site,
-        limits=commands.read_care(stall, time_limit),
+        submission=submission,
+        limits=commands.read_limits(stall, time_limit),
         acceptance=commands.read_acceptance(accept, strict),
         **options,
     )
@@ -254,12 +118,12 @@ def run(
 
 
 @app.command()
-@_run_folder
-@_pool_options("")
-@_submit_options
-@_limit_options
-@_accept_options
-@_show_options
+@RUN_FOLDER
+@pool_options("")
+@SUBMIT_COMMANDS
+@LIMITS
+@ACCEPTANCE
+@SHOW
 def resume(
     path: Path,
     no_plot: bool,
@@ -283,7 +147,7 @@ def resume(
 
     chosen = Options(
         submission=SubmitOptions(profile=profile, submit=submit),
-        limits=commands.read_care(stall, time_limit),
+        limits=commands.read_limits(stall, time_limit),
         acceptance=commands.read_acceptance(accept, strict),
         **options,
     )
@@ -291,9 +155,9 @@ def resume(
 
 
 @app.command()
-@_run_folder
-@_accept_options
-@_show_options
+@RUN_FOLDER
+@ACCEPTANCE
+@SHOW
 def watch(
     path: Path,
     no_plot: bool,
@@ -312,8 +176,8 @@ def watch(
 
 
 @app.command()
-@_run_folder
-@_as_json
+@RUN_FOLDER
+@AS_JSON
 def stop(path: Path, as_json: bool) -> None:
     """Remove the jobs of RUN from HTCondor's queue. What is done is kept; resume goes on."""
     from eventflock.cli import commands
@@ -322,8 +186,8 @@ def stop(path: Path, as_json: bool) -> None:
 
 
 @app.command()
-@_run_folder
-@_as_json
+@RUN_FOLDER
+@AS_JSON
 def status(path: Path, as_json: bool) -> None:
     """Say where RUN stands, from what is on the disk."""
     from eventflock.cli import commands
@@ -332,8 +196,8 @@ def status(path: Path, as_json: bool) -> None:
 
 
 @app.command()
-@_run_folder
-@_as_json
+@RUN_FOLDER
+@AS_JSON
 def why(path: Path, as_json: bool) -> None:
     """Say what failed in RUN and why, most events first, and how to repeat each case here."""
     from eventflock.cli import explaining
@@ -342,9 +206,9 @@ def why(path: Path, as_json: bool) -> None:
 
 
 @app.command()
-@_run_folder
-@_accept_options
-@_show_options
+@RUN_FOLDER
+@ACCEPTANCE
+@SHOW
 def merge(
     path: Path,
     no_plot: bool,
@@ -363,11 +227,11 @@ def merge(
 
 
 @app.command()
-@_run_folder
+@RUN_FOLDER
 @click.option("--log", is_flag=True, help="Logarithmic scale.")
 @click.option("--format", "formats", default="png", help="png, pdf or svg, or several with commas.")
 @click.option("--out", type=FOLDER, help="Folder for the pictures; by default RUN/plots.")
-@_as_json
+@AS_JSON
 def plot(path: Path, log: bool, formats: str, out: Path | None, as_json: bool) -> None:
     """Draw every histogram of RUN, or of a single result file."""
     from eventflock.cli import commands
@@ -377,7 +241,7 @@ def plot(path: Path, log: bool, formats: str, out: Path | None, as_json: bool) -
 
 @app.command()
 @click.argument("file")
-@_as_json
+@AS_JSON
 def inspect(file: str, as_json: bool) -> None:
     """Show the trees of a ROOT FILE: entries, clusters, branches with types and sizes."""
     from eventflock.cli import commands
@@ -388,11 +252,11 @@ def inspect(file: str, as_json: bool) -> None:
 @app.command()
 @click.argument("analysis")
 @click.argument("files", nargs=-1)
-@_packing_options
+@PACKING
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--out", type=FOLDER, help="A folder for copies of the two archives.")
-@_as_json
+@AS_JSON
 def pack(
     analysis: str,
     files: tuple[str, ...],
@@ -400,25 +264,27 @@ def pack(
     tree: str,
     out: Path | None,
     as_json: bool,
-    **wish: Any,
+    **packing: Any,
 ) -> None:
     """Pack the environment of ANALYSIS: interpreter, packages, native libraries, your code.
 
     With FILES, the analysis is tried on their first events, to see all that it loads.
     """
-    from eventflock.cli import packing
+    from eventflock.cli import packing as packing_commands
 
-    packing.pack(analysis, files, packing.options(param, tree, wish), out, as_json)
+    packing_commands.pack(
+        analysis, files, packing_commands.options(param, tree, packing), out, as_json
+    )
 
 
 @app.command()
 @click.argument("analysis")
 @click.argument("files", nargs=-1)
 @click.option("--in", "root", type=FOLDER, metavar="ROOT", help="Check in this root file system.")
-@_packing_options
+@PACKING
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
-@_as_json
+@AS_JSON
 def check(
     analysis: str,
     files: tuple[str, ...],
@@ -426,20 +292,22 @@ def check(
     param: tuple[str, ...],
     tree: str,
     as_json: bool,
-    **wish: Any,
+    **packing: Any,
 ) -> None:
     """Prove the packed environment of ANALYSIS: import all of it, and run a chunk.
 
     With FILES, the chunk is the first of theirs.
     """
-    from eventflock.cli import packing
+    from eventflock.cli import packing as packing_commands
 
-    packing.check(analysis, files, packing.options(param, tree, wish), root, as_json)
+    packing_commands.check(
+        analysis, files, packing_commands.options(param, tree, packing), root, as_json
+    )
 
 
 @app.command()
 @click.option("--out", type=FOLDER, default="demo", help="Folder for all that it makes.")
-@_number("--workers", "Worker processes; by default all usable cores.")
+@number("--workers", "Worker processes; by default all usable cores.")
 def demo(out: Path, workers: int | None) -> None:
     """Make a sample file, run an analysis on it in ten jobs, and plot the result."""
     from eventflock.cli import commands

@@ -21,10 +21,11 @@ from eventflock.core.options import (
 )
 from eventflock.core.units import say_bytes, say_duration
 from eventflock.errors import UsageError, plural
-from eventflock.pools import HTCONDOR
+from eventflock.pools.names import BATCH_SYSTEMS, DEFAULT, batch_hint
 from eventflock.runs.lifecycle import execute, merge_run, plot_run
 from eventflock.runs.lifecycle import resume as resume_run
 from eventflock.runs.lifecycle import show_submission as submission_of
+from eventflock.runs.lifecycle import stop as stop_run
 from eventflock.runs.lifecycle import watch as watch_run
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.status import Status, status_of
@@ -39,10 +40,10 @@ __all__ = [
     "plot",
     "print_json",
     "read_acceptance",
-    "read_care",
+    "read_limits",
+    "read_packing",
     "read_parameters",
     "read_target",
-    "read_wish",
     "resume",
     "run",
     "show_submission",
@@ -77,7 +78,7 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read_wish(
+def read_packing(
     include: Sequence[str], requirements: str, everything: bool, python: str, glibc: str
 ) -> PackOptions:
     """Check what is said about the packed environment."""
@@ -101,33 +102,34 @@ def read_wish(
     )
 
 
-def packing_for(pool: str, packed: bool, wish: PackOptions) -> PackOptions | None:
-    """Tell whether jobs bring an environment along, and which."""
-    if pool != HTCONDOR and not packed and wish != PackOptions():
+def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | None:
+    """Return how the environment is packed; None where jobs use what is installed here."""
+    if pool in BATCH_SYSTEMS:
+        return packing
+    if not packed and packing != PackOptions():
         raise UsageError(
             "--with, --requirements, --everything, --python and --glibc say what jobs bring along, "
             "and these use what is installed here.",
-            remedy="Add --packed, or --pool htcondor.",
+            remedy=f"Add --packed, or {batch_hint()}.",
         )
-    if pool == HTCONDOR:
-        return wish
-    if packed and pool != "local":
+    if packed and pool != DEFAULT:
         raise UsageError(
-            f"--packed goes with --pool local, not with --pool {pool}.", remedy="Leave out one."
+            f"--packed goes with --pool {DEFAULT}, not with --pool {pool}.",
+            remedy="Leave out one of them.",
         )
-    return wish if packed else None
+    return packing if packed else None
 
 
-def check_pool(pool: str, site: SubmitOptions, *, detach: bool, dry_run: bool) -> None:
-    """Check that what is said about HTCondor goes with its use."""
-    if pool == HTCONDOR:
+def check_pool(pool: str, submission: SubmitOptions, *, detach: bool, dry_run: bool) -> None:
+    """Check that options for a batch system come with a batch system."""
+    if pool in BATCH_SYSTEMS:
         return
     given = {
-        "--profile": site.profile,
-        "--submit": site.submit,
-        "--schedd": site.schedd,
-        "--collector": site.collector,
-        "--spool": site.spool,
+        "--profile": submission.profile,
+        "--submit": submission.submit,
+        "--schedd": submission.schedd,
+        "--collector": submission.collector,
+        "--spool": submission.spool,
         "--detach": detach,
         "--dry-run": dry_run,
     }
@@ -135,8 +137,8 @@ def check_pool(pool: str, site: SubmitOptions, *, detach: bool, dry_run: bool) -
     if names:
         verb = "go" if len(names) > 1 else "goes"
         raise UsageError(
-            f"{', '.join(names)} {verb} with --pool htcondor, not with --pool {pool}.",
-            remedy="Add --pool htcondor.",
+            f"{', '.join(names)} {verb} with {batch_hint()}, not with --pool {pool}.",
+            remedy=f"Add {batch_hint()}.",
         )
 
 
@@ -162,7 +164,7 @@ def read_acceptance(fraction: float, strict: bool) -> Acceptance:
     return Acceptance(fraction=fraction, strict=strict)
 
 
-def read_care(stall: str, time_limit: str) -> JobLimits:
+def read_limits(stall: str, time_limit: str) -> JobLimits:
     """Read the limits of a job."""
     from eventflock.core.units import parse_duration
 
@@ -192,15 +194,13 @@ def watch(path: Path, options: Options, show: Show) -> None:
 
 def stop(path: Path, as_json: bool) -> None:
     """End the jobs of a run."""
-    from eventflock.runs.dispatch import stop as stop_run
-
-    told = stop_run(path)
+    stopped = stop_run(path)
     if as_json:
-        print_json({"run": str(path), "removed": told.removed, "worker": told.worker})
+        print_json({"run": str(path), "removed": stopped.removed, "worker": stopped.worker})
         return
-    print(f"removed   {plural(told.removed, 'job')} from the queue; what is done is kept")
-    if told.worker:
-        print(f"note      {told.worker} still works on it: end it, and stop again")
+    print(f"removed   {plural(stopped.removed, 'job')} from the queue; what is done is kept")
+    if stopped.worker:
+        print(f"note      {stopped.worker} still works on it: end it, and stop again")
     print(f"go on     eventflock resume {shlex.quote(str(path))}")
 
 
@@ -358,13 +358,15 @@ def plot(path: Path, *, log: bool, formats: Sequence[str], out: Path | None, as_
 
 def inspect(file: str, as_json: bool) -> None:
     """Show what is in a ROOT file."""
-    from eventflock.events.inspection import inspect_file, render_report
+    from eventflock.events.inspection import inspect_file
 
     report = inspect_file(file)
     if as_json:
         print_json(report)
         return
     from rich.console import Console
+
+    from eventflock.cli.inspecting import render_report
 
     render_report(report, Console(width=None if sys.stdout.isatty() else 200))
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from eventflock.cli.commands import print_json, read_parameters, read_wish
+from eventflock.cli.commands import print_json, read_packing, read_parameters
 from eventflock.cli.progress import choose_observer
 from eventflock.core.atomic import atomic_path
 from eventflock.core.options import Options
@@ -24,10 +24,10 @@ from eventflock.runs.environment import check_analysis, pack_analysis
 __all__ = ["check", "options", "pack"]
 
 
-def options(param: Sequence[str], tree: str, wish: dict[str, Any]) -> Options:
+def options(param: Sequence[str], tree: str, packing: dict[str, Any]) -> Options:
     """Read the options that both commands have."""
     return Options(
-        parameters=read_parameters(param), text=True, tree=tree, packing=read_wish(**wish)
+        parameters=read_parameters(param), text=True, tree=tree, packing=read_packing(**packing)
     )
 
 

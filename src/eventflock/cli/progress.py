@@ -8,6 +8,7 @@ import time
 from typing import Any, TextIO
 
 from eventflock.core.observer import Observer
+from eventflock.core.units import say_duration
 
 __all__ = ["choose_observer"]
 
@@ -16,19 +17,11 @@ LINE_EVERY = 10.0
 
 
 def choose_observer(*, quiet: bool, pool: str = "local") -> Observer:
-    """Give the observer that suits where the messages go; a debugger needs the terminal itself."""
+    """Return the observer that suits where messages go. A debugger needs the terminal itself."""
     if quiet or sys.stderr is None:
         return Observer()
     live = sys.stderr.isatty() and pool != "inline"
     return LiveObserver() if live else LineObserver(sys.stderr)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 class _Rate:
@@ -42,7 +35,7 @@ class _Rate:
     def __call__(self, done: int) -> tuple[float, str]:
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self._first) / seconds
-        left = _duration((self.total - done) / rate) if rate > 0 else "unknown time"
+        left = say_duration((self.total - done) / rate) if rate > 0 else "unknown time"
         return rate, left
 
 
@@ -92,7 +85,7 @@ class LineObserver(Observer):
         rate, _ = self._rate(done)
         jobs = f" ({jobs})" if jobs else ""
         self._print(
-            f"{done:,} of {self._total:,} {self._what}{jobs} in {_duration(seconds)}, "
+            f"{done:,} of {self._total:,} {self._what}{jobs} in {say_duration(seconds)}, "
             f"{rate:,.0f} {self._what}/s"
         )
 

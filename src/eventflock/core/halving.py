@@ -9,7 +9,7 @@ the whole. A single chunk is halved by its entries, down to a single event.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 import msgspec
 
@@ -17,7 +17,9 @@ from eventflock.core.model import Assignment, Job, Range
 
 __all__ = [
     "NUMBER_BITS",
+    "JobNumber",
     "JobPart",
+    "UnitName",
     "can_halve",
     "is_chunk",
     "part_of",
@@ -29,6 +31,11 @@ __all__ = [
 
 NUMBER_BITS = 40
 """Numbers of chunks leave so many bits for the halves of one."""
+
+JobNumber = int
+"""The number of a job in its plan, from 0."""
+UnitName = NewType("UnitName", str)
+"""The name of a unit, which is a job or a piece of it; from `unit_name`."""
 
 
 class JobPart(NamedTuple):
@@ -108,13 +115,13 @@ def _joined(chunks: Iterable[_Chunk]) -> tuple[Range, ...]:
     return tuple(found)
 
 
-def unit_name(job: int, piece: str = "") -> str:
-    """Give the name of a job or a piece of one, as in file names: `000042` or `000042-01`."""
-    return f"{job:06d}-{piece}" if piece else f"{job:06d}"
+def unit_name(job: int, piece: str = "") -> UnitName:
+    """Return the name of a job or of a piece of it, as in file names: `000042` or `000042-01`."""
+    return UnitName(f"{job:06d}-{piece}" if piece else f"{job:06d}")
 
 
-def unit_of(name: str) -> tuple[int, str] | None:
-    """Read such a name; None if it is none."""
+def unit_of(name: str) -> tuple[JobNumber, str] | None:
+    """Return the job and the piece that a name stands for; None if it is no such name."""
     number, dash, piece = name.partition("-")
     fits = number.isascii() and number.isdigit() and len(number) >= 6
     if not fits or (dash and not piece) or piece.strip("01"):

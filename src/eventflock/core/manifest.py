@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from eventflock.core.model import AnalysisRef
+from eventflock.core.states import ResultStatus
 from eventflock.core.structs import Frozen
 
 __all__ = [
@@ -109,7 +110,7 @@ class Manifest(Frozen, frozen=True):
     Attributes
     ----------
     status
-        `done`, `partial` or `failed` for a job; `complete` or `partial` for a merged run.
+        See `ResultStatus`: `complete` is for a merged run only, `done` for a job.
     plan
         SHA-256 of the plan that it belongs to.
     job
@@ -125,7 +126,7 @@ class Manifest(Frozen, frozen=True):
     """
 
     format: int
-    status: str
+    status: ResultStatus
     plan: str
     job: int
     planned: int

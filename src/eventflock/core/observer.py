@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from eventflock.core.states import UnitEnd
 from eventflock.errors import plural
 
 __all__ = ["JobProgress", "Observer", "shown"]
@@ -52,7 +53,7 @@ class JobProgress:
         self._jobs = jobs
         self._state = ""
         self.done = 0
-        self._failed = self._again = 0
+        self._failed = self._retried = 0
 
     def on_progress(self, index: int, events: int) -> None:
         """Hear how many events of a job are done so far."""
@@ -65,26 +66,26 @@ class JobProgress:
             self._state = text
             self._show()
 
-    def finished(self, index: int, entries: int, word: str) -> None:
-        """Hear that a request is over.
+    def finished(self, index: int, entries: int, end: UnitEnd) -> None:
+        """Take that a request is over.
 
         Parameters
         ----------
         entries
             That were done with it.
-        word
-            `done` or `failed` if its job is over with it, `again` if it is tried again.
+        end
+            How it ended.
         """
         self._under_way.pop(index, None)
         self._finished += entries
-        self.done += word == "done"
-        self._failed += word == "failed"
-        self._again += word == "again"
+        self.done += end == UnitEnd.DONE
+        self._failed += end == UnitEnd.FAILED
+        self._retried += end == UnitEnd.RETRIED
         self._show()
 
     def _show(self) -> None:
         failed = f", {self._failed:,} failed" if self._failed else ""
-        failed += f", {self._again:,} tried again" if self._again else ""
+        failed += f", {self._retried:,} tried again" if self._retried else ""
         state = f", {self._state}" if self._state else ""
         self._observer.update(
             self._finished + sum(self._under_way.values()),

@@ -1,9 +1,8 @@
 """Why jobs fail, and what is done about it: the whole table, to be read from top to bottom.
 
-A failure is recognised by its code, or else by its kind (see `model.Failure`). Receipts of workers
-have the kinds of `errors` and a few codes of their own; of jobs that left none, a pool says how
-they ended: `signal:NAME`, `exit:STATUS`, `hold:CAUSE` (see `pools.htcondor.words`), `lost`,
-`removed`, `no-result`. What is done is decided from this table in `recovery`, for all pools alike.
+A failure is recognised by its code (see `codes`), or else by its kind (see `errors.ErrorKind`).
+Workers write both into receipts. For a job without a receipt, the pool says how the job ended.
+`retries` decides from this table what is done, for all pools alike.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from eventflock.core.manifest import Failure
+from eventflock.errors import ErrorKind
+from eventflock.failures.codes import FailureCode
 
 __all__ = ["CAUSES", "TRIES_MAX", "Cause", "RecoveryStep", "cause_of", "normalized"]
 
@@ -91,35 +92,60 @@ CAUSES = {cause.name: cause for cause in (
     Cause("removed", True, 0, (), 0, False, "removed from the queue"),
     Cause("call", True, 0, (_S.STOP,), 0, False, "the run itself is wrong"),
 )}
-
-_CODES = {
-    # of receipts
-    "branch": "branch", "returned": "returned", "read": "read", "time": "time",
-    "stalled": "stalled", "disk": "disk",
-    # of pools
-    "signal": "died", "exit": "died", "lost": "lost", "removed": "removed", "no-result": "result",
-    # of HTCondor, why a job is held; with "!" where another try can end differently
-    "hold:memory": "memory", "hold:disk": "place", "hold:disk!": "disk", "hold:time": "time",
-    "hold:transfer-in": "place", "hold:transfer-in!": "transfer",
-    "hold:transfer-out": "place", "hold:transfer-out!": "transfer",
-    "hold:credential": "credential", "hold:user": "held", "hold:policy": "held",
-    "hold:executable": "site", "hold:site": "site", "hold:spooling": "transfer",
-    "hold:output": "node",  # even a job that fails writes its file, unless it was never started
-    "hold:unknown": "site",
-}
-_KINDS = {
-    "analysis": "analysis", "input": "file", "memory": "allocation", "node": "node",
-    "environment": "node", "pool": "died", "result": "result", "usage": "call", "bug": "unknown",
-}
 # fmt: on
+
+_CODES: dict[str, str] = {
+    # of receipts
+    FailureCode.BRANCH: "branch",
+    FailureCode.RETURNED: "returned",
+    FailureCode.READ: "read",
+    FailureCode.TIME: "time",
+    FailureCode.STALLED: "stalled",
+    FailureCode.DISK: "disk",
+    # of pools
+    FailureCode.SIGNAL: "died",
+    FailureCode.EXIT: "died",
+    FailureCode.LOST: "lost",
+    FailureCode.REMOVED: "removed",
+    FailureCode.NO_RESULT: "result",
+    # of batch systems, why a job is held
+    FailureCode.HOLD_MEMORY: "memory",
+    FailureCode.HOLD_DISK: "place",
+    FailureCode.HOLD_DISK_PASSING: "disk",
+    FailureCode.HOLD_TIME: "time",
+    FailureCode.HOLD_TRANSFER_IN: "place",
+    FailureCode.HOLD_TRANSFER_IN_PASSING: "transfer",
+    FailureCode.HOLD_TRANSFER_OUT: "place",
+    FailureCode.HOLD_TRANSFER_OUT_PASSING: "transfer",
+    FailureCode.HOLD_CREDENTIAL: "credential",
+    FailureCode.HOLD_USER: "held",
+    FailureCode.HOLD_POLICY: "held",
+    FailureCode.HOLD_EXECUTABLE: "site",
+    FailureCode.HOLD_SITE: "site",
+    FailureCode.HOLD_SPOOLING: "transfer",
+    # Even a job that fails writes its file, unless it never started.
+    FailureCode.HOLD_OUTPUT: "node",
+    FailureCode.HOLD_UNKNOWN: "site",
+}
+_KINDS: dict[str, str] = {
+    ErrorKind.ANALYSIS: "analysis",
+    ErrorKind.INPUT: "file",
+    ErrorKind.MEMORY: "allocation",
+    ErrorKind.NODE: "node",
+    ErrorKind.ENVIRONMENT: "node",
+    ErrorKind.POOL: "died",
+    ErrorKind.RESULT: "result",
+    ErrorKind.USAGE: "call",
+    ErrorKind.BUG: "unknown",
+}
 
 
 def cause_of(failure: Failure) -> Cause:
     """Recognise the cause of a failure."""
     code = failure.code
-    for one in (code, code.removesuffix("!"), code.partition(":")[0]):
-        if one in _CODES:
-            return CAUSES[_CODES[one]]
+    for known in (code, code.removesuffix("!"), code.partition(":")[0]):
+        if known in _CODES:
+            return CAUSES[_CODES[known]]
     return CAUSES[_KINDS.get(failure.kind, "unknown")]
 
 
@@ -127,5 +153,5 @@ _VARIES = re.compile(r"0x[0-9a-f]+|(?<![\w.])[^\s'\"]*/[^\s'\":,]*|\d[\d,.]*", r
 
 
 def normalized(failure: Failure) -> str:
-    """Give the message without what differs from job to job: numbers, paths, addresses."""
+    """Return the message without what differs between jobs: numbers, paths, addresses."""
     return " ".join(_VARIES.sub("*", failure.message).split())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
-from eventflock import worker
+from eventflock._version import PACKAGE
 from eventflock.core.manifest import Failure
 from eventflock.core.model import Assignment
 from eventflock.core.options import GLIBC_MODES
@@ -23,7 +21,7 @@ __all__ = [
     "shared_template",
 ]
 
-LAUNCHER = Path(worker.__file__).with_name("launch.sh")
+LAUNCHER = PACKAGE / "worker" / "launch.sh"
 UNSUITABLE = 85
 """Exit status of the launcher on a node that cannot run the job; the receipt says why."""
 DIED = 70

@@ -16,7 +16,7 @@ import msgspec
 from eventflock.core.manifest import Failure
 from eventflock.core.model import AnalysisRef
 from eventflock.core.structs import from_json, to_json
-from eventflock.errors import EnvError, NodeError, error_from
+from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
 from eventflock.packing.launching import LAUNCHER, launch_command
 from eventflock.packing.layers import Layer
 from eventflock.worker.prove import Proof, ProofRequest
@@ -110,7 +110,7 @@ def read_proof(place: Place, told: subprocess.CompletedProcess[str]) -> Proof:
     words = f"{told.stdout}\n{told.stderr}".strip()
     try:
         failure = from_json(data, Failure)
-        if failure.kind == "node":
+        if failure.kind == ErrorKind.NODE:
             raise NodeError(failure.message, remedy=ROOM if "MB free" in failure.message else "")
         raise EnvError(failure.message, traceback=words[-4000:])
     except msgspec.MsgspecError:

@@ -19,13 +19,13 @@ from eventflock.core.structs import Frozen
 from eventflock.core.units import parse_duration, say_bytes, say_duration
 from eventflock.errors import plural
 from eventflock.events.reader import is_url
+from eventflock.packing.environment import TransferSizes
 
 __all__ = [
     "MOST_JOBS",
     "Fact",
     "Forecast",
     "Measured",
-    "Shipping",
     "compare",
     "describe_forecast",
     "events_per_job",
@@ -79,25 +79,6 @@ class Measured(Frozen, frozen=True, omit_defaults=True):
     event_memory: float = 0.0
     output: int = 0
     event_output: float = 0.0
-
-
-class Shipping(msgspec.Struct, frozen=True):
-    """What travels to every job, in bytes.
-
-    Attributes
-    ----------
-    environment_bytes, unpacked_bytes
-        The archive of the environment, and what it unpacks to.
-    code_bytes
-        The archive of the code.
-    inputs
-        Whether input files that are on this machine travel, each of them whole.
-    """
-
-    environment_bytes: int = 0
-    unpacked_bytes: int = 0
-    code_bytes: int = 0
-    inputs: bool = True
 
 
 class Forecast(Frozen, frozen=True, omit_defaults=True):
@@ -254,7 +235,7 @@ def forecast(
     plan: Plan,
     measured: Sequence[Measured],
     target_seconds: float,
-    ship: Shipping | None = None,
+    sent: TransferSizes | None = None,
 ) -> Forecast:
     """Say what a run of a plan will take.
 
@@ -266,15 +247,16 @@ def forecast(
         Of each dataset that has jobs.
     target_seconds
         Wall time that a job was to take.
-    ship
+    sent
         What travels to every job; None where jobs run in workers of this machine.
     """
     by_name = {one.dataset: one for one in measured}
+    fresh_processes = sent is not None
     jobs = [
-        _expect(plan, job, by_name[plan.datasets[job.dataset].name], ship is not None)
+        _expect(plan, job, by_name[plan.datasets[job.dataset].name], fresh_processes)
         for job in plan.jobs
     ]
-    sent = ship or Shipping(inputs=False)
+    sent = sent or TransferSizes(inputs=False)
     archives = sent.environment_bytes + sent.code_bytes
     inputs = [one.inputs * sent.inputs for one in jobs]
     memory = max((one.memory for one in jobs), default=0.0)

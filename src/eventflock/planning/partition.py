@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import Assignment, Dataset, Job, Plan, Range
+from eventflock.core.model import Dataset, Job, Range
 from eventflock.errors import UsageError
 
-__all__ = ["Sizing", "assignment_of", "cut", "span_of"]
+__all__ = ["Sizing", "cut", "span_of"]
 
 CHUNK_BYTES = 128 * 2**20
 """Uncompressed bytes of all branches that a chunk should hold; what is touched is less."""
@@ -232,21 +232,3 @@ def _chunk_edges(
         position = clusters[at] if at >= 0 and clusters[at] > position else position + size
         edges.append(position)
     return tuple(edges)
-
-
-def assignment_of(plan: Plan, plan_digest: str, job: int) -> Assignment:
-    """Give one job of a plan with all that a worker needs for it, and nothing else."""
-    one = plan.jobs[job]
-    dataset = plan.datasets[one.dataset]
-    return Assignment(
-        plan=plan_digest,
-        job=job,
-        dataset=dataset.name,
-        metadata=dataset.metadata,
-        files=tuple(dataset.files[part.file] for part in one.ranges),
-        ranges=tuple(
-            msgspec.structs.replace(part, file=index) for index, part in enumerate(one.ranges)
-        ),
-        analysis=plan.analysis,
-        parameters=plan.parameters,
-    )

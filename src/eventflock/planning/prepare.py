@@ -13,16 +13,17 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from eventflock._version import __version__
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Failure
-from eventflock.core.model import FORMAT, AnalysisRef, Assignment, Dataset, FileEntry, Plan
+from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
 from eventflock.errors import EventflockError, UsageError, error_from
 from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
 from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
-from eventflock.planning.partition import Sizing, assignment_of, cut
-from eventflock.pools import Pool
+from eventflock.planning.partition import Sizing, cut
+from eventflock.pools.roles import Workers
 from eventflock.usercode.decorator import store_parameters
 from eventflock.worker.messages import (
     Describe,
@@ -35,7 +36,7 @@ from eventflock.worker.messages import (
     Scanned,
 )
 
-__all__ = ["Prepared", "make_plan", "prepare", "trials_of"]
+__all__ = ["Prepared", "make_plan", "prepare"]
 
 START_UP_SECONDS = 5.0
 """From the start of a packed job to its first event; on a quiet machine it is three."""
@@ -62,7 +63,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    pool: Pool,
+    workers: Workers,
     ref: AnalysisRef,
     source: bytes,
     files: Sequence[str],
@@ -81,16 +82,16 @@ def prepare(
     """
     _check_target(options)
     with _frozen(ref, source) as folder:
-        described = _describe(pool, ref, folder, options)
+        described = _describe(workers, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
         named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
-        datasets = assemble(named, _scan(pool, named, described.columns, observer))
+        datasets = assemble(named, _scan(workers, named, described.columns, observer))
         _note_empty(datasets, observer)
         plan = make_plan(ref, described.parameters, datasets, options)
-        _try(pool, plan, folder)
+        _try(workers, plan, folder)
         if options.target_seconds is None:
             return Prepared(plan)
-        return _cut_by_time(pool, plan, datasets, options, folder, observer)
+        return _cut_by_time(workers, plan, datasets, options, folder, observer)
 
 
 def _check_target(options: Options) -> None:
@@ -111,7 +112,7 @@ def _check_target(options: Options) -> None:
 
 
 def _cut_by_time(
-    pool: Pool,
+    workers: Workers,
     plan: Plan,
     datasets: Sequence[Dataset],
     options: Options,
@@ -123,7 +124,7 @@ def _cut_by_time(
 
     asked = float(options.target_seconds or 0)
     sizing = _sizing(datasets, options)
-    measured = measure(pool, plan, datasets, sizing, folder, observer)
+    measured = measure(workers, plan, datasets, sizing, folder, observer)
     start_up = START_UP_SECONDS if options.packing is not None else 0.0
     counts, target = jobs_each(measured, asked, start_up)
     if target > asked:
@@ -143,14 +144,6 @@ def _cut_by_time(
     return Prepared(msgspec.structs.replace(plan, jobs=jobs), measured, target)
 
 
-def trials_of(plan: Plan, plan_digest: str = "") -> list[Assignment]:
-    """Give the first job of each dataset."""
-    first: dict[int, int] = {}
-    for job, one in enumerate(plan.jobs):
-        first.setdefault(one.dataset, job)
-    return [assignment_of(plan, plan_digest, job) for job in first.values()]
-
-
 @contextlib.contextmanager
 def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
     """Give the folder with the frozen code before there is a run folder, if one is needed."""
@@ -162,21 +155,21 @@ def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
         yield folder
 
 
-def _describe(pool: Pool, ref: AnalysisRef, folder: str, options: Options) -> Described:
+def _describe(workers: Workers, ref: AnalysisRef, folder: str, options: Options) -> Described:
     request = Describe(
         analysis=ref,
         folder=folder,
         parameters=store_parameters(options.parameters),
         text=options.text,
     )
-    (described,) = _answers(pool, [request], Described)
+    (described,) = _answers(workers, [request], Described)
     return described
 
 
-def _answers(pool: Pool, requests: Sequence[Request], kind: type[T]) -> list[T]:
+def _answers(workers: Workers, requests: Sequence[Request], kind: type[T]) -> list[T]:
     """Ask, and raise the first thing that is wrong."""
     found: dict[int, T] = {}
-    for index, reply in pool.ask(requests):
+    for index, reply in workers.ask(requests):
         found[index] = _expect(reply, kind)
     return [found[index] for index in range(len(requests))]
 
@@ -190,14 +183,14 @@ def _expect(reply: Reply, kind: type[T]) -> T:
 
 
 def _scan(
-    pool: Pool, named: Sequence[NamedFile], columns: tuple[str, ...], observer: Observer
+    workers: Workers, named: Sequence[NamedFile], columns: tuple[str, ...], observer: Observer
 ) -> list[FileEntry]:
     """Look at every file, and report all that are wrong at once."""
     requests = [Scan(path=one.path, tree=one.tree, columns=columns) for one in named]
     found: dict[int, FileEntry] = {}
     wrong: dict[int, Failure] = {}
     with shown(observer, "files", len(named)):
-        for index, reply in pool.ask(requests):
+        for index, reply in workers.ask(requests):
             if isinstance(reply, Failed):
                 wrong[index] = reply.failure
             else:
@@ -258,9 +251,11 @@ def _without_clusters(dataset: Dataset) -> Dataset:
     return msgspec.structs.replace(dataset, files=files)
 
 
-def _try(pool: Pool, plan: Plan, folder: str) -> None:
+def _try(workers: Workers, plan: Plan, folder: str) -> None:
     """Call the analysis on no events of each dataset, to find early what would stop every job."""
-    requests: list[Request] = [DryCall(assignment=one, folder=folder) for one in trials_of(plan)]
-    for _, reply in pool.ask(requests):
+    requests: list[Request] = [
+        DryCall(assignment=one, folder=folder) for one in FrozenPlan(plan).first_assignments()
+    ]
+    for _, reply in workers.ask(requests):
         if isinstance(reply, Failed):
             raise error_from(reply.failure)

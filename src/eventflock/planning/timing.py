@@ -13,13 +13,14 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.model import Dataset, Plan
 from eventflock.core.observer import Observer
 from eventflock.core.units import say_duration
 from eventflock.errors import AnalysisError, EventflockError, InputError, error_from, plural
 from eventflock.planning.forecast import Measured
-from eventflock.planning.partition import CHUNK_BYTES, Sizing, assignment_of, cut, span_of
-from eventflock.pools import Pool
+from eventflock.planning.partition import CHUNK_BYTES, Sizing, cut, span_of
+from eventflock.pools.roles import Workers
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Failed, Run
 
@@ -69,7 +70,7 @@ class TimingStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    pool: Pool,
+    workers: Workers,
     plan: Plan,
     datasets: Sequence[Dataset],
     sizing: Sizing,
@@ -80,7 +81,7 @@ def measure(
 
     Parameters
     ----------
-    pool
+    workers
         Of this machine.
     plan
         For the analysis and its parameters; its jobs do not matter.
@@ -111,7 +112,7 @@ def measure(
     observer.note(f"trial     a few events of {plural(len(todo), 'dataset')} on this machine")
     for index in todo:
         with TemporaryDirectory(prefix="eventflock-") as scratch:
-            trial = _TimingRun(pool, plan, datasets[index], index, sizing, folder, Path(scratch))
+            trial = _TimingRun(workers, plan, datasets[index], index, sizing, folder, Path(scratch))
             found.append(_measure_one(trial, spans[index], long, observer))
     for one in found[:NOTES]:
         observer.note(
@@ -126,7 +127,7 @@ class _TimingRun:
 
     def __init__(
         self,
-        pool: Pool,
+        workers: Workers,
         plan: Plan,
         dataset: Dataset,
         index: int,
@@ -136,7 +137,7 @@ class _TimingRun:
     ) -> None:
         self.dataset = dataset
         self.chunk = sizing.chunk
-        self._pool, self._plan, self._index = pool, plan, index
+        self._workers, self._plan, self._index = workers, plan, index
         self._folder, self._scratch = folder, scratch
 
     def __call__(self, start: int, stop: int, *, fresh: bool = True) -> TimingStep:
@@ -150,13 +151,13 @@ class _TimingRun:
         plan = msgspec.structs.replace(self._plan, jobs=(job,))
         result = self._scratch / "result.zip"
         request = Run(
-            assignment=assignment_of(plan, "", 0),
+            assignment=FrozenPlan(plan).assignment(0),
             folder=self._folder,
             result=str(result),
             log=str(self._scratch / "trial.log"),
             fresh=fresh,
         )
-        for _, reply in self._pool.ask([request]):
+        for _, reply in self._workers.ask([request]):
             if isinstance(reply, Failed):
                 raise error_from(reply.failure)
         manifest = read_manifest(result)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING
 
+from eventflock.core.observer import Observer
 from eventflock.errors import PoolError
-from eventflock.pools import Listener, Pool
+from eventflock.pools.local import LocalExecutor, open_on_this_machine
+from eventflock.pools.roles import Abilities, Executor, Listener, Pool, RunPlace, Workers
 from eventflock.worker.messages import Progress, Reply, Request
 from eventflock.worker.service import Service
 
-__all__ = ["InlinePool", "open_pool"]
+if TYPE_CHECKING:
+    from eventflock.packing.environment import PackedEnvironment
+
+__all__ = ["POOL", "InlineExecutor", "InlinePool", "InlineWorkers"]
 
 
-class InlinePool(Pool):
-    """Answers requests one after the other, here."""
+class InlineWorkers(Workers):
+    """Answers requests in this process, one after the other."""
 
-    workers = 1
-    recovers = False
-    """A debugger stops where something fails, and not again for each part of it."""
+    count = 1
 
     def __init__(self) -> None:
         self._service = Service()
@@ -52,6 +56,30 @@ class InlinePool(Pool):
         self._service.close()
 
 
-def open_pool(workers: int | None, python: str = "") -> InlinePool:  # noqa: ARG001 -- it is this one
-    """Make the pool."""
-    return InlinePool()
+class InlineExecutor(LocalExecutor):
+    """Does jobs in this process. A debugger stops where something fails, and only once."""
+
+    abilities = Abilities(retries=False)
+
+
+class InlinePool(Pool):
+    """Workers and executor in this process, for debugging."""
+
+    name = "inline"
+
+    def open_workers(self, count: int | None = None, python: str = "") -> InlineWorkers:  # noqa: ARG002
+        """Return this process: number and interpreter are what they are."""
+        return InlineWorkers()
+
+    def open_executor(
+        self,
+        place: RunPlace,  # noqa: ARG002 -- jobs leave nothing but results
+        workers: Workers,
+        environment: PackedEnvironment | None,
+        observer: Observer,  # noqa: ARG002 -- nothing more to tell
+    ) -> Executor:
+        """Open what does the jobs of a run in this process."""
+        return open_on_this_machine(workers, environment, InlineExecutor)
+
+
+POOL = InlinePool()

@@ -1,8 +1,8 @@
-"""The pool of worker processes on this machine.
+"""The pool that is this machine: worker processes, which answer questions and do jobs.
 
-Each worker is a fresh interpreter (nothing is forked from this process, which may have
-threads), started as soon as the pool is opened, so that it imports while the client plans.
-A worker that dies costs the request it had: it is asked again of a new one, a few times.
+Each worker is a fresh interpreter (nothing is forked from this process, which may have threads). It
+starts as soon as the pool is opened, so that it imports while the client plans. A worker that dies
+costs the request that it had: another worker answers it, after a few deaths nobody.
 """
 
 from __future__ import annotations
@@ -20,25 +20,32 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from itertools import starmap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from eventflock.core.manifest import Failure
+from eventflock.core.observer import Observer
 from eventflock.core.tracebacks import crash_in
-from eventflock.pools import Listener, Pool
+from eventflock.errors import ErrorKind
+from eventflock.failures.codes import FailureCode
 from eventflock.pools.cores import usable_cores
+from eventflock.pools.roles import Executor, Listener, Pool, RunPlace, Workers
 from eventflock.worker.messages import Failed, Progress, Reply, Request, Run
 from eventflock.worker.shadow import make_shadow
 
-__all__ = ["LocalPool", "open_pool"]
+if TYPE_CHECKING:
+    from eventflock.packing.environment import PackedEnvironment
+
+__all__ = ["POOL", "LocalExecutor", "LocalPool", "LocalWorkers", "open_on_this_machine"]
 
 ATTEMPTS = 3
-"""Times that a question is asked, if workers die at it; of jobs, others decide."""
+"""How often a question is asked, if workers die of it; for jobs, the scheduler decides."""
 LAST_BYTES, LAST_LINES = 20_000, 20
 LOOK_AGAIN = 1.0
 """Seconds after which more requests may be there although no answer came."""
 START_AT_ONCE = 8
-"""Workers started with the pool; more only when there is work for them."""
+"""Workers that are started at first; more only when there is work for them."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _decode = msgspec.json.Decoder(Reply).decode
@@ -127,26 +134,26 @@ def _environment() -> dict[str, str]:
     return {**dict.fromkeys(_THREADS, "1"), "PYTHONHASHSEED": "0", **os.environ}
 
 
-class LocalPool(Pool):
+class LocalWorkers(Workers):
     """Worker processes on this machine.
 
     Parameters
     ----------
-    workers
-        How many processes at the most.
+    count
+        The largest number of processes.
     python
         The interpreter that they run; by default this one.
     """
 
-    def __init__(self, workers: int, python: str = "") -> None:
-        self.workers = workers
+    def __init__(self, count: int, python: str = "") -> None:
+        self.count = count
         self._scratch = Path(tempfile.mkdtemp(prefix="eventflock-"))
         self._python = python or sys.executable
         self._path = "" if self._python == sys.executable else make_shadow(self._scratch)
         self._selector = selectors.DefaultSelector()
         self._crew: list[_Worker] = []
         self._started = 0
-        for _ in range(min(workers, START_AT_ONCE)):
+        for _ in range(min(count, START_AT_ONCE)):
             self._start()
 
     def _start(self) -> _Worker:
@@ -189,7 +196,7 @@ class LocalPool(Pool):
                 if task is None:
                     return
                 worker.give(task)
-        while len(self._crew) < self.workers:
+        while len(self._crew) < self.count:
             task = again.popleft() if again else next(fresh, None)
             if task is None:
                 return
@@ -243,9 +250,9 @@ def _death(status: int, words: str) -> Failure:
     """Say how a worker ended that left no receipt."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        how, code = f"was killed by the signal {name}", f"signal:{name}"
+        how, code = f"was killed by the signal {name}", FailureCode.SIGNAL.with_detail(name)
     else:
-        how, code = f"ended with exit status {status}", f"exit:{status}"
+        how, code = f"ended with exit status {status}", FailureCode.EXIT.with_detail(status)
     remedy = (
         "Often the memory was full: see 'dmesg', and try --chunk with fewer events, or fewer "
         "--workers."
@@ -253,7 +260,7 @@ def _death(status: int, words: str) -> Failure:
         else "It may be in native code; repeat it, and look at the last lines above." * bool(words)
     )
     return Failure(
-        kind="pool",
+        kind=ErrorKind.POOL,
         message=f"The worker process {how}.",
         remedy=remedy,
         traceback=words,
@@ -262,6 +269,57 @@ def _death(status: int, words: str) -> Failure:
     )
 
 
-def open_pool(workers: int | None, python: str = "") -> LocalPool:
-    """Make the pool, with as many workers as there are cores unless a number is given."""
-    return LocalPool(workers or usable_cores(), python)
+class LocalExecutor(Executor):
+    """Has the jobs done by workers on this machine, with what is installed here.
+
+    Parameters
+    ----------
+    workers
+        Open ones, which stay open when the executor is closed.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def do(
+        self, jobs: Iterable[Run], listener: Listener | None = None
+    ) -> Generator[tuple[int, Reply], None, None]:
+        """Do jobs, and yield their answers in the order in which they end."""
+        return self._workers.ask(jobs, listener)
+
+    def close(self) -> None:
+        """Leave the workers to their owner."""
+
+
+def open_on_this_machine(
+    workers: Workers, environment: PackedEnvironment | None, plain: type[LocalExecutor]
+) -> Executor:
+    """Open what does jobs on this machine: in the workers, or as a node would."""
+    if environment is None:
+        return plain(workers)
+    from eventflock.pools.packed import PackedExecutor
+
+    return PackedExecutor(workers.count, environment)
+
+
+class LocalPool(Pool):
+    """Worker processes on this machine."""
+
+    name = "local"
+
+    def open_workers(self, count: int | None = None, python: str = "") -> LocalWorkers:
+        """Start workers, as many as there are cores for this process if no number is given."""
+        return LocalWorkers(count or usable_cores(), python)
+
+    def open_executor(
+        self,
+        place: RunPlace,  # noqa: ARG002 -- jobs leave nothing but results
+        workers: Workers,
+        environment: PackedEnvironment | None,
+        observer: Observer,  # noqa: ARG002 -- nothing more to tell
+    ) -> Executor:
+        """Open what does the jobs of a run on this machine."""
+        return open_on_this_machine(workers, environment, LocalExecutor)
+
+
+POOL = LocalPool()

@@ -1,4 +1,4 @@
-"""The pool that does on this machine what a node will do.
+"""The executor that does on this machine what a node does.
 
 Each job is started by the launcher, with nearly no environment, from the two archives: it unpacks
 them, runs in the packed interpreter, leaves a result file, and is cleaned away.
@@ -18,63 +18,59 @@ from pathlib import Path
 
 from eventflock.core.atomic import atomic_path
 from eventflock.core.manifest import Failure
+from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
-from eventflock.errors import PoolError, ResultError
+from eventflock.errors import ErrorKind, ResultError
+from eventflock.failures.codes import FailureCode
+from eventflock.packing.environment import PackedEnvironment
 from eventflock.packing.launching import LAUNCHER, launch_command, receipt_template
-from eventflock.pools import Listener, Pool, supervisor
+from eventflock.pools import supervisor
+from eventflock.pools.roles import Executor, Listener
 from eventflock.results.reader import read_manifest
-from eventflock.worker.messages import Done, Failed, Reply, Request, Run
+from eventflock.worker.messages import Done, Failed, Reply, Run
 from eventflock.worker.once import RESULT, OneJob
 
-__all__ = ["PackedPool"]
+__all__ = ["PackedExecutor"]
 
 LOOK_AGAIN = 1.0
 """Seconds after which more requests may be there although no answer came."""
 
 
-class PackedPool(Pool):
-    """Runs jobs through the launcher; answers no other requests.
+class PackedExecutor(Executor):
+    """Runs each job through the launcher, in a packed environment.
 
     Parameters
     ----------
-    workers
+    count
         How many jobs at the same time.
-    archives
-        Of the environment and of the code.
-    digest
-        Of the environment, for the results.
-    glibc
-        When the bundled glibc is used.
+    environment
+        What jobs bring along.
     """
 
-    def __init__(
-        self, workers: int, archives: tuple[Path, Path], digest: str, glibc: str = "auto"
-    ) -> None:
-        self.workers = workers
-        self._archives = [str(one.resolve()) for one in archives]
-        self._digest = digest
-        self._glibc = glibc
-        self._threads = ThreadPoolExecutor(workers)
+    def __init__(self, count: int, environment: PackedEnvironment) -> None:
+        self._count = count
+        self._archives = [str(archive.resolve()) for archive in environment.archives]
+        self._digest = environment.digest
+        self._glibc = environment.glibc
+        self._threads = ThreadPoolExecutor(count)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
-    def ask(
-        self, requests: Iterable[Request], listener: Listener | None = None
+    def do(
+        self, jobs: Iterable[Run], listener: Listener | None = None
     ) -> Generator[tuple[int, Reply], None, None]:
-        """Run jobs, and give their answers in the order in which they end."""
-        waiting = enumerate(requests)  # which may have more later
+        """Run jobs, and yield their answers in the order in which they end."""
+        waiting = enumerate(jobs)  # which may have more later
         running: dict[Future[Reply], int] = {}
         try:
             while True:
-                for index, request in islice(waiting, self.workers - len(running)):
-                    if not isinstance(request, Run):
-                        raise PoolError(f"A packed job cannot answer {type(request).__name__}.")
-                    running[self._threads.submit(self._run, request)] = index
+                for index, job in islice(waiting, self._count - len(running)):
+                    running[self._threads.submit(self._run, job)] = index
                 if not running:
                     return
                 done, _ = wait(running, LOOK_AGAIN, return_when=FIRST_COMPLETED)
-                for one in done:
-                    index, reply = running.pop(one), one.result()
+                for future in done:
+                    index, reply = running.pop(future), future.result()
                     if listener is not None and isinstance(reply, Done):
                         listener.on_progress(index, reply.events)
                     yield index, reply
@@ -89,7 +85,11 @@ class PackedPool(Pool):
             status = self._launch(request, folder)
             if not self._stopped:
                 return _collect(folder / RESULT, request, status)
-        return Failed(failure=Failure(kind="pool", message="The job was stopped.", code="lost"))
+        return Failed(
+            failure=Failure(
+                kind=ErrorKind.POOL, message="The job was stopped.", code=FailureCode.LOST
+            )
+        )
 
     def _launch(self, request: Run, folder: Path) -> int:
         """Lay out the job's folder as it would be on a node, and run the launcher in it."""
@@ -134,14 +134,14 @@ def _collect(made: Path, request: Run, status: int) -> Reply:
     except ResultError as error:
         return Failed(
             failure=Failure(
-                kind="pool",
+                kind=ErrorKind.POOL,
                 message=f"The launcher ended with exit status {status} and no receipt.",
                 remedy=f"See {request.log}. {error.message}",
-                code=f"exit:{status}",
+                code=FailureCode.EXIT.with_detail(status),
             )
         )
     with atomic_path(target) as partial:
         shutil.copyfile(made, partial)
     if manifest.error is not None:
         return Failed(failure=manifest.error)
-    return Done(events=manifest.counters.events, partial=manifest.status == "partial")
+    return Done(events=manifest.counters.events, partial=manifest.status == ResultStatus.PARTIAL)

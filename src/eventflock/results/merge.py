@@ -15,23 +15,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventflock.core.atomic import MERGING
-from eventflock.core.halving import part_of
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Counters, Coverage, Failure, Item, Manifest
-from eventflock.core.model import FORMAT, Plan
+from eventflock.core.model import FORMAT
 from eventflock.core.options import Acceptance
-from eventflock.errors import AnalysisError, ResultError
+from eventflock.core.states import JobStatus, ResultStatus
+from eventflock.errors import AnalysisError, ErrorKind, ResultError
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import add_counters, coalesce, compare
 from eventflock.results.format import write_result
 from eventflock.results.sandbox import SkimSandbox
 from eventflock.results.skims import tables_of
-from eventflock.results.verify import (
-    JobFiles,
-    JobState,
-    planned_coverage,
-    read_job,
-    states_of,
-)
+from eventflock.results.verify import JobFiles, JobState, job_values, states_of
 
 __all__ = ["is_refused", "merge"]
 
@@ -59,9 +54,8 @@ class _Sum:
 
 
 def merge(
-    plan: Plan,
-    plan_digest: str,
-    paths: Sequence[JobFiles],
+    frozen: FrozenPlan,
+    files: Sequence[JobFiles],
     target: Path,
     acceptance: Acceptance = ALL,
 ) -> tuple[Manifest | None, list[JobState]]:
@@ -69,15 +63,15 @@ def merge(
 
     Parameters
     ----------
-    plan, plan_digest
-        The plan, and its SHA-256.
-    paths
-        Where the result files of each job are, if there are any.
-    acceptance
-        When a partial result is good enough; then it says so.
+    frozen
+        The plan.
+    files
+        The result files of each job, in the order of the plan.
     target
-        The merged result file; written at once, also when some jobs are missing: then it says
-        that it is partial, and which entries it lacks.
+        The merged result file. It is written also when some jobs are missing: then it says that it
+        is partial, and which entries it lacks.
+    acceptance
+        When a partial result is good enough; the merged file says so.
 
     Returns
     -------
@@ -99,36 +93,33 @@ def merge(
         tempfile.TemporaryDirectory(prefix=MERGING, dir=target.parent) as scratch,
         SkimSandbox() as sandbox,
     ):
-        part = Path(scratch) / "part"
-        part.mkdir()
+        unpacked = Path(scratch) / "part"
+        unpacked.mkdir()
         accumulator = Accumulator(Path(scratch))
-        for job, files in enumerate(paths):
-            states = _Reading(plan, plan_digest, part, sandbox).fold(job, files, accumulator)
+        reading = _Reading(frozen, unpacked, sandbox)
+        for job, found in enumerate(files):
+            states = reading.fold(job, found, accumulator)
             for state in states:
                 if state.manifest is not None and state.has_result:
                     total.add(state.manifest)
-            absent += [one for one in states if one.status != "done"]
+            absent += [state for state in states if state.status != JobStatus.DONE]
         if not total.coverage:
             return None, absent
-        merged = accumulator.finish()
-        manifest = _manifest(plan, plan_digest, total, absent)
-        manifest = msgspec.structs.replace(
-            manifest, accepted=_accepted(manifest, absent, acceptance)
-        )
-        manifest = write_result(target, manifest, merged)
-    return manifest, absent
+        manifest = _manifest(frozen, total, absent)
+        accepted = _accepted(manifest, absent, acceptance)
+        manifest = msgspec.structs.replace(manifest, accepted=accepted)
+        return write_result(target, manifest, accumulator.finish()), absent
 
 
 class _Reading(NamedTuple):
-    """Where results are read for."""
+    """The plan whose results are read, and what reading them needs."""
 
-    plan: Plan
-    digest: str
+    frozen: FrozenPlan
     scratch: Path
     sandbox: SkimSandbox
 
     def fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
-        """Add the results of one job, and give its state or those of its pieces."""
+        """Add the results of one job, and return its state or those of its pieces."""
         state, values = self._read(job, files.path, "")
         if state.has_result or not files.pieces:
             with _naming(state):
@@ -137,12 +128,12 @@ class _Reading(NamedTuple):
         # The pieces of a job first make one sum, as the job would have, along the same tree.
         whole = Accumulator(self.scratch)
         states = []
-        for one in states_of(self.plan, self.digest, job, files):
-            read, values = self._read(job, one.path, one.piece)
-            with _naming(read):
-                number = part_of(self.plan.jobs[job], one.piece).first
+        for piece in states_of(self.frozen, job, files):
+            state, values = self._read(job, piece.path, piece.piece)
+            with _naming(state):
+                number = self.frozen.part(job, piece.piece).first
                 _fold(accumulator, values, whole, number)
-            states.append(read)
+            states.append(state)
         with _naming(states[0]):
             for path, value in whole.finish().items():
                 accumulator.add_one(path, value)
@@ -151,12 +142,12 @@ class _Reading(NamedTuple):
     def _read(
         self, job: int, path: Path | None, piece: str
     ) -> tuple[JobState, list[tuple[Item, Any]]]:
-        return read_job(self.plan, self.digest, job, path, self.scratch, piece, self.sandbox)
+        return job_values(self.frozen, job, path, self.scratch, self.sandbox, piece)
 
 
 @contextlib.contextmanager
 def _naming(state: JobState) -> Iterator[None]:
-    """Say whose results do not fit to those before."""
+    """Name the job in an error if its results do not fit to those before."""
     try:
         yield
     except AnalysisError as error:
@@ -181,22 +172,23 @@ def _fold(
 
 
 def _accepted(manifest: Manifest, absent: Iterable[JobState], acceptance: Acceptance) -> float:
-    """Give the fraction that was to be enough, if it is; else 0."""
+    """Return the fraction that the user accepts, if the result has it; else 0."""
     share = manifest.counters.events / max(manifest.planned, 1)
-    if manifest.status == "complete" or share < acceptance.fraction:
+    if manifest.status == ResultStatus.COMPLETE or share < acceptance.fraction:
         return 0.0
-    kinds = {one.kind for state in absent for one in state.failures}
-    return 0.0 if acceptance.strict and "analysis" in kinds else acceptance.fraction
+    kinds = {failure.kind for state in absent for failure in state.failures}
+    return 0.0 if acceptance.strict and ErrorKind.ANALYSIS in kinds else acceptance.fraction
 
 
 def is_refused(manifest: Manifest, acceptance: Acceptance) -> bool:
-    """Tell whether a result has enough events, and is not accepted all the same."""
+    """Check whether a result has enough events and is not accepted all the same."""
     enough = manifest.counters.events >= acceptance.fraction * manifest.planned
-    return manifest.status == "partial" and enough and not manifest.accepted
+    return manifest.status == ResultStatus.PARTIAL and enough and not manifest.accepted
 
 
-def _manifest(plan: Plan, plan_digest: str, total: _Sum, absent: Iterable[JobState]) -> Manifest:
-    compared = compare(planned_coverage(plan), total.coverage)
+def _manifest(frozen: FrozenPlan, total: _Sum, absent: Iterable[JobState]) -> Manifest:
+    plan = frozen.plan
+    compared = compare(frozen.planned_coverage(), total.coverage)
     if compared.doubled or compared.foreign:
         raise ResultError(
             "The plan is not a partition of its files: a range is in two jobs.",
@@ -204,8 +196,8 @@ def _manifest(plan: Plan, plan_digest: str, total: _Sum, absent: Iterable[JobSta
         )
     return Manifest(
         format=FORMAT,
-        status="complete" if compared.exact else "partial",
-        plan=plan_digest,
+        status=ResultStatus.COMPLETE if compared.exact else ResultStatus.PARTIAL,
+        plan=frozen.digest,
         job=-1,
         planned=plan.entries,
         analysis=plan.analysis,

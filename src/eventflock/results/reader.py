@@ -21,6 +21,7 @@ import msgspec
 
 from eventflock.core.manifest import Item, Manifest
 from eventflock.core.model import FORMAT
+from eventflock.core.states import ResultStatus
 from eventflock.core.structs import from_json
 from eventflock.errors import EventflockError, ResultError
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
@@ -40,7 +41,6 @@ JSON_DEPTH = 50
 """Levels of the JSON of a histogram with its metadata, and of parameters, which are copied level by
 level."""
 NUMBER_MAX = 2**62
-_STATUSES = {"done", "failed", "complete", "partial"}
 _NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
 """Errors of this machine, which say nothing about the file."""
 
@@ -180,10 +180,9 @@ class ResultFile:
     def _check_items(self) -> None:
         """Check the status, that items have their own names, and that numbers can be counted."""
         manifest = self.manifest
-        failed = manifest.status == "failed"
-        known = {"failed"} if self._receipt else _STATUSES
-        if manifest.status not in known or (failed and manifest.error is None):
-            raise self._damaged(f"its status is {manifest.status!r}")
+        failed = manifest.status == ResultStatus.FAILED
+        if (self._receipt and not failed) or (failed and manifest.error is None):
+            raise self._damaged(f"its status is {manifest.status.value!r}")
         paths = [item.path for item in manifest.items]
         if any(not 2 <= len(path) <= DEPTH_MAX for path in paths) or len(set(paths)) != len(paths):
             raise self._damaged("an item has no name, or that of another")

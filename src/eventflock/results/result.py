@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eventflock.core.manifest import Coverage, Manifest
+from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest
 from eventflock.errors import ResultError, nearest
 from eventflock.results.cover import count
@@ -44,7 +45,7 @@ class Result(Mapping[str, Any]):
     @property
     def complete(self) -> bool:
         """Whether it contains every planned entry of the run exactly once."""
-        return self.manifest.status == "complete"
+        return self.manifest.status == ResultStatus.COMPLETE
 
     @property
     def coverage(self) -> tuple[Coverage, ...]:
@@ -105,7 +106,7 @@ class Result(Mapping[str, Any]):
 
 def label_of(manifest: Manifest) -> str:
     """Give the label of a partial result: how much of it is there; empty for a complete one."""
-    if manifest.status == "complete":
+    if manifest.status == ResultStatus.COMPLETE:
         return ""
     if manifest.job >= 0:
         return f"JOB {manifest.job} ONLY: {count(manifest.coverage):,} events"
@@ -171,7 +172,7 @@ def read_result(path: str | Path, sandbox: SkimSandbox) -> Result:
                 f"{file} is the result of another plan than {plan}.",
                 remedy=f"Merge again: eventflock merge {quoted}",
             )
-        if manifest.error is not None and manifest.status == "failed":
+        if manifest.error is not None and manifest.status == ResultStatus.FAILED:
             raise ResultError(
                 f"{file} is the receipt of job {manifest.job}, which failed: "
                 f"{manifest.error.message}"

@@ -1,4 +1,4 @@
-"""What has been done of a plan, found out from the result files alone."""
+"""The state of each job of a plan, found in the result files alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventflock.core.atomic import MERGING
-from eventflock.core.halving import can_halve, part_of, unit_name
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.halving import can_halve, unit_name
 from eventflock.core.manifest import Coverage, Failure, Item, Manifest
-from eventflock.core.model import Job, Plan
+from eventflock.core.model import Job
+from eventflock.core.states import JobStatus, ResultStatus
 from eventflock.errors import ResultError
 from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.reader import ResultFile
@@ -22,10 +24,9 @@ from eventflock.results.sandbox import SkimSandbox
 __all__ = [
     "JobFiles",
     "JobState",
-    "coverage_of",
+    "job_state",
     "job_states",
-    "planned_coverage",
-    "read_job",
+    "job_values",
     "states_of",
 ]
 
@@ -35,18 +36,16 @@ RANGE_MAX = 2**14
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the result file of a job, or of a piece of one, says.
+    """What the result file of a job, or of a piece of it, says.
 
     Attributes
     ----------
     job, piece
-        Number of the job, and which part of it this is (see `pieces`); empty for all of it.
+        Number of the job, and which part of it this is (see `core.halving`); empty for all of it.
     path
         The file, if there is one.
     status
-        `done`, `partial` (some of its entries are missing, and it says why), `failed` (there is
-        a receipt that says why), `unusable` (there is a file that cannot be this job's result),
-        or `missing`.
+        See `JobStatus`.
     manifest
         Of a job that is done, partial or failed.
     reason
@@ -54,7 +53,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     job: int
-    status: str
+    status: JobStatus
     path: Path | None = None
     piece: str = ""
     manifest: Manifest | None = None
@@ -63,12 +62,12 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_result(self) -> bool:
         """Whether there is something to merge."""
-        return self.status in {"done", "partial"}
+        return self.status in {JobStatus.DONE, JobStatus.PARTIAL}
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Why entries of it have no result, as far as its file says."""
-        if self.manifest is None or self.status == "done":
+        if self.manifest is None or self.status == JobStatus.DONE:
             return ()
         error = self.manifest.error
         return self.manifest.failures if error is None else (error,)
@@ -81,110 +80,108 @@ class JobFiles(NamedTuple):
     pieces: Mapping[str, Path] = {}
 
 
-def coverage_of(plan: Plan, job: int, piece: str = "") -> tuple[Coverage, ...]:
-    """Give what the result of a job, or of a piece, must contain, range by range."""
-    one = plan.jobs[job]
-    dataset = plan.datasets[one.dataset]
-    return tuple(
-        Coverage(
-            dataset=dataset.name,
-            uuid=dataset.files[part.file].uuid,
-            tree=dataset.files[part.file].tree,
-            path=dataset.files[part.file].path,
-            start=part.start,
-            stop=part.stop,
-        )
-        for part in part_of(one, piece).ranges
-    )
-
-
-def planned_coverage(plan: Plan) -> Iterator[Coverage]:
-    """Give all planned ranges, in plan order."""
-    for job in range(len(plan.jobs)):
-        yield from coverage_of(plan, job)
-
-
-def read_job(
-    plan: Plan,
-    plan_digest: str,
-    job: int,
-    path: Path | None,
-    scratch: Path | None,
-    piece: str = "",
-    sandbox: SkimSandbox | None = None,
-) -> tuple[JobState, list[tuple[Item, Any]]]:
-    """Find out from its file what became of a job or a piece, and read its results.
+def job_state(frozen: FrozenPlan, job: int, path: Path | None, piece: str = "") -> JobState:
+    """Return the state of a job or a piece, from the manifest of its result file alone.
 
     Parameters
     ----------
-    plan, plan_digest
-        The plan, and its SHA-256.
+    frozen
+        The plan.
     job, piece
         Number of the job, and which part of it.
     path
         Where its result file is, if there is one.
-    scratch, sandbox
-        Folder for unpacking skims, and who reads them first; None to look at the manifest only.
+    """
+    if path is None or not path.exists():
+        return JobState(job=job, piece=piece, status=JobStatus.MISSING)
+    try:
+        with _opened(frozen, job, path) as result:
+            return _state_of(frozen, job, piece, result)
+    except ResultError as error:
+        return _unusable(job, piece, path, error.message)
+
+
+def job_values(
+    frozen: FrozenPlan,
+    job: int,
+    path: Path | None,
+    scratch: Path,
+    sandbox: SkimSandbox,
+    piece: str = "",
+) -> tuple[JobState, list[tuple[Item, Any]]]:
+    """Return the state of a job or a piece, and its results, which are all read and checked.
+
+    Parameters
+    ----------
+    frozen, job, path, piece
+        See `job_state`.
+    scratch
+        Folder for unpacking skims.
+    sandbox
+        Reads skims first.
 
     Returns
     -------
     JobState
-        It is `done` only if the file is this job's, covers its ranges, and all was read.
+        It is done only if the file is this job's, covers its ranges, and all was read.
     list of (Item, value)
-        Empty unless it has a result and `scratch` is given.
+        Empty unless it has a result.
     """
     if path is None or not path.exists():
-        return JobState(job=job, piece=piece, status="missing"), []
-
-    def state(status: str, manifest: Manifest | None = None, reason: str = "") -> JobState:
-        return JobState(
-            job=job, piece=piece, path=path, status=status, manifest=manifest, reason=reason
-        )
-
+        return JobState(job=job, piece=piece, status=JobStatus.MISSING), []
     try:
-        with ResultFile(path, MANIFEST_MAX + RANGE_MAX * len(plan.jobs[job].ranges)) as result:
-            manifest = result.manifest
-            reason = _why_foreign(plan, plan_digest, job, piece, manifest)
-            if reason:
-                return state("unusable", reason=f"{path}: {reason}"), []
-            wanted = manifest.status in {"done", "partial"}
-            values = result.values(sandbox, scratch) if wanted and scratch and sandbox else []
+        with _opened(frozen, job, path) as result:
+            state = _state_of(frozen, job, piece, result)
+            return state, result.values(sandbox, scratch) if state.has_result else []
     except ResultError as error:
-        return state("unusable", reason=error.message), []
-    return state(manifest.status, manifest), values
+        return _unusable(job, piece, path, error.message), []
 
 
-def _why_foreign(plan: Plan, plan_digest: str, job: int, piece: str, manifest: Manifest) -> str:
-    """Say why a manifest is not that of this part of this plan; empty if it is."""
-    if manifest.plan != plan_digest:
+def _opened(frozen: FrozenPlan, job: int, path: Path) -> ResultFile:
+    return ResultFile(path, MANIFEST_MAX + RANGE_MAX * len(frozen.plan.jobs[job].ranges))
+
+
+def _state_of(frozen: FrozenPlan, job: int, piece: str, result: ResultFile) -> JobState:
+    reason = _why_foreign(frozen, job, piece, result.manifest)
+    if reason:
+        return _unusable(job, piece, result.path, f"{result.path}: {reason}")
+    status = JobStatus(result.manifest.status)
+    return JobState(job=job, piece=piece, path=result.path, status=status, manifest=result.manifest)
+
+
+def _unusable(job: int, piece: str, path: Path, reason: str) -> JobState:
+    return JobState(job=job, piece=piece, path=path, status=JobStatus.UNUSABLE, reason=reason)
+
+
+def _why_foreign(frozen: FrozenPlan, job: int, piece: str, manifest: Manifest) -> str:
+    """Return why a manifest is not that of this part of this plan; empty if it is."""
+    if manifest.plan != frozen.digest:
         return "it belongs to another plan"
     if (manifest.job, manifest.piece) != (job, piece):
         name = unit_name(manifest.job, manifest.piece)
         return f"it is the result of job {name}, not {unit_name(job, piece)}"
-    if manifest.status == "failed":
+    if manifest.status == ResultStatus.FAILED:
         return ""
-    wanted = coverage_of(plan, job, piece)
-    if manifest.status == "partial":
+    wanted = frozen.coverage(job, piece)
+    if manifest.status == ResultStatus.PARTIAL:
         if not _makes_up(manifest, wanted):
             return "what it covers and what it lacks are not the ranges of its job"
-    elif manifest.status != "done":
-        return f"its status is {manifest.status!r}"
+    elif manifest.status != ResultStatus.DONE:
+        return f"its status is {manifest.status.value!r}"
     elif tuple(coalesce(manifest.coverage)) != tuple(coalesce(wanted)) or manifest.missing:
         return "it does not cover the ranges of its job"
     numbers = msgspec.structs.astuple(manifest.counters)
     if manifest.counters.events != count(manifest.coverage) or not all(
-        math.isfinite(one) and 0 <= one < 2**62 for one in numbers
+        math.isfinite(number) and 0 <= number < 2**62 for number in numbers
     ):
         return "its counters make no sense"
-    if any(
-        item.path[:1] != (plan.datasets[plan.jobs[job].dataset].name,) for item in manifest.items
-    ):
+    if any(item.path[:1] != (frozen.dataset_name(job),) for item in manifest.items):
         return "it has results of another dataset"
     return ""
 
 
 def _makes_up(manifest: Manifest, wanted: tuple[Coverage, ...]) -> bool:
-    """Tell whether what a partial result covers and lacks is just what it should have."""
+    """Check whether what a partial result covers and lacks is just what it should have."""
     if not manifest.coverage or not manifest.missing:
         return False
     if len(manifest.failures) != len(manifest.missing):
@@ -194,49 +191,59 @@ def _makes_up(manifest: Manifest, wanted: tuple[Coverage, ...]) -> bool:
 
 
 def states_of(
-    plan: Plan,
-    plan_digest: str,
+    frozen: FrozenPlan,
     job: int,
     files: JobFiles,
     scratch: Path | None = None,
     sandbox: SkimSandbox | None = None,
 ) -> list[JobState]:
-    """Give the state of a job: of all of it, or of the pieces that make it up, in their order.
+    """Return the state of a job, or of the pieces that make it up, in their order.
 
     A result of a whole outranks those of its halves.
 
     Parameters
     ----------
+    frozen, job
+        The plan, and the number of the job.
+    files
+        Its result files.
     scratch, sandbox
-        Folder for reading all payloads as merging would; None to look at manifests only.
+        Where to unpack payloads, and what reads skims first, to check all payloads as merging
+        does; None to look at manifests only.
     """
 
     def read(piece: str, path: Path | None) -> JobState:
-        if scratch is None or path is None:
-            return read_job(plan, plan_digest, job, path, None, piece)[0]
+        if scratch is None or sandbox is None or path is None:
+            return job_state(frozen, job, path, piece)
         with tempfile.TemporaryDirectory(prefix=MERGING, dir=scratch) as folder:
-            return read_job(plan, plan_digest, job, path, Path(folder), piece, sandbox)[0]
+            return job_values(frozen, job, path, Path(folder), sandbox, piece)[0]
 
     def below(piece: str, path: Path | None) -> list[JobState]:
         whole = read(piece, path)
-        if whole.has_result or not _is_halved(plan.jobs[job], piece, files.pieces):
+        if whole.has_result or not _is_halved(frozen.plan.jobs[job], piece, files.pieces):
             return [whole]
         halves = (f"{piece}{digit}" for digit in "01")
-        return [one for half in halves for one in below(half, files.pieces.get(half))]
+        return [state for half in halves for state in below(half, files.pieces.get(half))]
 
     return below("", files.path)
 
 
 def _is_halved(job: Job, piece: str, pieces: Mapping[str, Path]) -> bool:
-    """Tell whether anything is known of parts of a piece; what is no part of it is ignored."""
-    longer = any(one != piece and one.startswith(piece) for one in pieces)
+    """Check whether a file belongs to a part of a piece; files of no part of it are ignored."""
+    longer = any(other != piece and other.startswith(piece) for other in pieces)
     return longer and can_halve(job, piece)
 
 
 def job_states(
-    plan: Plan, plan_digest: str, files: Iterable[JobFiles], scratch: Path | None = None
+    frozen: FrozenPlan, files: Iterable[JobFiles], scratch: Path | None = None
 ) -> Iterator[JobState]:
-    """Give the states of all jobs, or of their pieces, in plan order; see `states_of`."""
+    """Yield the states of all jobs, or of their pieces, in the order of the plan.
+
+    Parameters
+    ----------
+    frozen, files, scratch
+        See `states_of`; the files of each job, in the order of the plan.
+    """
     with SkimSandbox() as sandbox:
-        for job, one in enumerate(files):
-            yield from states_of(plan, plan_digest, job, one, scratch, sandbox)
+        for job, found in enumerate(files):
+            yield from states_of(frozen, job, found, scratch, sandbox)

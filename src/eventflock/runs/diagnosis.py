@@ -1,4 +1,4 @@
-"""What failed in a run and why, most events first, found out from its folder alone."""
+"""What failed in a run and why, most events first, read from its folder alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 
 import msgspec
 
+from eventflock.errors import ErrorKind
 from eventflock.failures.causes import Cause, cause_of, normalized
 from eventflock.core.manifest import (Coverage, Failure)
 from eventflock.core.model import Plan
 from eventflock.runs.outcome import repeat_command
 from eventflock.core.halving import unit_name
 from eventflock.results.cover import coalesce, count
-from eventflock.results.verify import JobState, coverage_of, job_states
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.states import JobStatus
+from eventflock.pools.batch.wave import wave_folders
+from eventflock.results.verify import JobState, job_states
 from eventflock.runs.folder import RunFolder
 from eventflock.runs.status import queue_of
 from eventflock.core.tracebacks import crash_in
@@ -96,7 +100,7 @@ class _Case(msgspec.Struct, frozen=True):
 
 
 def explain(path: Path) -> Explanation:
-    """Find out what failed in a run.
+    """Return what failed in a run and why.
 
     Raises
     ------
@@ -106,10 +110,11 @@ def explain(path: Path) -> Explanation:
         The plan is damaged.
     """
     run = RunFolder(path)
-    plan, plan_digest = run.load_plan()
+    frozen = run.load_plan()
+    plan = frozen.plan
     grouped: dict[tuple[str, ...], list[_Case]] = {}
-    for state in job_states(plan, plan_digest, run.result_files(plan)):
-        for case in _cases(plan, state):
+    for state in job_states(frozen, run.result_files(plan)):
+        for case in _cases(frozen, state):
             grouped.setdefault(_root_of(case), []).append(case)
     groups = [_group(run, plan, cases) for cases in grouped.values()]
     groups.sort(key=lambda one: -one.events)
@@ -124,16 +129,16 @@ def explain(path: Path) -> Explanation:
     )
 
 
-def _cases(plan: Plan, state: JobState) -> Iterator[_Case]:
-    if state.status == "done":
+def _cases(frozen: FrozenPlan, state: JobState) -> Iterator[_Case]:
+    if state.status == JobStatus.DONE:
         return
-    if state.status == "partial" and state.manifest is not None:
+    if state.status == JobStatus.PARTIAL and state.manifest is not None:
         for failure, part in zip(state.failures, state.manifest.missing, strict=True):
             yield _Case(state, failure, (part,))
         return
-    missing = coverage_of(plan, state.job, state.piece)
+    missing = frozen.coverage(state.job, state.piece)
     if state.reason:
-        yield _Case(state, Failure(kind="result", message=state.reason), missing)
+        yield _Case(state, Failure(kind=ErrorKind.RESULT, message=state.reason), missing)
     else:
         yield _Case(state, state.failures[0] if state.failures else None, missing)
 
@@ -143,7 +148,7 @@ def _cause(case: _Case) -> Cause:
 
 
 def _root_of(case: _Case) -> tuple[str, ...]:
-    """Give what failures with the same root have in common: cause, words, and the last own line."""
+    """Return what failures of one root share: the cause, the words, and the user's last line."""
     if case.failure is None:
         return (NOT_TRIED.name,)
     frames = _FRAME.findall(case.failure.traceback)
@@ -181,7 +186,7 @@ def _group(run: RunFolder, plan: Plan, cases: list[_Case]) -> Group:
 
 
 def _repeat(run: RunFolder, plan: Plan, case: _Case) -> str:
-    """Give the command for the smallest case."""
+    """Return the command that repeats the smallest case."""
     failure, first = case.failure, case.missing[0]
     if failure is None:
         return ""
@@ -193,10 +198,10 @@ def _repeat(run: RunFolder, plan: Plan, case: _Case) -> str:
 
 
 def _last_lines(run: RunFolder, state: JobState) -> list[str]:
-    """Give the end of what a job has printed, wherever it was."""
-    name = f"job-{unit_name(state.job, state.piece)}.log"
-    waves = sorted(run.pool.glob("wave-[0-9]*"), reverse=True)
-    for log in [*(one / name for one in waves), run.log(state.job, state.piece)]:
+    """Return the end of the output of a job, wherever it ran."""
+    name = unit_name(state.job, state.piece)
+    of_waves = [wave.log(name) for wave in reversed(wave_folders(run.pool))]
+    for log in [*of_waves, run.log(state.job, state.piece)]:
         try:
             with log.open("rb") as file:
                 file.seek(max(log.stat().st_size - 8192, 0))

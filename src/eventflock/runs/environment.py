@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import msgspec
 
-from eventflock.packing.archive import unpacked_size
-from eventflock.packing.cache import Cache, digest_in, is_whole
+from eventflock.packing.cache import Cache, is_whole
 from eventflock.packing.check import Report, check
 from eventflock.packing.pack import Packing, identify, is_current, pack
 from eventflock.packing.proving import enter_root
@@ -16,84 +16,44 @@ from eventflock.packing.requirements import install, read_requirements
 from eventflock.errors import EnvError, ResultError, plural
 from eventflock.core.atomic import atomic_write
 from eventflock.usercode.loading import locate
-from eventflock.planning.forecast import Shipping
 from eventflock.core.model import (AnalysisRef, Assignment, Plan)
 from eventflock.core.options import PackOptions
 from eventflock.core.structs import (from_json, to_json)
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options
-from eventflock.pools import open_pool
-from eventflock.planning.prepare import prepare, trials_of
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.packing.environment import PackedEnvironment
+from eventflock.pools.batch.wave import wave_folders
+from eventflock.pools.names import DEFAULT
+from eventflock.pools.table import find_pool, open_workers
+from eventflock.planning.prepare import prepare
 from eventflock.runs.folder import RunFolder
 
 __all__ = [
-    "Shipment",
     "check_analysis",
+    "freeze_environment",
     "interpreter_for",
     "pack_analysis",
-    "pack_for",
-    "recall_for",
+    "pack_plan",
+    "recall_environment",
 ]
 
 
-class Shipment(msgspec.Struct, frozen=True, kw_only=True):
-    """What every job of a run brings along.
-
-    Attributes
-    ----------
-    environment, code
-        The two archives.
-    wish
-        What the user said.
-    """
-
-    environment: Path
-    code: Path
-    wish: PackOptions
-
-    @property
-    def archives(self) -> tuple[Path, Path]:
-        """Both archives."""
-        return self.environment, self.code
-
-    @property
-    def digest(self) -> str:
-        """Digest of the environment."""
-        return digest_in(self.environment)
-
-    @property
-    def glibc(self) -> str:
-        """When the bundled glibc is used."""
-        return self.wish.glibc
-
-    def weigh(self, *, inputs: bool) -> Shipping:
-        """Give the sizes of what travels to every job.
-
-        Parameters
-        ----------
-        inputs
-            Whether input files of this machine travel, too.
-        """
-        return Shipping(
-            environment_bytes=self.environment.stat().st_size,
-            unpacked_bytes=unpacked_size(self.environment),
-            code_bytes=self.code.stat().st_size,
-            inputs=inputs,
-        )
-
-    def freeze(self, run: RunFolder) -> None:
-        """Write down in a run folder which environment it has, and keep the code there."""
-        shutil.copyfile(self.code, run.analysis / self.code.name)
-        kept = _Frozen(environment=self.environment.name, code=self.code.name, wish=self.wish)
-        atomic_write(run.environment, msgspec.json.format(to_json(kept)) + b"\n")
-
-
-class _Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """What `environment.json` of a run folder says."""
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What `environment.json` of a run folder says: the names of the archives, and the options."""
 
     environment: str
     code: str
-    wish: PackOptions
+    options: PackOptions = msgspec.field(name="wish")
+
+
+def freeze_environment(run: RunFolder, packed: PackedEnvironment) -> None:
+    """Write into a run folder which environment it has, and keep the code there."""
+    shutil.copyfile(packed.code, run.analysis / packed.code.name)
+    kept = _Kept(
+        environment=packed.environment.name, code=packed.code.name, options=packed.options
+    )
+    atomic_write(run.environment, msgspec.json.format(to_json(kept)) + b"\n")
 
 
 def interpreter_for(ref: AnalysisRef, source: bytes, wish: PackOptions, observer: Observer) -> str:
@@ -116,7 +76,7 @@ def interpreter_for(ref: AnalysisRef, source: bytes, wish: PackOptions, observer
     return install(wanted, wish.python, Cache())
 
 
-def pack_for(plan: Plan, source: bytes, wish: PackOptions, observer: Observer) -> Shipment:
+def pack_plan(plan: Plan, source: bytes, wish: PackOptions, observer: Observer) -> PackedEnvironment:
     """Pack the environment for a plan, trying the analysis on the first events of each dataset.
 
     Raises
@@ -126,13 +86,13 @@ def pack_for(plan: Plan, source: bytes, wish: PackOptions, observer: Observer) -
     """
     cache = Cache()
     packing = pack(
-        plan.analysis, source, wish, trials=trials_of(plan), cache=cache, note=observer.note
+        plan.analysis, source, wish, trials=FrozenPlan(plan).first_assignments(), cache=cache, note=observer.note
     )
     for one in packing.notes:
         observer.note(one)
     observer.note(summary(packing))
     environment, code = packing.archives(cache)
-    return Shipment(environment=environment, code=code, wish=wish)
+    return PackedEnvironment(environment=environment, code=code, options=wish)
 
 
 def summary(packing: Packing) -> str:
@@ -145,7 +105,7 @@ def summary(packing: Packing) -> str:
     )
 
 
-def recall_for(run: RunFolder, observer: Observer) -> Shipment:
+def recall_environment(run: RunFolder, observer: Observer) -> PackedEnvironment:
     """Find the packed environment of a run again, or make it again.
 
     Raises
@@ -156,7 +116,7 @@ def recall_for(run: RunFolder, observer: Observer) -> Shipment:
         The run folder is damaged.
     """
     try:
-        kept = from_json(run.environment.read_bytes(), _Frozen)
+        kept = from_json(run.environment.read_bytes(), _Kept)
     except (OSError, msgspec.MsgspecError) as error:
         raise ResultError(
             f"{run.environment} is damaged: {error}", remedy="Start a new run."
@@ -164,13 +124,13 @@ def recall_for(run: RunFolder, observer: Observer) -> Shipment:
     cache = Cache()
     environment, code = cache.intact(kept.environment), run.analysis / kept.code
     if environment is None:  # waves on HTCondor keep what they have sent
-        sent = sorted(run.pool.glob(f"wave-*/{kept.environment}"))
-        environment = next((one for one in sent if is_whole(one)), None)
+        sent = (wave.archive(kept.environment) for wave in wave_folders(run.pool))
+        environment = next((path for path in sent if path.exists() and is_whole(path)), None)
     if environment is None:
-        plan, _ = run.load_plan()
+        plan = run.load_plan().plan
         frozen = run.analysis / plan.analysis.file
         source = frozen.read_bytes() if plan.analysis.file else b""
-        made = pack_for(plan, source, kept.wish, observer)
+        made = pack_plan(plan, source, kept.options, observer)
         if made.environment.name != kept.environment:
             raise EnvError(
                 f"The environment of this run, {kept.environment}, is not in the cache any more, "
@@ -180,7 +140,7 @@ def recall_for(run: RunFolder, observer: Observer) -> Shipment:
         environment = made.environment
     if not code.is_file():
         raise ResultError(f"{code} is gone from the run folder.", remedy="Start a new run.")
-    return Shipment(environment=environment, code=code, wish=kept.wish)
+    return PackedEnvironment(environment=environment, code=code, options=kept.options)
 
 
 def pack_analysis(
@@ -209,12 +169,10 @@ def pack_analysis(
         return known.packing, list(known.trials)
     trials: list[Assignment] = []
     if files:
-        pool = open_pool("local", 1, interpreter_for(ref, source, wish, observer))
-        try:
-            plan = prepare(pool, ref, source, files, options, observer).plan
-        finally:
-            pool.close()
-        ref, trials = plan.analysis, trials_of(plan)
+        python = interpreter_for(ref, source, wish, observer)
+        with contextlib.closing(open_workers(find_pool(DEFAULT), 1, python)) as workers:
+            plan = prepare(workers, ref, source, files, options, observer).plan
+        ref, trials = plan.analysis, FrozenPlan(plan).first_assignments()
     packing = pack(ref, source, wish, trials=trials, cache=cache, note=observer.note)
     cache.remember(key, _Call(packing=packing, trials=tuple(trials)))
     return packing, trials

@@ -1,4 +1,4 @@
-"""A run folder: every path in it, making one, and finding out from it what has been done."""
+"""A run folder: every path in it, making it, its lock, and the result files in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from eventflock.errors import ResultError, UsageError
 from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
 from eventflock.core.model import (FORMAT, AnalysisRef, Plan)
 from eventflock.core.structs import (digest, from_json, to_json)
-from eventflock.core.halving import unit_name, unit_of
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.halving import JobNumber, UnitName, unit_name, unit_of
+from eventflock.pools.batch.wave import wave_folders
 from eventflock.results.verify import JobFiles
 
 __all__ = ["RunFolder", "next_free"]
@@ -46,7 +48,6 @@ class RunFolder:
         self.analysis = path / "analysis"
         self.environment = path / "environment.json"
         self.forecast = path / "forecast.json"
-        self.htcondor = path / "htcondor.json"
         self.pool = path / "pool"
         self.failures = self.pool / "failures.jsonl"
         self.again = self.pool / "again"
@@ -57,16 +58,20 @@ class RunFolder:
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
-    def result(self, job: int, piece: str = "") -> Path:
+    def pool_record(self, name: str) -> Path:
+        """Path of what a batch system has written down about the run."""
+        return self.path / f"{name}.json"
+
+    def result(self, job: JobNumber, piece: str = "") -> Path:
         """Path of the result file of a job, or of a piece of one."""
         return self.results / f"job-{unit_name(job, piece)}.zip"
 
     def better(self, job: int, piece: str = "") -> Path:
-        """Where another try of what has a partial result leaves its own: taken in if better."""
+        """Path where another try of a partial result leaves its own, which is adopted if better."""
         return self.again / self.result(job, piece).name
 
     def result_files(self, plan: Plan) -> list[JobFiles]:
-        """Find the result files of all jobs, in plan order, also those that have just come."""
+        """Find the result files of all jobs, in plan order, also those that have just arrived."""
         there: dict[tuple[int, str], Path] = dict(self.arrivals())
         there.update(_units_in(self.results))
         halved: dict[int, dict[str, Path]] = {}
@@ -78,22 +83,23 @@ class RunFolder:
         ]
 
     def results_there(self, plan: Plan) -> set[int]:
-        """Give the jobs of which there is a whole result file, whatever is in it."""
+        """Return the jobs that have a result file of the whole job, whatever is in it."""
         found = {job for (job, piece), _ in _units_in(self.results) if not piece}
         return {job for job in found if job < len(plan.jobs)}
 
-    def units_there(self) -> set[str]:
-        """Give the names of the jobs and pieces of which there is a file, wherever it is."""
+    def units_there(self) -> set[UnitName]:
+        """Return the names of the jobs and pieces that have a file, wherever it is."""
         there = dict(self.arrivals()) | dict(_units_in(self.results))
         return {unit_name(job, piece) for job, piece in there}
 
-    def arrivals(self) -> Iterator[tuple[tuple[int, str], Path]]:
-        """Give the result files that nobody has taken in yet, by job and piece."""
-        for folder in [*sorted(self.pool.glob("wave-[0-9]*")), self.again]:
+    def arrivals(self) -> Iterator[tuple[tuple[JobNumber, str], Path]]:
+        """Yield the result files that no process has adopted yet, by job and piece."""
+        waves = [wave.path for wave in wave_folders(self.pool)]
+        for folder in [*waves, self.again]:
             yield from _units_in(folder)
 
     def log(self, job: int, piece: str = "") -> Path:
-        """Path of what a job or a piece printed, output and errors together."""
+        """Path of the output of a job or a piece, with its errors."""
         return self.pool / f"job-{unit_name(job, piece)}.log"
 
     @classmethod
@@ -144,14 +150,8 @@ class RunFolder:
             shutil.rmtree(temporary, ignore_errors=True)
         return cls(path)
 
-    def load_plan(self) -> tuple[Plan, str]:
+    def load_plan(self) -> FrozenPlan:
         """Read the plan.
-
-        Returns
-        -------
-        Plan
-        str
-            Its SHA-256, by which result files say where they belong.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class RunFolder:
                     f"{self.plan_file} has format {version}; this eventflock reads {FORMAT}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
-            return from_json(data, Plan), digest(data)
+            return FrozenPlan(from_json(data, Plan), digest(data))
         except msgspec.MsgspecError as error:
             raise ResultError(
                 f"{self.plan_file} is damaged: {error}", remedy="Start a new run."
@@ -209,14 +209,14 @@ class RunFolder:
             yield
 
     def _remove_leftovers(self) -> None:
-        """Remove what processes that were killed have left."""
+        """Remove the temporary files of processes that were killed."""
         for folder in (self.results, self.path):
             remove_leftovers(folder)
         for folder in self.path.glob(f"{MERGING}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def worker(self) -> str:
-        """Name the process that works on this run; empty if none does."""
+        """Return the name of the process that works on this run; empty if none does."""
         if not self.is_busy():
             return ""
         with contextlib.suppress(OSError):
@@ -224,7 +224,7 @@ class RunFolder:
         return "a process"
 
     def is_busy(self) -> bool:
-        """Tell whether a process works on this run (as far as locks on this file system tell)."""
+        """Check whether a process works on this run (as far as locks on this file system show)."""
         with contextlib.suppress(OSError), (self.pool / "lock").open("r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -233,8 +233,8 @@ class RunFolder:
         return False
 
 
-def _units_in(folder: Path) -> Iterator[tuple[tuple[int, str], Path]]:
-    """Give the result files in a folder by job and piece."""
+def _units_in(folder: Path) -> Iterator[tuple[tuple[JobNumber, str], Path]]:
+    """Yield the result files in a folder by job and piece."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
         for one in found:
             if one.name.startswith("job-") and one.name.endswith(".zip"):
@@ -244,7 +244,7 @@ def _units_in(folder: Path) -> Iterator[tuple[tuple[int, str], Path]]:
 
 
 def _take(file: IO[str]) -> bool:
-    """Take the lock. Who only asks whether there is one holds it for a moment: try a few times."""
+    """Take the lock. A process that only looks at it holds it for a moment, so try a few times."""
     for _ in range(10):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,7 +265,7 @@ def _cannot_write(path: Path, error: OSError) -> UsageError:
 
 
 def next_free(analysis: AnalysisRef, parent: Path) -> Path:
-    """Give the name of a new run folder, such as `runs/jets-001`."""
+    """Return the path of a new run folder, such as `runs/jets-001`."""
     stem = analysis.name or Path(analysis.origin).stem
     taken = {
         int(tail)

@@ -1,4 +1,4 @@
-"""The whole story of a run on one page: plan, pack, run, merge, plot; and going on with one."""
+"""The whole story of a run on one page: plan, pack, run, merge, plot; and resuming it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ import contextlib
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from eventflock.usercode.decorator import Analysis
-from eventflock.errors import InterruptedRunError, ResultError, UsageError, plural
 from eventflock.core.atomic import atomic_write
-from eventflock.usercode.loading import freeze, locate
-from eventflock.planning.forecast import Forecast, describe_forecast, forecast
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Manifest
 from eventflock.core.model import Plan
-from eventflock.core.options import (Acceptance, SubmitOptions, PackOptions)
-from eventflock.core.structs import to_json
 from eventflock.core.observer import Observer, shown
-from eventflock.core.options import Options
-from eventflock.runs.outcome import Outcome
-from eventflock.pools import HTCONDOR, Pool, open_pool
-from eventflock.planning.prepare import Prepared, prepare
+from eventflock.core.options import Acceptance, Options, SubmitOptions
+from eventflock.core.states import JobStatus, ResultStatus
+from eventflock.core.structs import to_json
+from eventflock.errors import InterruptedRunError, ResultError, UsageError, plural
+from eventflock.planning.forecast import Forecast, describe_forecast, forecast
+from eventflock.planning.prepare import prepare
+from eventflock.pools.names import batch_hint
+from eventflock.pools.roles import Executor, Pool, Stopped, Submission, Workers
+from eventflock.pools.table import find_pool, open_workers, pool_of_run
 from eventflock.results.reader import read_manifest
 from eventflock.results.verify import job_states
 from eventflock.runs.folder import RunFolder, next_free
-from eventflock.runs.scheduler import Work, do_jobs, take_in, units_left
+from eventflock.runs.outcome import Outcome
+from eventflock.runs.scheduler import adopt_arrivals, do_jobs, jobs_to_submit
+from eventflock.usercode.decorator import Analysis
+from eventflock.usercode.loading import freeze, locate
 
 if TYPE_CHECKING:
-    from eventflock.runs.dispatch import Dispatch
-    from eventflock.runs.environment import Shipment
+    from eventflock.packing.environment import PackedEnvironment
 
-__all__ = ["execute", "merge_run", "plot_run", "resume", "show_submission", "watch"]
+__all__ = ["execute", "merge_run", "plot_run", "resume", "show_submission", "stop", "watch"]
 
-TARGET_SECONDS = 1200.0
-"""Of a job on a batch system, where the user does not say how to cut."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at a run that another process works on."""
 
@@ -52,33 +51,36 @@ def execute(
     EventflockError
         Before anything ran: something about the call or the files is wrong.
     InterruptedRunError
-        By the user, in the middle; it says how to go on.
+        The user interrupted the run; the error says how to resume it.
     """
-    with _planned(analysis, files, options, observer) as (pool, draft):
+    pool = find_pool(options.pool)
+    options = pool.complete(options, reach=True)
+    with _planned(analysis, files, options, pool, observer) as (workers, draft):
         run = _make_run(draft, options, observer)
-        with _for_jobs(run, pool, observer, on_nodes=draft.dispatch is not None) as workers:
-            if options.detach:
-                return _hand_over(run, workers, options)
-            return _work(run, workers, observer, options)
+        return _run(run, pool, workers, options, observer)
 
 
 def show_submission(
     analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
 ) -> tuple[str, Plan]:
-    """Give the submit description that a run on HTCondor would have, and its plan."""
-    with _planned(analysis, files, options, observer, reach=False) as (_, draft):
-        if draft.dispatch is None or draft.shipment is None:
+    """Return the submit description that a run on a batch system would have, and its plan."""
+    pool = find_pool(options.pool)
+    options = pool.complete(options, reach=False)
+    with _planned(analysis, files, options, pool, observer) as (_, draft):
+        if draft.submission is None or draft.environment is None:
             raise UsageError(
-                "--dry-run shows what is submitted to HTCondor.", remedy="Add --pool htcondor."
+                "--dry-run shows what is submitted to a batch system.",
+                remedy=f"Add {batch_hint()}.",
             )
         name = options.out.name if options.out else draft.plan.analysis.name
-        return draft.dispatch.show(draft.shipment, name, len(draft.plan.jobs)), draft.plan
+        jobs = len(draft.plan.jobs)
+        return draft.submission.show(draft.environment, name, jobs), draft.plan
 
 
 def resume(path: Path, options: Options, observer: Observer) -> Outcome:
-    """Go on with a run: do the jobs that have no verified result, and merge.
+    """Resume a run: do the jobs that have no verified result, and merge.
 
-    Where no pool is named, it is the one that the run has had.
+    Where no pool is named, it is the one that the run had before.
 
     Raises
     ------
@@ -87,87 +89,43 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
     """
     run = RunFolder(path)
     run.load_plan()
-    on_nodes = options.pool == HTCONDOR or (not options.pool and run.htcondor.exists())
-    if on_nodes and not run.htcondor.exists():
-        raise UsageError(
-            f"{path} was not made for an HTCondor pool.",
-            remedy="Go on without --pool, or start a new run with --pool htcondor.",
-        )
+    pool = find_pool(options.pool) if options.pool else pool_of_run(path)
+    pool.check_resumable(run)
     if options.submission != SubmitOptions():
-        _amend(run, options.submission, on_nodes=on_nodes)
-    with (
-        _pool(options.pool or "local", options.workers) as pool,
-        _for_jobs(run, pool, observer, on_nodes=on_nodes) as workers,
-    ):
-        if options.detach:
-            return _hand_over(run, workers, options)
-        return _work(run, workers, observer, options)
-
-
-def _amend(run: RunFolder, site: SubmitOptions, *, on_nodes: bool) -> None:
-    if not on_nodes:
-        raise UsageError(
-            "Submit commands and profiles are for jobs on an HTCondor pool.",
-            remedy="Leave out --submit and --profile.",
-        )
-    from eventflock.runs.dispatch import amend_call
-
-    amend_call(run, site)
+        pool.amend(run, options.submission)
+    with _workers(pool, options.workers) as workers:
+        return _run(run, pool, workers, options, observer)
 
 
 def watch(path: Path, options: Options, observer: Observer) -> Outcome:
-    """Follow a run to its end, whichever process works on it; nothing is submitted.
+    """Follow a run to its end, whichever process works on it; submit nothing.
 
-    Where none does, this one takes in what arrives, and merges.
+    Where no process works on it, this one adopts what arrives, and merges.
     """
     run = RunFolder(path)
-    plan, _ = run.load_plan()
+    frozen = run.load_plan()
     while run.is_busy():
-        _look_on(run, plan, observer)
-    if not run.htcondor.exists():
+        _look_on(run, frozen.plan, observer)
+    executor = pool_of_run(path).follow(run, observer)
+    if executor is None:
         return merge_run(path, options)
-    from eventflock.runs.dispatch import open_htcondor
-
-    with contextlib.closing(open_htcondor(run, observer, submit=False)) as pool:
-        return _work(run, pool, observer, options)
+    with closing(executor):
+        return _work(run, executor, options, observer)
 
 
-@contextlib.contextmanager
-def _pool(name: str, workers: int | None, python: str = "") -> Iterator[Pool]:
-    """Open the pool. While its workers import their packages, import what merging needs."""
-    pool = open_pool(name, workers, python)
-    try:
-        import eventflock.results.merge
-        import eventflock.results.payloads  # noqa: F401
+def stop(path: Path) -> Stopped:
+    """Remove the jobs of a run from the queue; what is done is kept.
 
-        yield pool
-    finally:
-        pool.close()
-
-
-@contextlib.contextmanager
-def _for_jobs(
-    run: RunFolder, pool: Pool, observer: Observer, *, on_nodes: bool = False
-) -> Iterator[Pool]:
-    """Give the pool for the jobs: the same, or one whose jobs bring their environment along."""
-    if not run.environment.exists():
-        yield pool
-        return
-    if on_nodes:
-        from eventflock.runs.dispatch import open_htcondor
-
-        with contextlib.closing(open_htcondor(run, observer)) as nodes:
-            yield nodes
-        return
-    from eventflock.pools.packed import PackedPool
-    from eventflock.runs.environment import recall_for
-
-    shipment = recall_for(run, observer)
-    packed = PackedPool(pool.workers, shipment.archives, shipment.digest, shipment.glibc)
-    try:
-        yield packed
-    finally:
-        packed.close()
+    Raises
+    ------
+    UsageError
+        There is no run, or it has no jobs in a queue.
+    PoolError
+        The batch system cannot be reached.
+    """
+    run = RunFolder(path)
+    run.load_plan()
+    return pool_of_run(path).stop(run)
 
 
 # --- planning ----------------------------------------------------------------------------------
@@ -178,9 +136,9 @@ class _Draft(NamedTuple):
 
     source: bytes
     plan: Plan
-    shipment: Shipment | None
+    environment: PackedEnvironment | None
     expected: Forecast | None
-    dispatch: Dispatch | None
+    submission: Submission | None
 
 
 @contextlib.contextmanager
@@ -188,73 +146,63 @@ def _planned(
     analysis: str | Path | Analysis,
     files: Sequence[str],
     options: Options,
+    pool: Pool,
     observer: Observer,
-    *,
-    reach: bool = True,
-) -> Iterator[tuple[Pool, _Draft]]:
-    """Plan, and pack if jobs bring their environment along; give the pool that was asked."""
-    on_nodes = options.pool == HTCONDOR
-    if on_nodes:
-        options = _for_nodes(options, reach=reach)
+) -> Iterator[tuple[Workers, _Draft]]:
+    """Plan, and pack if jobs bring their environment along; yield the workers that were asked."""
     ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
     python = ""
     if options.packing is not None:
         from eventflock.runs.environment import interpreter_for
 
         python = interpreter_for(ref, source, options.packing, observer)
-    with _pool(options.pool, options.workers, python) as pool:
-        prepared = prepare(pool, ref, source, files, options, observer)
-        shipment = None
+    with _workers(pool, options.workers, python) as workers:
+        prepared = prepare(workers, ref, source, files, options, observer)
+        plan, environment, sent = prepared.plan, None, None
         if options.packing is not None:
-            from eventflock.runs.environment import pack_for
+            from eventflock.runs.environment import pack_plan
 
-            shipment = pack_for(prepared.plan, source, options.packing, observer)
-        expected = _forecast(prepared, shipment, on_nodes)
-        dispatch = None
-        if on_nodes and shipment is not None:
-            from eventflock.runs.dispatch import dispatch_for
+            environment = pack_plan(plan, source, options.packing, observer)
+            sent = environment.sizes(inputs=pool.is_batch_system)
+        expected = None
+        if prepared.measured:
+            expected = forecast(plan, prepared.measured, prepared.target_seconds, sent)
+        submission = None
+        if sent is not None and pool.is_batch_system:
+            from eventflock.planning.needs import job_needs
 
-            dispatch = dispatch_for(prepared.plan, shipment, expected, options)
-        yield pool, _Draft(source, prepared.plan, shipment, expected, dispatch)
-
-
-def _for_nodes(options: Options, *, reach: bool) -> Options:
-    """Fill in what a run on a batch system has by default, and check the rest before it starts."""
-    from eventflock.runs.dispatch import check_call
-
-    check_call(options, reach=reach)
-    cut = options.jobs or options.events_per_job or options.target_seconds
-    return msgspec.structs.replace(
-        options,
-        packing=options.packing or PackOptions(),
-        target_seconds=options.target_seconds if cut else TARGET_SECONDS,
-    )
+            needs = job_needs(plan, sent, expected, options.limits)
+            submission = pool.plan_submission(needs, options.submission)
+        yield workers, _Draft(source, plan, environment, expected, submission)
 
 
-def _forecast(prepared: Prepared, shipment: Shipment | None, on_nodes: bool) -> Forecast | None:
-    if not prepared.measured:
-        return None
-    ship = None
-    if shipment is not None:
-        ship = shipment.weigh(inputs=on_nodes)
-    return forecast(prepared.plan, prepared.measured, prepared.target_seconds, ship)
+@contextlib.contextmanager
+def _workers(pool: Pool, count: int | None, python: str = "") -> Iterator[Workers]:
+    """Open the workers. While they import their packages, import what merging needs."""
+    with closing(open_workers(pool, count, python)) as workers:
+        import eventflock.results.merge
+        import eventflock.results.payloads  # noqa: F401
+
+        yield workers
 
 
 def _make_run(draft: _Draft, options: Options, observer: Observer) -> RunFolder:
     """Freeze all of it in a new run folder."""
     plan = draft.plan
     run = _create(plan, draft.source, options.out)
-    if draft.shipment is not None:
-        draft.shipment.freeze(run)
+    if draft.environment is not None:
+        from eventflock.runs.environment import freeze_environment
+
+        freeze_environment(run, draft.environment)
     if draft.expected is not None:
         atomic_write(run.forecast, to_json(draft.expected))
         observer.note(describe_forecast(draft.expected))
-    if draft.dispatch is not None:
-        draft.dispatch.freeze(run)
-    files_used = sum(len(one.files) for one in plan.datasets)
+    if draft.submission is not None:
+        draft.submission.freeze(run)
+    files = sum(len(dataset.files) for dataset in plan.datasets)
     observer.note(
         f"{plural(len(plan.jobs), 'job')}, {plural(plan.entries, 'event')} in "
-        f"{plural(files_used, 'file')}: {run.path}"
+        f"{plural(files, 'file')}: {run.path}"
     )
     return run
 
@@ -274,34 +222,49 @@ def _create(plan: Plan, source: bytes, out: Path | None) -> RunFolder:
 # --- running -----------------------------------------------------------------------------------
 
 
-def _work(run: RunFolder, pool: Pool, observer: Observer, options: Options) -> Outcome:
+def _run(
+    run: RunFolder, pool: Pool, workers: Workers, options: Options, observer: Observer
+) -> Outcome:
+    """Have the jobs done that are not, by the executor of the pool."""
+    environment = None
+    if run.environment.exists():
+        from eventflock.runs.environment import recall_environment
+
+        environment = recall_environment(run, observer)
+    with closing(pool.open_executor(run, workers, environment, observer)) as executor:
+        if options.detach:
+            return _submit(run, executor, options)
+        return _work(run, executor, options, observer)
+
+
+def _work(run: RunFolder, executor: Executor, options: Options, observer: Observer) -> Outcome:
     """Do all jobs without a verified result, and merge."""
-    plan, plan_digest = run.load_plan()
+    frozen = run.load_plan()
     with run.lock():
         try:
-            take_in(run, plan, plan_digest)
-            do_jobs(run, plan, plan_digest, pool, observer, options.limits)
-            return _merge(run, plan, plan_digest, options)
+            adopt_arrivals(run, frozen)
+            do_jobs(run, frozen, executor, options.limits, observer)
+            return _merge(run, frozen, options)
         except KeyboardInterrupt:
-            raise _interrupted(run, plan, plan_digest, pool) from None
+            raise _interrupted(run, frozen, executor) from None
 
 
-def _hand_over(run: RunFolder, pool: Pool, options: Options) -> Outcome:
-    """Let the pool have the jobs, and do not wait for them."""
-    plan, plan_digest = run.load_plan()
+def _submit(run: RunFolder, executor: Executor, options: Options) -> Outcome:
+    """Submit all jobs without a verified result, and do not wait for them."""
+    frozen = run.load_plan()
     with run.lock():
         try:
-            take_in(run, plan, plan_digest)
-            states = job_states(plan, plan_digest, run.result_files(plan))
-            units = units_left(plan, states, options.limits)
-            count = pool.submit(Work(run, plan, plan_digest, units, Observer()))
+            adopt_arrivals(run, frozen)
+            count = executor.submit(jobs_to_submit(run, frozen, options.limits))
         except KeyboardInterrupt:
-            raise _interrupted(run, plan, plan_digest, pool) from None
-    return Outcome(run=run, plan=plan, manifest=None, absent=[], detached=True, submitted=count)
+            raise _interrupted(run, frozen, executor) from None
+    return Outcome(
+        run=run, plan=frozen.plan, manifest=None, absent=[], detached=True, submitted=count
+    )
 
 
 def _look_on(run: RunFolder, plan: Plan, observer: Observer) -> None:
-    """Show how a run goes on that another process works on, until it does not any more."""
+    """Show the progress of a run that another process works on, as long as it does."""
     entries = [job.entries for job in plan.jobs]
     done = run.results_there(plan)
     with shown(observer, "events", plan.entries, sum(entries[job] for job in done)):
@@ -312,24 +275,27 @@ def _look_on(run: RunFolder, plan: Plan, observer: Observer) -> None:
             time.sleep(LOOK_EVERY)
 
 
-def _interrupted(run: RunFolder, plan: Plan, plan_digest: str, pool: Pool) -> InterruptedRunError:
-    states = job_states(plan, plan_digest, run.result_files(plan))
-    done = len(plan.jobs) - len({one.job for one in states if one.status != "done"})
-    words = f"{done:,} of {plural(len(plan.jobs), 'job')} are done and kept"
+def _interrupted(run: RunFolder, frozen: FrozenPlan, executor: Executor) -> InterruptedRunError:
+    states = job_states(frozen, run.result_files(frozen.plan))
+    open_jobs = {state.job for state in states if state.status != JobStatus.DONE}
+    done, jobs = frozen.job_count - len(open_jobs), plural(frozen.job_count, "job")
     name = shlex.quote(str(run.path))
-    if pool.outlives:
+    if executor.has_jobs_elsewhere:
         return InterruptedRunError(
-            f"Interrupted: {words}; the others go on in the pool.",
+            f"Interrupted: {done:,} of {jobs} are done and kept; the others go on in the pool.",
             remedy=f"Follow them: eventflock watch {name}\nEnd them:    eventflock stop {name}",
         )
-    return InterruptedRunError(f"Interrupted: {words}.", remedy=f"Go on: eventflock resume {name}")
+    return InterruptedRunError(
+        f"Interrupted: {done:,} of {jobs} are done and kept.",
+        remedy=f"Go on: eventflock resume {name}",
+    )
 
 
 # --- merging and plotting ----------------------------------------------------------------------
 
 
 def merge_run(path: Path, options: Options) -> Outcome:
-    """Merge again what result files there are.
+    """Merge the result files of a run again. A complete result is kept.
 
     Raises
     ------
@@ -337,57 +303,67 @@ def merge_run(path: Path, options: Options) -> Outcome:
         There is no run, or another process works on it.
     """
     run = RunFolder(path)
-    plan, plan_digest = run.load_plan()
+    frozen = run.load_plan()
     with run.lock():
-        take_in(run, plan, plan_digest)
-        kept = _complete_result(run, plan_digest)
+        adopt_arrivals(run, frozen)
+        kept = _complete_result(run, frozen)
         if kept is not None:
-            states = job_states(plan, plan_digest, run.result_files(plan), run.path)
-            if any(one.status != "done" for one in states):
-                return Outcome(run=run, plan=plan, manifest=kept, absent=[])
-        return _merge(run, plan, plan_digest, options)
+            states = job_states(frozen, run.result_files(frozen.plan), run.path)
+            if any(state.status != JobStatus.DONE for state in states):
+                return Outcome(run=run, plan=frozen.plan, manifest=kept, absent=[])
+        return _merge(run, frozen, options)
 
 
-def _complete_result(run: RunFolder, plan_digest: str) -> Manifest | None:
-    """Give the manifest of a merged result that is complete: what it proves stays true."""
+def _complete_result(run: RunFolder, frozen: FrozenPlan) -> Manifest | None:
+    """Return the manifest of a complete merged result: what it proves stays true."""
+    manifest = _merged_before(run, frozen)
+    is_complete = manifest is not None and manifest.status == ResultStatus.COMPLETE
+    return manifest if is_complete else None
+
+
+def _merged_before(run: RunFolder, frozen: FrozenPlan) -> Manifest | None:
+    """Return the manifest of the merged result, if there is one of this plan."""
     try:
         manifest = read_manifest(run.merged)
     except ResultError:
         return None
-    ours = manifest.plan == plan_digest and manifest.status == "complete"
-    return manifest if ours else None
+    return manifest if manifest.plan == frozen.digest else None
 
 
-def _merge(run: RunFolder, plan: Plan, plan_digest: str, options: Options) -> Outcome:
+def _merge(run: RunFolder, frozen: FrozenPlan, options: Options) -> Outcome:
     from eventflock.results.merge import is_refused, merge
 
     acceptance = options.acceptance
     if acceptance == Acceptance():  # what was accepted once stays accepted
-        acceptance = _accepted_before(run, plan_digest)
-    manifest, absent = merge(plan, plan_digest, run.result_files(plan), run.merged, acceptance)
+        earlier = _merged_before(run, frozen)
+        if earlier is not None and earlier.accepted:
+            acceptance = Acceptance(fraction=earlier.accepted, strict=False)
+    files = run.result_files(frozen.plan)
+    manifest, absent = merge(frozen, files, run.merged, acceptance)
     refused = ""
     if manifest is not None and is_refused(manifest, acceptance):
         refused = (
             f"There are enough events for --accept {acceptance.fraction:g}, but the analysis "
             "raised for some that are missing: add --no-strict to accept that."
         )
-    return Outcome(run=run, plan=plan, manifest=manifest, absent=absent, refused=refused)
-
-
-def _accepted_before(run: RunFolder, plan_digest: str) -> Acceptance:
-    try:
-        manifest = read_manifest(run.merged)
-    except ResultError:
-        return Acceptance()
-    if manifest.plan != plan_digest or not manifest.accepted:
-        return Acceptance()
-    return Acceptance(fraction=manifest.accepted, strict=False)
+    return Outcome(run=run, plan=frozen.plan, manifest=manifest, absent=absent, refused=refused)
 
 
 def plot_run(
     path: Path, *, log: bool = False, formats: Sequence[str] = ("png",), out: Path | None = None
 ) -> list[Path]:
     """Draw every histogram of a run, or of a single result file.
+
+    Parameters
+    ----------
+    path
+        A run folder or a result file.
+    log
+        Use a logarithmic scale.
+    formats
+        Kinds of files: `png`, `pdf`, `svg`.
+    out
+        Folder for the pictures; by default `plots` in the run folder.
 
     Returns
     -------

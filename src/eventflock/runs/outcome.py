@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from eventflock.failures.causes import cause_of
-from eventflock.errors import EventflockError, IncompleteError, error_from, plural
+from eventflock.core.states import JobStatus, ResultStatus
+from eventflock.errors import ErrorKind, EventflockError, IncompleteError, error_from, plural
 from eventflock.core.atomic import atomic_write
 from eventflock.core.manifest import (Failure, Manifest)
 from eventflock.core.model import (Dataset, Plan)
@@ -55,7 +56,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complete(self) -> bool:
         """Whether the result contains every planned entry exactly once."""
-        return self.manifest is not None and self.manifest.status == "complete"
+        return self.manifest is not None and self.manifest.status == ResultStatus.COMPLETE
 
     @property
     def accepted(self) -> bool:
@@ -85,11 +86,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         remedies = [failure.remedy] if failure.remedy else []
         if failure.path and failure.kind != "node":  # which here would not be repeated
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
-        untried = sum(one.status == "missing" for one in self.absent)
-        if untried > 0 and failure.kind == "analysis":
+        untried = sum(one.status == JobStatus.MISSING for one in self.absent)
+        if untried > 0 and failure.kind == ErrorKind.ANALYSIS:
             remedies.append(f"{plural(untried, 'job')} not tried, as all before failed alike.")
         if self.manifest is None:
-            kept = "" if failure.kind == "analysis" else "; the others are kept"
+            kept = "" if failure.kind == ErrorKind.ANALYSIS else "; the others are kept"
             remedies.append(f"{jobs} without a result{kept}.")
         remedies.append(f"All causes: eventflock why {self._run}")
         kinds = {one.kind for state in self.absent for one in state.failures}

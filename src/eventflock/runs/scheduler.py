@@ -1,4 +1,4 @@
-"""Doing the jobs of a run: what is left of them, asking a pool, and trying again what failed."""
+"""Doing the jobs of a run: which are left, handing them out, and trying again what failed."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from typing import Self
 
 import msgspec
 
-from eventflock.failures.causes import RecoveryStep, cause_of, normalized
-from eventflock.errors import ResultError
+from eventflock.core.states import UnitEnd
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.halving import UnitName, unit_name, within_chunk
 from eventflock.core.manifest import Failure
-from eventflock.core.model import (Assignment, Plan)
-from eventflock.core.options import JobLimits
-from eventflock.core.structs import to_json
+from eventflock.core.model import Assignment
 from eventflock.core.observer import JobProgress, Observer, shown
-from eventflock.core.halving import part_of, piece_of, unit_name, within_chunk
-from eventflock.planning.partition import assignment_of
-from eventflock.pools import Pool
+from eventflock.core.options import JobLimits
+from eventflock.core.states import JobStatus
+from eventflock.core.structs import to_json
+from eventflock.errors import ErrorKind, ResultError
+from eventflock.failures.causes import RecoveryStep, cause_of, normalized
 from eventflock.failures.retries import Unit, next_units, pause_of, step_for
+from eventflock.pools.roles import Abilities, Executor
 from eventflock.results.format import write_result
-from eventflock.results.verify import JobState, job_states, read_job
+from eventflock.results.verify import JobState, job_state, job_states
 from eventflock.runs.folder import RunFolder
 from eventflock.worker.messages import Done, Failed, Reply, Run
 from eventflock.worker.receipt import receipt_of
 
-__all__ = ["Work", "do_jobs", "take_in", "units_left"]
+__all__ = ["JobScheduler", "adopt_arrivals", "do_jobs", "jobs_to_submit", "units_left"]
 
 GIVE_UP_AFTER = 3
-"""If the first jobs all raise the same, the others will too."""
+"""If so many jobs fail first, and all alike, the others will, too."""
 PARTS_MAX = 10
 """If so many parts of a job were given up, its others are not halved any more."""
 DEATHS = 10
-"""Processes that may die at the beginning, all alike, before nobody believes in chance."""
+"""If so many processes die at the beginning, all alike, it is not by chance."""
 
 
-def take_in(run: RunFolder, plan: Plan, plan_digest: str) -> None:
-    """Put result files that have arrived to the others, if they are better."""
+def adopt_arrivals(run: RunFolder, frozen: FrozenPlan) -> None:
+    """Move result files that have arrived to the others, if they are better."""
     for (job, piece), path in run.arrivals():
-        if job >= len(plan.jobs):
+        if job >= frozen.job_count:
             continue
         target = run.result(job, piece)
-        there = read_job(plan, plan_digest, job, target, None, piece)[0]
-        came = read_job(plan, plan_digest, job, path, None, piece)[0]
-        if _rank(came) > _rank(there):
+        there = _rank(job_state(frozen, job, target, piece))
+        if _rank(job_state(frozen, job, path, piece)) > there:
             path.replace(target)
-        elif _rank(there) == _DONE:
+        elif there == _DONE:
             path.unlink(missing_ok=True)
 
 
@@ -57,53 +58,68 @@ _DONE = (3, 0)
 
 
 def _rank(state: JobState) -> tuple[int, int]:
-    """Order results by what is in them; a receipt is better than nothing that can be used."""
-    if state.status == "done":
+    """Order results by what is in them; a receipt is better than a file that cannot be used."""
+    if state.status == JobStatus.DONE:
         return _DONE
-    if state.status == "partial" and state.manifest is not None:
+    if state.status == JobStatus.PARTIAL and state.manifest is not None:
         return (2, state.manifest.counters.events)
-    return (1, 0) if state.status == "failed" else (0, 0)
+    return (1, 0) if state.status == JobStatus.FAILED else (0, 0)
 
 
-def units_left(plan: Plan, states: Iterable[JobState], limits: JobLimits) -> list[Unit]:
-    """Give what has to be done, from what is there.
+def units_left(frozen: FrozenPlan, states: Iterable[JobState], limits: JobLimits) -> list[Unit]:
+    """Return what has to be done, from the states of the jobs.
 
-    A half of a chunk is not done again, but the whole chunk: with nothing to stop it this time, it
+    A half of a chunk is not done again, but the whole chunk: if nothing stops it this time, it
     gives the bits that it would have given at first.
     """
     found: dict[tuple[int, str], Unit] = {}
     careful = msgspec.structs.replace(limits, isolate=True)
     for state in states:
-        if state.status == "partial":
-            name = (state.job, state.piece)
-            found[name] = Unit(job=state.job, piece=state.piece, limits=careful, better=True)
-        elif state.status != "done":
-            piece = within_chunk(plan.jobs[state.job], state.piece)
-            found.setdefault((state.job, piece), Unit(job=state.job, piece=piece, limits=limits))
+        if state.status == JobStatus.PARTIAL:
+            unit = Unit(job=state.job, piece=state.piece, limits=careful, better=True)
+            found[state.job, state.piece] = unit
+        elif state.status != JobStatus.DONE:
+            piece = within_chunk(frozen.plan.jobs[state.job], state.piece)
+            unit = Unit(job=state.job, piece=piece, limits=limits)
+            found.setdefault((state.job, piece), unit)
     return list(found.values())
 
 
+def jobs_to_submit(run: RunFolder, frozen: FrozenPlan, limits: JobLimits) -> JobScheduler:
+    """Return the jobs without a result, as a call needs them that does not wait for answers."""
+    states = job_states(frozen, run.result_files(frozen.plan))
+    return JobScheduler(run, frozen, units_left(frozen, states, limits), Observer())
+
+
 def do_jobs(
-    run: RunFolder, plan: Plan, plan_digest: str, pool: Pool, observer: Observer, limits: JobLimits
+    run: RunFolder,
+    frozen: FrozenPlan,
+    executor: Executor,
+    limits: JobLimits,
+    observer: Observer,
 ) -> None:
-    """Do what is not done, and recover what can be; what cannot leaves a receipt."""
-    states = list(job_states(plan, plan_digest, run.result_files(plan), run.path))
-    units = units_left(plan, states, limits)
-    left = sum(part_of(plan.jobs[one.job], one.piece).entries for one in units)
-    progress = JobProgress(observer, plan.entries - left, len({one.job for one in units}))
-    work = Work(run, plan, plan_digest, units, observer, asks=pool.asks, recovers=pool.recovers)
-    work.done_before = any(one.has_result for one in states)
+    """Do what is not done, and recover what can be recovered; the rest leaves a receipt."""
+    states = list(job_states(frozen, run.result_files(frozen.plan), run.path))
+    units = units_left(frozen, states, limits)
+    left = sum(frozen.part(unit.job, unit.piece).entries for unit in units)
+    earlier = frozen.entries - left
+    progress = JobProgress(observer, earlier, len({unit.job for unit in units}))
+    scheduler = JobScheduler(run, frozen, units, observer, executor.abilities)
+    scheduler.done_before = any(state.has_result for state in states)
     with (
-        shown(observer, "events", plan.entries, plan.entries - left),
-        contextlib.closing(work),
-        contextlib.closing(pool.ask(work, progress)) as answers,
+        shown(observer, "events", frozen.entries, earlier),
+        contextlib.closing(scheduler),
+        contextlib.closing(executor.do(scheduler, progress)) as answers,
     ):
         for index, reply in answers:
-            progress.finished(index, *work.take(index, reply))
-            if work.hopeless:
-                pool.abandon()
+            progress.finished(index, *scheduler.take(index, reply))
+            if scheduler.hopeless:
+                executor.abandon()
                 break
-    take_in(run, plan, plan_digest)
+    adopt_arrivals(run, frozen)
+
+
+PLAIN = Abilities()
 
 
 class _FirstFailures:
@@ -126,38 +142,35 @@ class _FirstFailures:
             self.roots.add((cause_of(failure).name, normalized(failure)))
 
 
-class Work:
-    """Gives out what is to be done, and decides what becomes of what fails.
+class JobScheduler:
+    """Hands out jobs, and decides what is done about those that fail.
 
-    It is an iterator that may have more to give later than it has now: a pool asks it again after
-    each answer.
+    It is an iterator that may have more jobs later, when it has none now: an executor asks it again
+    after each answer.
 
     Parameters
     ----------
+    run, frozen
+        The run folder, and its plan.
     units
         What is to be done.
-    asks
-        Whether jobs ask the pool for memory and disk.
-    recovers
-        Whether anything can be tried again.
+    observer
+        Is told of failures.
+    abilities
+        Of the executor.
     """
 
     def __init__(
         self,
         run: RunFolder,
-        plan: Plan,
-        plan_digest: str,
+        frozen: FrozenPlan,
         units: Iterable[Unit],
         observer: Observer,
-        *,
-        asks: bool = False,
-        recovers: bool = True,
+        abilities: Abilities = PLAIN,
     ) -> None:
         self._run = run
-        self._plan = plan
-        self._digest = plan_digest
-        self._asks = asks
-        self._recovers = recovers
+        self._frozen = frozen
+        self._abilities = abilities
         self._observer = observer
         self._ready = deque(units)
         self._later: list[tuple[float, int, Unit]] = []
@@ -165,16 +178,16 @@ class Work:
         self._given = 0
         self._told: Counter[tuple[str, RecoveryStep]] = Counter()
         self._failed = _FirstFailures()
-        self._datasets = {plan.jobs[one.job].dataset for one in self._ready}
+        self._datasets = {frozen.plan.jobs[unit.job].dataset for unit in self._ready}
         self.done_before = False
         """Whether anything of the run has a result."""
         self.hopeless = False
-        """Whether to go on is a waste: jobs of all datasets fail, and all alike."""
+        """Whether jobs of all datasets fail, and all alike: then the others will, too."""
         self._stopped = False
-        self._open = Counter(one.job for one in self._ready)
+        self._open = Counter(unit.job for unit in self._ready)
         self._parts: Counter[int] = Counter()
         self._lost: set[int] = set()
-        self._unsettled: dict[str, tuple[Unit, Failure]] = {}
+        self._unsettled: dict[UnitName, tuple[Unit, Failure]] = {}
 
     def __iter__(self) -> Self:
         return self
@@ -212,26 +225,24 @@ class Work:
         )
 
     def _assignment(self, unit: Unit) -> Assignment:
-        whole = assignment_of(self._plan, self._digest, unit.job)
-        piece = piece_of(whole, self._plan.jobs[unit.job], unit.piece) if unit.piece else whole
-        return msgspec.structs.replace(piece, limits=unit.limits)
+        assignment = self._frozen.assignment(unit.job, unit.piece)
+        return msgspec.structs.replace(assignment, limits=unit.limits)
 
-    def take(self, index: int, reply: Reply) -> tuple[int, str]:
-        """Hear how a request ended.
+    def take(self, index: int, reply: Reply) -> tuple[int, UnitEnd]:
+        """Take the answer to a request.
 
         Returns
         -------
         entries
-            How many are done with it.
-        word
-            `done` or `failed` if its job is over with all its pieces; `again` if it is tried
-            again; else empty.
+            How many are done by it.
+        end
+            How this try of the unit ended.
         """
         unit = self._under_way.pop(index)
         self._unsettled.pop(unit_name(unit.job, unit.piece), None)
         if isinstance(reply, Done):
             self.done_before = True
-            planned = part_of(self._plan.jobs[unit.job], unit.piece).entries
+            planned = self._frozen.part(unit.job, unit.piece).entries
             entries = reply.events if reply.partial else planned
             return entries, self._over(unit)
         failure = reply.failure if isinstance(reply, Failed) else _not_understood(reply)
@@ -240,37 +251,40 @@ class Work:
         self._note(unit, failure, step)
         units = next_units(unit, step, failure)
         self._open[unit.job] += max(len(units) - 1, 0)
-        for one in units:
-            self._put_off(one, pause_of(unit, step, failure), first=step is not RecoveryStep.ISOLATE)
-            self._unsettled[unit_name(one.job, one.piece)] = (one, failure)
-        self._failed.add(unit.job, self._plan.jobs[unit.job].dataset, failure)
+        for following in units:
+            pause = pause_of(unit, step, failure)
+            self._put_off(following, pause, first=step is not RecoveryStep.ISOLATE)
+            self._unsettled[unit_name(following.job, following.piece)] = (following, failure)
+        self._failed.add(unit.job, self._frozen.plan.jobs[unit.job].dataset, failure)
         self.hopeless = self._is_hopeless()
         if units:
-            return 0, "again"
+            return 0, UnitEnd.RETRIED
         self._leave_receipt(unit, failure)
         self._stopped = self._stopped or step is RecoveryStep.STOP
         self._lost.add(unit.job)
         return 0, self._over(unit)
 
     def close(self) -> None:
-        """Write down why jobs failed that were to be tried again, and will not be any more."""
+        """Write receipts of the jobs that were to be tried again and will not be any more."""
         for unit, failure in self._unsettled.values():
-            # Of a half, it may be known of the whole only.
+            # The place of a half may be known for the whole only.
             known = msgspec.structs.replace(failure, path="") if unit.piece else failure
             self._leave_receipt(unit, self._placed(known, unit))
         self._unsettled.clear()
 
-    def _over(self, unit: Unit) -> str:
-        """Count a unit as over; tell whether that was the last of its job."""
+    def _over(self, unit: Unit) -> UnitEnd:
+        """Count a unit as over, and return how its job ended if that was its last unit."""
         self._open[unit.job] -= 1
         if self._open[unit.job]:
-            return ""
-        return "failed" if unit.job in self._lost else "done"
+            return UnitEnd.PARTLY
+        return UnitEnd.FAILED if unit.job in self._lost else UnitEnd.DONE
 
     def _step(self, unit: Unit, failure: Failure) -> RecoveryStep:
-        """Decide what to do, but do not halve a job for ever of which every part fails."""
-        step = step_for(unit, failure, self._plan, asks=self._asks)
-        if not self._recovers and step is not RecoveryStep.STOP:
+        """Decide what to do; a job of which every part fails is not halved for ever."""
+        step = step_for(
+            unit, failure, self._frozen.plan, asks=self._abilities.limits_resources
+        )
+        if not self._abilities.retries and step is not RecoveryStep.STOP:
             return RecoveryStep.FAIL
         if step in {RecoveryStep.HALVE, RecoveryStep.HALVE_CHUNKS} and self._parts[unit.job] >= PARTS_MAX:
             return RecoveryStep.FAIL
@@ -279,7 +293,7 @@ class Work:
         return step
 
     def _put_off(self, unit: Unit, pause: float, *, first: bool) -> None:
-        """Let a unit come again: soon, or after all that was not tried at all."""
+        """Queue a unit again: soon, or after all that was not tried at all."""
         if first:
             entry = (time.monotonic() + pause, self._given + len(self._later), unit)
             heapq.heappush(self._later, entry)
@@ -294,30 +308,30 @@ class Work:
         deaths = sum(n for (name, _), n in self._told.items() if name == "died")
         if cause not in {"analysis", "returned", "branch", "node"} and deaths < DEATHS:
             return False
-        if cause == "node" and self._asks and len(failed.hosts) < GIVE_UP_AFTER:
+        if cause == "node" and self._abilities.limits_resources and len(failed.hosts) < GIVE_UP_AFTER:
             return False  # others may be better
         return failed.datasets == self._datasets
 
     def _placed(self, failure: Failure, unit: Unit) -> Failure:
-        """Say where a job failed that could not say it itself: somewhere in its entries."""
+        """Fill in where a job failed that could not say it: somewhere in its entries."""
         if failure.path:
             return failure
-        job = self._plan.jobs[unit.job]
-        first = part_of(job, unit.piece).ranges[0]
-        path = self._plan.datasets[job.dataset].files[first.file].path
+        plan = self._frozen.plan
+        first = self._frozen.part(unit.job, unit.piece).ranges[0]
+        path = plan.datasets[plan.jobs[unit.job].dataset].files[first.file].path
         return msgspec.structs.replace(failure, path=path, start=first.start, stop=first.stop)
 
     def _leave_receipt(self, unit: Unit, failure: Failure) -> None:
-        """Write the receipt of a job that left none, so that its file says what became of it."""
+        """Write the receipt of a job that left none, so that its file says why it failed."""
         target = self._run.result(unit.job, unit.piece)
-        there = read_job(self._plan, self._digest, unit.job, target, None, unit.piece)[0]
+        there = job_state(self._frozen, unit.job, target, unit.piece)
         if there.has_result or (there.manifest is not None and there.manifest.error == failure):
             return
         with contextlib.suppress(ResultError):
             write_result(target, receipt_of(self._assignment(unit), failure), {})
 
     def _note(self, unit: Unit, failure: Failure, step: RecoveryStep) -> None:
-        """Write down what happened; tell a person of each cause once."""
+        """Write a failure into the log; tell a person of each cause once."""
         cause = cause_of(failure)
         record = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -340,4 +354,4 @@ def _first_line(text: str) -> str:
 
 
 def _not_understood(reply: Reply) -> Failure:
-    return Failure(kind="bug", message=f"A job was answered with {type(reply).__name__}.")
+    return Failure(kind=ErrorKind.BUG, message=f"A job was answered with {type(reply).__name__}.")

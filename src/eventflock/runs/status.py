@@ -1,4 +1,4 @@
-"""Where a run stands, derived from its folder every time it is asked."""
+"""The status of a run, derived from its folder every time."""
 
 from __future__ import annotations
 
@@ -12,54 +12,33 @@ from eventflock.core.manifest import (Failure, Manifest)
 from eventflock.core.model import Plan
 from eventflock.core.structs import from_json
 from eventflock.results.cover import add_counters
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.states import JobStatus
+from eventflock.errors import ErrorKind, ResultError
+from eventflock.pools.batch.states import QueueState
+from eventflock.pools.table import pool_of_run
+from eventflock.results.reader import read_manifest
 from eventflock.results.verify import JobState, job_states
 from eventflock.runs.folder import RunFolder
 
-__all__ = ["Problem", "Standing", "Status", "Usage", "queue_of", "status_of"]
-
-
-class QueueState(msgspec.Struct, kw_only=True):
-    """How the jobs of a run stand in a queue.
-
-    Attributes
-    ----------
-    counts
-        Jobs that are `idle`, `running`, `held`, `waiting` to be made, or `completed`, with their
-        results still at a schedd that shares no disk with this machine.
-    hosts
-        Machines that have jobs now.
-    reasons
-        Why jobs are held, and how those ended of which nothing has come, with how many each.
-    note
-        Why the queue could not be asked, or why no more jobs are made.
-    """
-
-    counts: dict[str, int]
-    hosts: list[str]
-    reasons: dict[str, int]
-    note: str = ""
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether jobs will end without anybody's help: not those that are held."""
-        return bool(self.counts.keys() - {"held"})
+__all__ = ["Problem", "Status", "Usage", "queue_of", "status_of"]
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """What the jobs that have a result took.
+    """The resources that the jobs with a result used.
 
     Attributes
     ----------
     memory_bytes
         Largest resident set of a job.
     memory_requested
-        What jobs ask for, as HTCondor is told; empty where they ask for nothing.
+        What jobs ask a batch system for; empty where they ask for nothing.
     memory_recommended_mb
         What they should ask for, with a margin, in units of 2**20 bytes.
     wall_seconds, cpu_seconds, waiting_seconds
-        Of all together; they waited for input when they did not compute.
+        Of all jobs together; they waited for input when they did not compute.
     bytes_read
-        Asked of the files.
+        Bytes requested from the files.
     """
 
     memory_bytes: int
@@ -72,7 +51,7 @@ class Usage(msgspec.Struct, kw_only=True):
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """One cause that stopped jobs, with the first place where it did."""
+    """One cause that stopped jobs, with the first place where it stopped one."""
 
     kind: str
     message: str
@@ -83,25 +62,24 @@ class Problem(msgspec.Struct, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run stands.
+    """The status of a run.
 
     Attributes
     ----------
     jobs
-        Number of jobs that are `done`, `partial`, `failed`, `unusable` or `missing`, or not done
-        and `queued`; one that was halved is what its pieces are together.
+        Number of jobs by their `JobStatus`; the pieces of a halved job count together.
     busy
         Whether a process works on the run.
     result
         The merged result, if there is one.
     label
-        What a partial merged result has to be labelled with.
+        The label of a partial merged result; empty for a complete one.
     queue
-        How jobs stand in HTCondor's queue, if the run has any there.
+        The state of the jobs in a queue, if the run ever had jobs there.
     usage
-        What the jobs took that are done.
+        The resources that jobs used.
     forecast
-        What was expected, and what it is: rows of three texts.
+        Rows of three texts: quantity, forecast, and fact.
     """
 
     run: str
@@ -126,7 +104,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def goes_on(self) -> bool:
-        """Whether jobs in a queue will end without anybody's help."""
+        """Whether jobs in a queue will end without help."""
         return self.queue is not None and self.queue.goes_on
 
     @property
@@ -140,7 +118,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status_of(path: Path) -> Status:
-    """Find out where a run stands.
+    """Return the status of a run.
 
     Raises
     ------
@@ -150,22 +128,24 @@ def status_of(path: Path) -> Status:
         The plan is damaged.
     """
     run = RunFolder(path)
-    plan, plan_digest = run.load_plan()
+    frozen = run.load_plan()
+    plan = frozen.plan
     counting = _Counting()
-    for state in job_states(plan, plan_digest, run.result_files(plan)):
+    for state in job_states(frozen, run.result_files(plan)):
         counting.add(state)
     queue, queued = queue_of(run)
     counts = counting.counts(queued)
     if queue is None:
-        del counts["queued"]
-    merged, label = _merged(run, plan_digest)
+        del counts[JobStatus.QUEUED]
+    merged, label = _merged(run, frozen)
+    is_done = counts[JobStatus.DONE] == sum(counts.values())
     return Status(
         run=str(path),
         analysis=plan.analysis.origin or plan.analysis.name,
         created=plan.created,
         busy=run.is_busy(),
-        complete=counts["done"] == sum(counts.values()) and merged is not None and not label,
-        jobs=counts,
+        complete=is_done and merged is not None and not label,
+        jobs={str(status): count for status, count in counts.items()},
         events=counting.events,
         events_planned=plan.entries,
         result=merged,
@@ -178,12 +158,12 @@ def status_of(path: Path) -> Status:
 
 
 class _Counting:
-    """What all result files together say."""
+    """Adds up what all result files say."""
 
     def __init__(self) -> None:
         self.events = 0
         self.done: list[tuple[Manifest, int]] = []
-        self._statuses: dict[int, set[str]] = {}
+        self._statuses: dict[int, set[JobStatus]] = {}
         self._problems: dict[tuple[str, str], tuple[Problem, set[int]]] = {}
 
     def add(self, state: JobState) -> None:
@@ -194,7 +174,7 @@ class _Counting:
         for failure in state.failures:
             self._add_problem(state.job, failure)
         if state.reason:
-            self._add_problem(state.job, Failure(kind="result", message=state.reason))
+            self._add_problem(state.job, Failure(kind=ErrorKind.RESULT, message=state.reason))
 
     def _add_problem(self, job: int, failure: Failure) -> None:
         new = Problem(
@@ -207,38 +187,37 @@ class _Counting:
         key = (failure.kind, normalized(failure))
         self._problems.setdefault(key, (new, set()))[1].add(job)
 
-    def counts(self, queued: set[int]) -> dict[str, int]:
-        """Count the jobs by their status; what is not done and in a queue is `queued`."""
-        words = ("done", "partial", "failed", "unusable", "missing", "queued")
-        found = dict.fromkeys(words, 0)
+    def counts(self, queued: set[int]) -> dict[JobStatus, int]:
+        """Count the jobs by their status; a job that is not done and in a queue is queued."""
+        found = dict.fromkeys(JobStatus, 0)
         for job, statuses in self._statuses.items():
-            word = _together(statuses)
-            found["queued" if job in queued and word != "done" else word] += 1
+            status = _together(statuses)
+            if job in queued and status != JobStatus.DONE:
+                status = JobStatus.QUEUED
+            found[status] += 1
         return found
 
     def problems(self) -> list[Problem]:
-        """Give what stopped jobs, most jobs first."""
+        """Return what stopped jobs, most jobs first."""
         for problem, jobs in self._problems.values():
             problem.jobs = len(jobs)
-        return sorted((one for one, _ in self._problems.values()), key=lambda one: -one.jobs)
+        problems = (problem for problem, _ in self._problems.values())
+        return sorted(problems, key=lambda problem: -problem.jobs)
 
 
-def _together(statuses: set[str]) -> str:
-    """Give the status of a job by those of its pieces."""
+def _together(statuses: set[JobStatus]) -> JobStatus:
+    """Return the status of a job by those of its pieces."""
     if len(statuses) == 1:
         return next(iter(statuses))
-    if statuses & {"done", "partial"}:
-        return "partial"
-    return next(one for one in ("failed", "unusable", "missing") if one in statuses)
+    if statuses & {JobStatus.DONE, JobStatus.PARTIAL}:
+        return JobStatus.PARTIAL
+    worst = (JobStatus.FAILED, JobStatus.UNUSABLE, JobStatus.MISSING)
+    return next(status for status in worst if status in statuses)
 
 
 def queue_of(run: RunFolder) -> tuple[QueueState | None, set[int]]:
-    """Find out how the jobs of a run stand in a queue, and which are there."""
-    if not run.htcondor.exists():
-        return None, set()
-    from eventflock.runs.dispatch import standing
-
-    return standing(run) or (None, set())
+    """Return the state of a run's jobs in a queue, and the numbers of the jobs that are there."""
+    return pool_of_run(run.path).queue_state(run)
 
 
 def _usage(run: RunFolder, done: list[Manifest]) -> Usage | None:
@@ -247,14 +226,9 @@ def _usage(run: RunFolder, done: list[Manifest]) -> Usage | None:
     total = done[0].counters
     for manifest in done[1:]:
         total = add_counters(total, manifest.counters)
-    requested = ""
-    if run.htcondor.exists():
-        from eventflock.runs.dispatch import memory_requested
-
-        requested = memory_requested(run)
     return Usage(
         memory_bytes=total.peak_memory,
-        memory_requested=requested,
+        memory_requested=pool_of_run(run.path).memory_requested(run),
         memory_recommended_mb=memory_to_ask(total.peak_memory),
         wall_seconds=total.wall_seconds,
         cpu_seconds=total.cpu_seconds,
@@ -266,7 +240,7 @@ def _usage(run: RunFolder, done: list[Manifest]) -> Usage | None:
 def _forecast(
     run: RunFolder, plan: Plan, done: list[tuple[Manifest, int]]
 ) -> list[tuple[str, str, str]]:
-    """Put what was expected beside what it is."""
+    """Compare the forecast with what the jobs took."""
     try:
         expected = from_json(run.forecast.read_bytes(), Forecast)
     except (OSError, msgspec.MsgspecError):
@@ -274,13 +248,13 @@ def _forecast(
     return compare(expected, facts(plan, done))
 
 
-def _merged(run: RunFolder, plan_digest: str) -> tuple[str | None, str]:
-    from eventflock.errors import ResultError
-    from eventflock.results.reader import read_manifest
+def _merged(run: RunFolder, frozen: FrozenPlan) -> tuple[str | None, str]:
+    """Return the path of the merged result, if there is one of this plan, and its label."""
     from eventflock.results.result import label_of
 
     try:
         manifest = read_manifest(run.merged)
     except ResultError:
         return None, ""
-    return (str(run.merged), label_of(manifest)) if manifest.plan == plan_digest else (None, "")
+    is_ours = manifest.plan == frozen.digest
+    return (str(run.merged), label_of(manifest)) if is_ours else (None, "")

@@ -19,14 +19,12 @@ from eventflock.errors import (
     OutOfMemoryError,
     nearest,
 )
+from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import DEPTH_MAX
 from eventflock.results.skims import is_skim
 from eventflock.usercode.decorator import Analysis, Context
 
 __all__ = [
-    "NO_BRANCH",
-    "READ",
-    "RETURNED",
     "call",
     "failure_of",
     "missing_branch",
@@ -36,16 +34,10 @@ __all__ = [
 ]
 
 IGNORED = signal.SIG_IGN
-NO_BRANCH = "branch"
-"""Code of the error for a branch that is not there: no part of the file can do better."""
-RETURNED = "returned"
-"""Code of the error for results that cannot be added: with other events that stays so."""
-READ = "read"
-"""Code of the error for entries that cannot be read."""
 
 
 def failure_of(error: EventflockError, path: str = "", start: int = 0, stop: int = 0) -> Failure:
-    """Give an error in the form in which it travels."""
+    """Return an error in the form that travels in receipts."""
     return Failure(
         kind=error.kind,
         message=error.message[:4000],
@@ -89,7 +81,7 @@ def call(analysis: Analysis, events: Any, context: Context, parameters: dict[str
                 f"{context.tree!r} cannot be read: {type(error).__name__}: {_line(error)}",
                 remedy="The file may be damaged: copy it again, or leave it out.",
                 traceback=user_traceback(error),
-                code=READ,
+                code=FailureCode.READ,
             ) from error
         raise AnalysisError(
             f"The analysis {analysis.name!r} raised {type(error).__name__}: {_line(error)}",
@@ -127,7 +119,7 @@ def raise_if_interrupted(error: BaseException) -> None:
 
 
 def unexpected(error: BaseException) -> EventflockError:
-    """Give what nobody thought of as an error that can be reported."""
+    """Return an unexpected exception as an error that can be reported."""
     if isinstance(error, MemoryError):
         return out_of_memory(error)
     full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
@@ -137,7 +129,7 @@ def unexpected(error: BaseException) -> EventflockError:
         if full
         else "Resume the run; if it stays, this is a bug of eventflock: please report it.",
         traceback="".join(traceback.format_exception(error)).rstrip(),
-        code="disk" if full else "",
+        code=FailureCode.DISK if full else "",
     )
 
 
@@ -162,7 +154,7 @@ def missing_branch(
         remedy=f"'eventflock inspect {path}' lists the branches, and which are readable."
         + (" The analysis declares columns=[...]: others are hidden." if columns else ""),
         traceback=user_traceback(error),
-        code=NO_BRANCH,
+        code=FailureCode.BRANCH,
     )
 
 

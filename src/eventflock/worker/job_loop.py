@@ -12,11 +12,12 @@ from itertools import pairwise
 
 from eventflock.core.halving import NUMBER_BITS
 from eventflock.core.model import Assignment, FileEntry, Range
-from eventflock.errors import EventflockError, InputError
+from eventflock.errors import ErrorKind, EventflockError, InputError
 from eventflock.events.reader import Damage, TreeReader
+from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator
 from eventflock.usercode.decorator import Analysis, Context
-from eventflock.worker.calling import NO_BRANCH, READ, RETURNED, call, failure_of
+from eventflock.worker.calling import call, failure_of
 from eventflock.worker.receipt import Tally
 
 __all__ = ["ChunkError", "JobLoop", "context_of"]
@@ -102,7 +103,7 @@ class JobLoop:
                 with _located(entry.path, start, stop):
                     self._do_chunk(reader, start, stop)
             except ChunkError as error:
-                if error.failure.code != NO_BRANCH:
+                if error.failure.code != FailureCode.BRANCH:
                     raise
                 self._miss(error, entry, start, part.stop)
                 return
@@ -118,9 +119,9 @@ class JobLoop:
                 self._do_part(reader, first, last)
             except EventflockError as error:
                 reader.done()
-                if not self._isolate or not (error.code == READ or _can_cut(error)):
+                if not self._isolate or not (error.code == FailureCode.READ or _can_cut(error)):
                     raise
-                if error.code == READ and damages is None:
+                if error.code == FailureCode.READ and damages is None:
                     damages = reader.damages(start, stop)
                 self._cut(error, reader.entry, (first, last), damages or [], parts)
 
@@ -135,7 +136,7 @@ class JobLoop:
         try:
             self._accumulator.add(returned, self._number)
         except EventflockError as error:
-            error.code = RETURNED
+            error.code = FailureCode.RETURNED
             raise
         self._number += 1
         self._tally.chunk(reader, stop - start)
@@ -153,13 +154,13 @@ class JobLoop:
         start, stop = part
         inside = [one for one in damages if one.start < stop and one.stop > start]
         edges = {start, stop}
-        if error.code == READ and inside:
+        if error.code == FailureCode.READ and inside:
             both = (edge for one in inside for edge in (one.start, one.stop))
             edges |= {edge for edge in both if start < edge < stop}
         elif stop - start > 1:
             edges.add((start + stop) // 2)
         if len(edges) == 2 or self._failed >= self._parts_max():
-            if error.code == READ and inside:
+            if error.code == FailureCode.READ and inside:
                 error.message = _named(entry, inside)
             self._miss(ChunkError(error, entry.path, start, stop), entry, start, stop)
             return
@@ -178,7 +179,9 @@ class JobLoop:
 
 def _can_cut(error: EventflockError) -> bool:
     """Tell whether fewer events may do better."""
-    return error.kind in {"analysis", "memory"} and error.code != RETURNED
+    return (
+        error.kind in {ErrorKind.ANALYSIS, ErrorKind.MEMORY} and error.code != FailureCode.RETURNED
+    )
 
 
 def _named(entry: FileEntry, damages: list[Damage]) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from eventflock._version import __version__
 from eventflock.core.manifest import Counters, Coverage, Failure, Manifest
 from eventflock.core.model import FORMAT, Assignment, FileEntry
+from eventflock.core.states import ResultStatus
 from eventflock.events.reader import TreeReader
 from eventflock.usercode.decorator import store_parameters
 
@@ -72,7 +73,7 @@ class Tally:
 
 
 def _continues(last: Failure, new: Failure) -> bool:
-    """Tell whether one failure goes on where another ends."""
+    """Check whether one failure begins where another ends."""
     same = (last.kind, last.message, last.path) == (new.kind, new.message, new.path)
     return same and last.stop == new.start
 
@@ -117,12 +118,12 @@ def _peak_memory() -> int:
 def receipt(
     assignment: Assignment,
     environment: str,
-    status: str,
+    status: ResultStatus,
     tally: Tally,
     clock: Clock,
     error: Failure | None = None,
 ) -> Manifest:
-    """Give the manifest of a job that ended with this status."""
+    """Return the manifest of a job that ended with this status."""
     return msgspec.structs.replace(
         _blank(assignment, environment),
         status=status,
@@ -154,7 +155,7 @@ def _blank(assignment: Assignment, environment: str) -> Manifest:
     """Fill in what every receipt of a job says."""
     return Manifest(
         format=FORMAT,
-        status="failed",
+        status=ResultStatus.FAILED,
         plan=assignment.plan,
         job=assignment.job,
         piece=assignment.piece,

@@ -15,6 +15,7 @@ import msgspec
 
 from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Assignment, FileEntry
+from eventflock.core.states import ResultStatus
 from eventflock.errors import EventflockError
 from eventflock.events.reader import TreeReader
 from eventflock.results.accumulate import Accumulator, Earlier
@@ -83,7 +84,9 @@ class Runner:
         clock, tally = Clock(), Tally()
 
         def failed(failure: Failure) -> Manifest:
-            made = receipt(assignment, self._environment, "failed", tally, clock, failure)
+            made = receipt(
+                assignment, self._environment, ResultStatus.FAILED, tally, clock, failure
+            )
             return write_result(target, made, {})
 
         watchdog = Watchdog(
@@ -95,7 +98,7 @@ class Runner:
                 with watchdog if last_words else contextlib.nullcontext():
                     failure = self._do(assignment, load, accumulator, tally, report)
                 if failure is None:
-                    status = "partial" if tally.missing else "done"
+                    status = ResultStatus.PARTIAL if tally.missing else ResultStatus.DONE
                     made = receipt(assignment, self._environment, status, tally, clock)
                     finished = accumulator.finish().items()
                     values = {(assignment.dataset, *path): value for path, value in finished}

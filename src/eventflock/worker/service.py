@@ -9,6 +9,7 @@ from pathlib import Path
 
 from eventflock.core.manifest import Manifest
 from eventflock.core.model import AnalysisRef
+from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
 from eventflock.events.reader import scan_file
@@ -113,7 +114,7 @@ class Service:
 def _answer_of(manifest: Manifest) -> Reply:
     if manifest.error is not None:
         return Failed(failure=manifest.error)
-    return Done(events=manifest.counters.events, partial=manifest.status == "partial")
+    return Done(events=manifest.counters.events, partial=manifest.status == ResultStatus.PARTIAL)
 
 
 def _forget_peak_memory() -> None:

@@ -17,11 +17,12 @@ from eventflock._version import PACKAGE
 from eventflock.core.manifest import Failure
 from eventflock.core.options import JobLimits
 from eventflock.core.units import say_duration
+from eventflock.errors import ErrorKind
+from eventflock.failures.codes import FailureCode
 from eventflock.worker.receipt import Tally
 
-__all__ = ["STALLED", "TIME", "Watchdog"]
+__all__ = ["Watchdog"]
 
-STALLED, TIME = "stalled", "time"
 """Codes of the failures, each with a colon and the limit in seconds."""
 IDLE = 0.002
 """Of the time: a process that computes less than this, and finishes no chunk, makes no progress."""
@@ -75,7 +76,7 @@ class Watchdog:
             now = time.monotonic()
             if self._limit and now - began > self._limit:
                 self._end(
-                    TIME,
+                    FailureCode.TIME,
                     self._limit,
                     f"took longer than the {say_duration(self._limit)} it may take",
                 )
@@ -84,7 +85,11 @@ class Watchdog:
                 moved, chunks, cpu = now, self._tally.chunks, time.process_time()
                 self._arm()
             elif self._stall and now - moved > self._stall:
-                self._end(STALLED, self._stall, f"made no progress for {say_duration(self._stall)}")
+                self._end(
+                    FailureCode.STALLED,
+                    self._stall,
+                    f"made no progress for {say_duration(self._stall)}",
+                )
 
     def _arm(self) -> None:
         """Let faulthandler end the process later: code that keeps the GIL stops the watchdog."""
@@ -92,29 +97,29 @@ class Watchdog:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
                 faulthandler.dump_traceback_later(2 * self._stall + LATER, exit=True)
 
-    def _end(self, code: str, seconds: float, what: str) -> None:
+    def _end(self, code: FailureCode, seconds: float, what: str) -> None:
         if self._over.is_set():
             return
         path, start, stop = self._tally.where
         frames = _frames(sys._current_frames().get(self._watched))
         where = f" in {path}, entries {start:,} to {stop:,}" if path else ""
         failure = Failure(
-            kind="pool",
+            kind=ErrorKind.POOL,
             message=f"The job {what}{where}: {_waited_for(frames)}.",
             remedy=_remedy(code, frames),
             traceback="".join(traceback.StackSummary.from_list(frames).format()).rstrip(),
             path=path,
             start=start,
             stop=stop,
-            code=f"{code}:{seconds:g}",
+            code=code.with_detail(f"{seconds:g}"),
             host=socket.gethostname(),
         )
         self._give_up(failure)
         self._over.set()
 
 
-def _remedy(code: str, frames: list[traceback.FrameSummary]) -> str:
-    if code == TIME:
+def _remedy(code: FailureCode, frames: list[traceback.FrameSummary]) -> str:
+    if code == FailureCode.TIME:
         return "Cut the work into more jobs, or raise --time-limit."
     if _is_reading(frames):
         return "Look whether the file can be read; --stall says how long to wait."

@@ -1,1 +1,4 @@
-"""Running jobs on an HTCondor pool: submit, follow, fetch. Only `schedd` calls the bindings."""
+"""HTCondor: its settings, submit description, schedd, events and queue, on top of `pools.batch`.
+
+`system` is the entry in the table of pools. Only `schedd` and `match` call HTCondor's bindings.
+"""

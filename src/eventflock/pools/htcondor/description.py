@@ -6,18 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from eventflock.core.structs import Frozen
 from eventflock.errors import UsageError
+from eventflock.pools.batch.needs import USUAL, JobDemands, JobNeeds
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.worker.once import RESULT
 
 __all__ = [
     "AT_ONCE",
-    "USUAL",
-    "Needs",
-    "Wants",
     "check_folder",
     "describe",
     "is_made_late",
@@ -42,36 +38,6 @@ AT_ONCE = 20_000
 _AMOUNT = re.compile(r"([0-9.]+)\s*([KMGT]?i?B?)", re.IGNORECASE)
 
 
-class Needs(Frozen, frozen=True):
-    """What is asked for on behalf of a job, unless the user asks for something else.
-
-    Attributes
-    ----------
-    memory_mb, disk_mb
-        In units of 2**20 bytes.
-    seconds
-        How long the job will take; 0 if that is not known.
-    limit_seconds
-        How long it may take; 0 for as long as the pool lets it.
-    """
-
-    memory_mb: int
-    disk_mb: int
-    seconds: float = 0.0
-    limit_seconds: float = 0.0
-
-
-class Wants(NamedTuple):
-    """How other tries of a job differ: memory and disk, in times the usual, machines to avoid."""
-
-    memory: float = 1.0
-    disk: float = 1.0
-    avoid: tuple[str, ...] = ()
-
-
-USUAL = Wants()
-
-
 def times(amount: str, factor: float) -> str:
     """Multiply an amount of memory or disk, as it stands in a submit description."""
     if factor == 1:
@@ -84,8 +50,8 @@ def times(amount: str, factor: float) -> str:
 
 
 def not_on(hosts: Sequence[str]) -> str:
-    """Write a clause of requirements that keeps jobs from machines, named as in `Name` of slots."""
-    return " && ".join(f'substr(TARGET.Name, -{len(one) + 1}) =!= "@{one}"' for one in hosts)
+    """Return a clause of requirements that keeps jobs from machines, by the `Name` of slots."""
+    return " && ".join(f'substr(TARGET.Name, -{len(host) + 1}) =!= "@{host}"' for host in hosts)
 
 
 def check_folder(path: Path) -> None:
@@ -94,9 +60,9 @@ def check_folder(path: Path) -> None:
     Raises
     ------
     UsageError
-        Its name has what HTCondor would take for a macro of its own, or for a separator.
+        HTCondor would read a part of its name as a macro, or as a separator.
     """
-    bad = next((one for one in ("$(", "$$", "\\") if one in str(path)), None)
+    bad = next((macro for macro in ("$(", "$$", "\\") if macro in str(path)), None)
     if bad is not None:
         raise UsageError(
             f"The run folder {path} has {bad!r} in its name, which HTCondor replaces by something "
@@ -106,14 +72,14 @@ def check_folder(path: Path) -> None:
 
 
 def is_made_late(settings: Settings) -> bool:
-    """Tell whether HTCondor makes jobs as others end. Those that are sent off exist at once."""
+    """Check whether HTCondor makes jobs only as others end. Spooled jobs are made at once."""
     return settings.max_idle > 0 and not settings.spool
 
 
-def may_send_once(settings: Settings, needs: Needs, jobs: int) -> bool:
-    """Tell whether the environment should be sent once per node, where the pool can do so.
+def may_send_once(settings: Settings, needs: JobNeeds, jobs: int) -> bool:
+    """Check whether the environment should be sent once per node, where the pool can do so.
 
-    Then all jobs are made at once, so it is not for more of them than may wait.
+    Then all jobs are made at once: there must not be more of them than may wait.
     """
     if settings.spool or settings.common_files is False:
         return False
@@ -127,13 +93,13 @@ def describe(
     identity: str,
     archives: tuple[str, str],
     glibc: str,
-    needs: Needs,
+    needs: JobNeeds,
     settings: Settings,
     *,
     common: bool = False,
-    wants: Wants = USUAL,
+    demands: JobDemands = USUAL,
 ) -> str:
-    """Write the submit description of a wave. All paths in it are relative to the wave's folder.
+    """Return the submit description of a wave. Its paths are relative to the folder of the wave.
 
     Parameters
     ----------
@@ -152,8 +118,8 @@ def describe(
     common
         Send the archives once per node, not with each job. Then all jobs are made at once:
         HTCondor 25.14 makes none of them late that has common files.
-    wants
-        What these jobs need that others do not.
+    demands
+        How these jobs differ from the first try.
 
     Returns
     -------
@@ -176,7 +142,7 @@ def describe(
         "transfer_input_files": ", ".join(inputs if common else [*archives, *inputs]),
         "transfer_output_files": RESULT,
         "transfer_output_remaps": f'"{RESULT} = job-$(job).zip"',
-        "batch_name": "".join(one if one.isalnum() or one in "-_." else "-" for one in name),
+        "batch_name": re.sub(r"[^\w.-]", "-", name),
         "request_cpus": "1",
         "request_memory": f"{needs.memory_mb} MB",
         "request_disk": f"{needs.disk_mb} MB",
@@ -191,17 +157,17 @@ def describe(
     if needs.limit_seconds:
         fixed["allowed_execute_duration"] = str(int(needs.limit_seconds + PATIENCE))
     fixed.update(settings.commands)
-    _apply(wants, fixed)
+    _apply(demands, fixed)
     lines = [f"{key} = {value}" for key, value in fixed.items()]
     return "\n".join([*lines, "queue job, shard, line, inputs from items.txt", ""])
 
 
-def _apply(wants: Wants, commands: dict[str, str]) -> None:
-    """Change what other jobs ask for; what the user says grows, too."""
+def _apply(demands: JobDemands, commands: dict[str, str]) -> None:
+    """Change what these jobs ask for. What the user asked for grows, too."""
     spelt = {name.lower(): name for name in commands}
-    for name, factor in (("request_memory", wants.memory), ("request_disk", wants.disk)):
+    for name, factor in (("request_memory", demands.memory), ("request_disk", demands.disk)):
         commands[spelt[name]] = times(commands[spelt[name]], factor)
-    if wants.avoid:
+    if demands.avoid:
         own = spelt.get("requirements", "requirements")
         clauses = [f"({commands[own]})"] if own in commands else []
-        commands[own] = " && ".join([*clauses, not_on(wants.avoid)])
+        commands[own] = " && ".join([*clauses, not_on(demands.avoid)])

@@ -10,6 +10,8 @@ import os
 import re
 from typing import NamedTuple
 
+from eventflock.failures.codes import FailureCode
+
 __all__ = ["Words", "eviction_in_words", "hold_in_words", "transient"]
 
 
@@ -35,9 +37,9 @@ class Words(NamedTuple):
     again: bool = False
 
     @property
-    def code(self) -> str:
-        """As `causes` knows it."""
-        return f"hold:{self.cause}{'!' * self.again}"
+    def code(self) -> FailureCode:
+        """By which the cause is recognised."""
+        return FailureCode(f"hold:{self.cause}{'!' * self.again}")
 
 
 class _Row(NamedTuple):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eventflock.errors import PoolError, nearest, plural
+from eventflock.failures.codes import FailureCode
 
-__all__ = ["UNREACHABLE", "EventLog", "Schedd", "bindings"]
+__all__ = ["EventLog", "Schedd", "bindings"]
 
 T = TypeVar("T")
 _INSTALL = "Install HTCondor's Python bindings: pip install 'eventflock[htcondor]'"
@@ -20,12 +21,8 @@ _STRANGER = (
     "HTCondor does not know you: get a token ('condor_token_fetch'), a Kerberos ticket (kinit) or "
     "a proxy, as your site asks, and try again."
 )
-UNREACHABLE = "unreachable"
-"""Code of errors that pass when a daemon is back."""
 COMMON_SINCE = (24, 9)
 _NOT_REMOVED = {"TotalPermissionDenied": "they are not yours", "TotalError": "it had an error"}
-IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
-"""Values of `JobStatus`."""
 
 
 def bindings() -> Any:
@@ -71,7 +68,7 @@ def _ask(what: str, function: Callable[..., T], *words: Any, **named: Any) -> T:
     try:
         return _call(what, function, *words, **named)
     except PoolError as error:
-        error.code = UNREACHABLE
+        error.code = FailureCode.UNREACHABLE
         raise
 
 

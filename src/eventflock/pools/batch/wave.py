@@ -1,16 +1,16 @@
-"""One wave of jobs on disk: what HTCondor is given, and where it brings what comes back.
+"""One wave of jobs on disk: what a batch system is given, and where it brings what comes back.
 
     RUN/pool/wave-001/
-      wave.json       which plan's jobs, in the order of their process numbers, and for whom
-      cluster         the number that the schedd gave the wave; missing if the client died before
+      wave.json       which plan's jobs, in the order of their numbers in the queue, and for whom
+      cluster         the number that the batch system gave the wave; missing until it has one
       submit.txt      the submit description, and items.txt: a line for each job
       jobs-00000.jsonl ...   the jobs themselves, a hundred in a file
       launch.sh, template.json, env-DIGEST.tar, code-DIGEST.tar.gz, input-00000.root ...
-      events.log      HTCondor's own account of what happens
+      events.log      the batch system's own account of what happens
       job-000042.zip, job-000042.log    what came back of a job
 
-Everything that HTCondor reads has a plain name in this folder, often a link, so that no name of the
-user's ever stands in a submit description.
+Everything that the batch system reads has a plain name in this folder, often a link: no name that
+the user chose stands in a submit description. Only this module knows the paths.
 """
 
 from __future__ import annotations
@@ -19,67 +19,46 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from eventflock.core.atomic import atomic_write
-from eventflock.core.halving import unit_name
+from eventflock.core.halving import UnitName, unit_name
 from eventflock.core.model import Assignment
 from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import ResultError
 from eventflock.events.reader import is_url
+from eventflock.packing.environment import PackedEnvironment
 from eventflock.packing.launching import LAUNCHER, shared_template
 from eventflock.worker.once import OneJob
 
-__all__ = ["Cargo", "Wave", "WaveDraft", "WaveRecord", "waves_in"]
+__all__ = ["Wave", "WaveDraft", "WaveRecord", "wave_folders", "waves_in"]
 
+R = TypeVar("R", bound="WaveRecord")
 PER_FILE = 100
 """Jobs described in one file: fewer would make many files, more would send much with each job."""
 
 
-class Cargo(Frozen, frozen=True):
-    """What all jobs of a run bring along.
-
-    Attributes
-    ----------
-    environment, code
-        The two archives.
-    digest
-        Of the environment.
-    glibc
-        When the bundled glibc is used.
-    """
-
-    environment: str
-    code: str
-    digest: str
-    glibc: str
-
-
 class WaveRecord(Frozen, frozen=True):
-    """What is known of a wave before it is submitted.
+    """What is known of a wave before it is submitted. A batch system may add fields of its own.
 
     Attributes
     ----------
     identity
-        Every job of the wave has it as the attribute `EventflockWave`.
+        A mark that every job of the wave has, by which it is found in the queue.
+    created
+        When it was made.
     jobs
-        Names of the plan's jobs, or of pieces of them, in the order of their process numbers.
-    schedd, collector
-        Where it was submitted; empty for this machine's.
-    spool
-        Whether files were sent to the schedd and have to be fetched from it.
+        Names of jobs of the plan, or of pieces of them, in the order of their numbers in the queue.
     """
 
-    identity: str
-    created: str
-    jobs: tuple[str, ...]
-    schedd: str = ""
-    collector: str = ""
-    spool: bool = False
+    identity: str = ""
+    created: str = ""
+    jobs: tuple[UnitName, ...] = ()
 
 
 class Wave:
@@ -102,8 +81,13 @@ class Wave:
     def __repr__(self) -> str:
         return f"Wave({str(self.path)!r})"
 
-    def record(self) -> WaveRecord:
+    def record(self, kind: type[R]) -> R:
         """Read what was asked for.
+
+        Parameters
+        ----------
+        kind
+            The record of the batch system.
 
         Raises
         ------
@@ -111,7 +95,7 @@ class Wave:
             It is damaged.
         """
         try:
-            return from_json(self.record_file.read_bytes(), WaveRecord)
+            return from_json(self.record_file.read_bytes(), kind)
         except (OSError, msgspec.MsgspecError) as error:
             raise ResultError(
                 f"{self.record_file} is damaged: {error}",
@@ -119,43 +103,52 @@ class Wave:
             ) from None
 
     def cluster(self) -> int | None:
-        """Give the number of the cluster, if it is known."""
+        """Return the number that the batch system gave the wave, if it is known."""
         with contextlib.suppress(OSError, ValueError):
             return int(self.cluster_file.read_text())
         return None
 
     def set_cluster(self, number: int) -> None:
-        """Write down the number of the cluster."""
+        """Write down the number that the batch system gave the wave."""
         atomic_write(self.cluster_file, f"{number}\n".encode())
 
-    def result(self, job: str) -> Path:
-        """Where the result file of a job arrives."""
+    def result(self, job: UnitName) -> Path:
+        """Return where the result file of a job arrives."""
         return self.path / f"job-{job}.zip"
 
-    def log(self, job: str) -> Path:
-        """Where what a job printed arrives."""
+    def log(self, job: UnitName) -> Path:
+        """Return where the output of a job arrives."""
         return self.path / f"job-{job}.log"
+
+    def archive(self, name: str) -> Path:
+        """Return where the wave keeps an archive that it has sent."""
+        return self.path / name
+
+
+def wave_folders(pool: Path) -> list[Wave]:
+    """Return the folders of waves in the folder `pool` of a run, the oldest first."""
+    return [Wave(path) for path in sorted(pool.glob("wave-[0-9]*"))]
 
 
 def waves_in(pool: Path) -> list[Wave]:
-    """Give the waves of a run, the oldest first."""
-    return [Wave(one) for one in sorted(pool.glob("wave-[0-9]*")) if (one / "wave.json").is_file()]
+    """Return the waves of a run that have a record, the oldest first."""
+    return [wave for wave in wave_folders(pool) if wave.record_file.is_file()]
 
 
 class WaveDraft:
-    """A wave that is being written; it becomes one all at once, by a rename.
+    """A wave that is being written; it becomes a wave all at once, by a rename.
 
     Parameters
     ----------
     pool
         The folder `pool` of the run.
-    cargo
+    environment
         What every job brings along.
     """
 
-    def __init__(self, pool: Path, cargo: Cargo) -> None:
+    def __init__(self, pool: Path, environment: PackedEnvironment) -> None:
         self._pool = pool
-        self._cargo = cargo
+        self._environment = environment
         self._path = pool / ".wave.part"
         shutil.rmtree(self._path, ignore_errors=True)
         self._path.mkdir()
@@ -163,17 +156,18 @@ class WaveDraft:
         self._lines: list[bytes] = []
         self._items: list[str] = []
         self._template = b""
-        self.jobs: list[str] = []
+        self.jobs: list[UnitName] = []
 
     def add(self, assignment: Assignment) -> None:
         """Add a job."""
-        places = [one.place(assignment.limits.replica) for one in assignment.files]
-        inputs = {one: self._link(one) for one in places if not is_url(one)}
+        digest = self._environment.digest
+        places = [file.place(assignment.limits.replica) for file in assignment.files]
+        inputs = {place: self._link(place) for place in places if not is_url(place)}
         if not self.jobs:
-            self._template = shared_template(assignment, self._cargo.digest)
+            self._template = shared_template(assignment, digest)
         shard, line = divmod(len(self.jobs), PER_FILE)
-        told = OneJob(assignment=assignment, environment=self._cargo.digest, inputs=inputs)
-        self._lines.append(to_json(told))
+        job = OneJob(assignment=assignment, environment=digest, inputs=inputs)
+        self._lines.append(to_json(job))
         names = ",".join([f"jobs-{shard:05d}.jsonl", *inputs.values()])
         name = unit_name(assignment.job, assignment.piece)
         self._items.append(f"{name} {shard:05d} {line} {names}\n")
@@ -182,7 +176,7 @@ class WaveDraft:
             self._write_lines()
 
     def _link(self, path: str) -> str:
-        """Give an input file a plain name in the wave's folder."""
+        """Link an input file under a plain name in the wave's folder, and return that name."""
         if path not in self._links:
             name = f"input-{len(self._links):05d}.root"
             (self._path / name).symlink_to(path)
@@ -195,7 +189,15 @@ class WaveDraft:
         self._lines.clear()
 
     def finish(self, describe: Callable[[str], str], record: WaveRecord) -> Wave:
-        """Write the rest, and let the wave appear in the run folder."""
+        """Write the rest, and let the wave appear in the run folder.
+
+        Parameters
+        ----------
+        describe
+            Returns the submit description for the identity of the wave.
+        record
+            Of the batch system; identity, time and jobs are filled in here.
+        """
         if self._lines:
             self._write_lines()
         record = msgspec.structs.replace(
@@ -205,29 +207,38 @@ class WaveDraft:
             jobs=tuple(self.jobs),
         )
         target = self._pool / f"wave-{self._next():03d}"
-        for archive in (self._cargo.environment, self._cargo.code):
-            earlier = self._pool.glob(f"wave-*/{Path(archive).name}")
-            _place([Path(archive), *earlier], self._path / Path(archive).name)
+        for archive in self._environment.archives:
+            earlier = [wave.archive(archive.name) for wave in wave_folders(self._pool)]
+            sources = [archive, *(path for path in earlier if path.exists())]
+            _place(sources, self._path / archive.name)
         shutil.copyfile(LAUNCHER, self._path / "launch.sh")
         (self._path / "launch.sh").chmod(0o755)
         (self._path / "template.json").write_bytes(self._template)
-        (self._path / "items.txt").write_text("".join(self._items))
-        (self._path / "submit.txt").write_text(describe(record.identity))
-        atomic_write(self._path / "wave.json", to_json(record))
+        draft = Wave(self._path)
+        draft.items.write_text("".join(self._items))
+        draft.description.write_text(describe(record.identity))
+        atomic_write(draft.record_file, to_json(record))
         self._path.rename(target)
         return Wave(target)
 
     def _next(self) -> int:
-        taken = [one.name.removeprefix("wave-") for one in self._pool.glob("wave-[0-9]*")]
-        return 1 + max((int(one) for one in taken if one.isdigit()), default=0)
+        taken = _numbers(self._pool)
+        return 1 + max(taken, default=0)
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove what has been written, if the wave was not finished."""
         shutil.rmtree(self._path, ignore_errors=True)
 
 
+def _numbers(pool: Path) -> Iterator[int]:
+    for wave in wave_folders(pool):
+        number = wave.path.name.removeprefix("wave-")
+        if number.isdigit():
+            yield int(number)
+
+
 def _place(sources: Sequence[Path], target: Path) -> None:
-    """Let an archive be there under its own name, also when the cache is emptied later."""
+    """Link or copy an archive under its own name, so that it stays if the cache is emptied."""
     for source in sources:
         with contextlib.suppress(OSError):  # the cache may be on another file system
             os.link(source.resolve(), target)

@@ -1,0 +1,145 @@
+"""The options that several commands share, in groups; `--help` shows them in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from eventflock.pools.names import NAMES
+
+__all__ = [
+    "ACCEPTANCE",
+    "AS_JSON",
+    "FOLDER",
+    "LIMITS",
+    "PACKING",
+    "RUN_FOLDER",
+    "SHOW",
+    "SUBMISSION",
+    "SUBMIT_COMMANDS",
+    "number",
+    "pool_options",
+]
+
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+FOLDER = click.Path(path_type=Path)
+
+
+def group(*options: Option) -> Option:
+    """Return one decorator for several options."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _whole(text: str) -> int:
+    """Read a whole number; the error names what is none."""
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a whole number.") from None
+
+
+def number(name: str, text: str) -> Option:
+    """Return an option that is a whole number."""
+    return click.option(name, type=_whole, metavar="N", help=text)
+
+
+def pool_options(default: str) -> Option:
+    """Return the options for where jobs run; without a default, it is the pool the run had."""
+    return group(
+        click.option(
+            "--pool",
+            default=default,
+            metavar="|".join(NAMES),
+            help="Where jobs run: worker processes here, this process, or HTCondor.",
+        ),
+        number("--workers", "Worker processes here; by default all usable cores."),
+        click.option("--detach", is_flag=True, help="Submit, and do not wait (htcondor)."),
+    )
+
+
+SUBMIT_COMMANDS = group(
+    click.option(
+        "--submit",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A submit command of HTCondor, such as request_memory=4GB or +ProjectName=top.",
+    ),
+    click.option("--profile", default="", help="Submit commands of a site: cern, ospool, ..."),
+)
+SUBMISSION = group(
+    SUBMIT_COMMANDS,
+    click.option("--schedd", default="", metavar="NAME", help="Another than this machine's."),
+    click.option("--collector", default="", metavar="HOST", help="Of another pool."),
+    click.option("--spool", is_flag=True, help="The schedd shares no disk with this machine."),
+    click.option("--dry-run", is_flag=True, help="Show what would be submitted."),
+)
+LIMITS = group(
+    click.option(
+        "--stall",
+        default="10m",
+        metavar="TIME",
+        help="A job without any progress for this long gives up; 0 for never.",
+    ),
+    click.option(
+        "--time-limit", default="", metavar="TIME", help="A job may not take longer than this."
+    ),
+)
+ACCEPTANCE = group(
+    click.option(
+        "--accept",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=1.0,
+        metavar="FRACTION",
+        help="Be content with this fraction of the events, as 0.999; the result says so.",
+    ),
+    click.option(
+        "--strict/--no-strict",
+        default=True,
+        help="Whether --accept is not for events for which the analysis raised.",
+    ),
+)
+SHOW = group(
+    click.option("--no-plot", is_flag=True, help="Draw no pictures."),
+    click.option("--log", is_flag=True, help="Logarithmic scale in the pictures."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+)
+PACKING = group(
+    click.option(
+        "--with",
+        "include",
+        multiple=True,
+        metavar="NAME|PATH",
+        help="Pack this as well: an installed package, or a folder or file of yours.",
+    ),
+    click.option(
+        "--requirements",
+        default="",
+        metavar="FILE",
+        help="Install and pack these: requirements.txt, pylock.toml or uv.lock.",
+    ),
+    click.option("--everything", is_flag=True, help="Pack all that is installed here."),
+    click.option(
+        "--python",
+        default="",
+        metavar="standalone",
+        help="Pack a Python that uv manages instead of the one that runs.",
+    ),
+    click.option(
+        "--glibc",
+        default="auto",
+        metavar="auto|never|always",
+        help="When the bundled glibc is used: by default where the node's is too old.",
+    ),
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+RUN_FOLDER = click.argument("path", metavar="RUN", type=FOLDER)

@@ -1,0 +1,80 @@
+"""A packed environment: the two archives that every job brings along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from eventflock.core.options import PackOptions
+from eventflock.packing.archive import unpacked_size
+from eventflock.packing.cache import digest_in
+
+__all__ = ["PackedEnvironment", "TransferSizes"]
+
+
+class TransferSizes(msgspec.Struct, frozen=True):
+    """What is sent with every job, in bytes.
+
+    Attributes
+    ----------
+    environment_bytes, unpacked_bytes
+        The archive of the environment, and what it unpacks to.
+    code_bytes
+        The archive of the code.
+    inputs
+        Whether input files that are on this machine are sent, each of them whole.
+    """
+
+    environment_bytes: int = 0
+    unpacked_bytes: int = 0
+    code_bytes: int = 0
+    inputs: bool = True
+
+
+class PackedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """What every job of a run brings along.
+
+    Attributes
+    ----------
+    environment
+        Archive of the interpreter, the packages and the native libraries.
+    code
+        Archive of the user's code.
+    options
+        How they were packed, and when the packed C library is used.
+    """
+
+    environment: Path
+    code: Path
+    options: PackOptions = PackOptions()
+
+    @property
+    def archives(self) -> tuple[Path, Path]:
+        """Both archives."""
+        return self.environment, self.code
+
+    @property
+    def digest(self) -> str:
+        """Digest of the archive of the environment."""
+        return digest_in(self.environment)
+
+    @property
+    def glibc(self) -> str:
+        """When the packed C library is used, see `GLIBC_MODES`."""
+        return self.options.glibc
+
+    def sizes(self, *, inputs: bool) -> TransferSizes:
+        """Return the sizes of what is sent with every job.
+
+        Parameters
+        ----------
+        inputs
+            Whether input files of this machine are sent, too.
+        """
+        return TransferSizes(
+            environment_bytes=self.environment.stat().st_size,
+            unpacked_bytes=unpacked_size(self.environment),
+            code_bytes=self.code.stat().st_size,
+            inputs=inputs,
+        )

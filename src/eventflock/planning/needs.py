@@ -1,0 +1,63 @@
+"""What jobs ask a batch system for: a pure function of the plan and of a forecast."""
+
+from __future__ import annotations
+
+import msgspec
+
+from eventflock.core.model import Plan
+from eventflock.core.options import JobLimits
+from eventflock.events.reader import is_url
+from eventflock.packing.environment import TransferSizes
+from eventflock.planning.forecast import Forecast
+from eventflock.pools.batch.needs import JobNeeds
+
+__all__ = ["job_needs"]
+
+MEMORY_MB = 2048
+"""Asked for where nothing was measured."""
+MIB = 2**20
+LIMIT_TIMES = 6.0
+LIMIT_LEAST = 3600.0
+"""A job may take so many times the forecast, and at least so many seconds."""
+
+
+def job_needs(
+    plan: Plan, sent: TransferSizes, expected: Forecast | None, limits: JobLimits
+) -> JobNeeds:
+    """Decide what jobs ask for, from a forecast or from what is known without one.
+
+    Parameters
+    ----------
+    plan
+        For the sizes of its files.
+    sent
+        What is sent with every job.
+    expected
+        The forecast, if there is one.
+    limits
+        What the user says; it wins.
+    """
+    if expected is not None:
+        needs = JobNeeds(
+            memory_mb=expected.request_memory_mb,
+            disk_mb=expected.request_disk_mb,
+            seconds=expected.job_seconds,
+            limit_seconds=max(LIMIT_TIMES * expected.job_seconds, LIMIT_LEAST),
+        )
+    else:
+        needs = JobNeeds(memory_mb=MEMORY_MB, disk_mb=_disk_mb(plan, sent))
+    if limits.limit_seconds:
+        needs = msgspec.structs.replace(needs, limit_seconds=limits.limit_seconds)
+    return needs
+
+
+def _disk_mb(plan: Plan, sent: TransferSizes) -> int:
+    """Return room for the archives, what they unpack to, and the inputs of the largest job."""
+    archives = sent.environment_bytes + sent.unpacked_bytes + 2 * sent.code_bytes
+    largest = 0
+    for job in plan.jobs:
+        files = plan.datasets[job.dataset].files
+        sizes = {part.file: files[part.file].size for part in job.ranges}
+        local = (size for file, size in sizes.items() if not is_url(files[file].path))
+        largest = max(largest, sum(local))
+    return int((archives + largest) * 1.2 / MIB) + 500

@@ -1,0 +1,126 @@
+"""HTCondor as a batch system: the entry in the table of pools."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from eventflock.core.atomic import atomic_write
+from eventflock.core.options import SubmitOptions
+from eventflock.core.structs import Frozen, from_json, to_json
+from eventflock.errors import PoolError, ResultError
+from eventflock.packing.environment import PackedEnvironment
+from eventflock.pools.batch.needs import JobNeeds
+from eventflock.pools.batch.system import BatchSystem
+from eventflock.pools.batch.wave import waves_in
+from eventflock.pools.htcondor.description import check_folder, describe, may_send_once
+from eventflock.pools.htcondor.monitor import CondorMonitor, CondorWaveRecord, Schedds
+from eventflock.pools.htcondor.paths import own_bytes
+from eventflock.pools.htcondor.queue import CondorQueue
+from eventflock.pools.htcondor.schedd import Schedd
+from eventflock.pools.htcondor.settings import Settings, amend, read_settings
+from eventflock.pools.roles import RunPlace
+
+__all__ = ["POOL", "CondorSubmission", "HTCondor"]
+
+MIB = 2**20
+ONCE = """\
+# Where the pool can do so, the two archives are sent once per node, not with each job: they are in
+# +CommonInputFiles then instead of transfer_input_files, and there is no max_idle.
+"""
+
+
+class CondorSubmission(Frozen, frozen=True):
+    """How the jobs of a run are submitted; frozen in the run folder as `htcondor.json`."""
+
+    settings: Settings
+    needs: JobNeeds
+
+    def freeze(self, place: RunPlace) -> None:
+        """Write it into the run folder."""
+        atomic_write(place.pool_record(HTCondor.name), msgspec.json.format(to_json(self)) + b"\n")
+
+    def show(self, environment: PackedEnvironment, name: str, jobs: int) -> str:
+        """Return the submit description of so many jobs, without submitting anything."""
+        archives = (environment.environment.name, environment.code.name)
+        identity = "chosen-when-submitted"
+        text = describe(name, identity, archives, environment.glibc, self.needs, self.settings)
+        return f"{ONCE}{text}" if may_send_once(self.settings, self.needs, jobs) else text
+
+
+class HTCondor(BatchSystem):
+    """HTCondor, through its Python bindings."""
+
+    name = "htcondor"
+    title = "an HTCondor pool"
+
+    def check(self, options: SubmitOptions, out: Path, *, reach: bool) -> None:
+        """Check the settings, the run folder and, with `reach`, the schedd."""
+        settings = read_settings(options, Path.cwd())
+        check_folder(out)
+        if reach:
+            Schedd(settings.schedd, settings.collector).check_allowed()
+
+    def plan_submission(self, needs: JobNeeds, options: SubmitOptions) -> CondorSubmission:
+        """Decide how jobs are submitted; files of the user need room on the disk, too."""
+        settings = read_settings(options, Path.cwd())
+        disk_mb = needs.disk_mb + _own_mb(settings)
+        return CondorSubmission(
+            settings=settings, needs=msgspec.structs.replace(needs, disk_mb=disk_mb)
+        )
+
+    def recall(self, place: RunPlace) -> CondorSubmission:
+        """Read how the jobs of a run are submitted."""
+        path = place.pool_record(self.name)
+        try:
+            return from_json(path.read_bytes(), CondorSubmission)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ResultError(f"{path} is damaged: {error}", remedy="Start a new run.") from None
+
+    def amend(self, place: RunPlace, options: SubmitOptions) -> None:
+        """Change how jobs are submitted that are still to be submitted."""
+        with place.lock():
+            earlier = self.recall(place)
+            settings = amend(earlier.settings, options, Path.cwd())
+            disk_mb = earlier.needs.disk_mb + _own_mb(settings) - _own_mb(earlier.settings)
+            needs = msgspec.structs.replace(
+                earlier.needs, disk_mb=max(disk_mb, earlier.needs.disk_mb)
+            )
+            CondorSubmission(settings=settings, needs=needs).freeze(place)
+
+    def open_queue(self, place: RunPlace) -> CondorQueue:
+        """Open the queue for the jobs of a run."""
+        check_folder(place.pool.resolve())
+        submission = self.recall(place)
+        return CondorQueue(place.path.resolve().name, submission.needs, submission.settings)
+
+    def monitors(self, place: RunPlace, *, patient: bool) -> Iterator[CondorMonitor]:
+        """Yield a monitor for each wave of a run, the oldest first."""
+        settings = self.recall(place).settings
+        schedds = Schedds(settings.schedd, settings.collector)
+        for wave in waves_in(place.pool):
+            try:
+                monitor = CondorMonitor(wave, schedds.of(wave.record(CondorWaveRecord)))
+            except PoolError as error:
+                if not patient:
+                    raise
+                monitor = CondorMonitor(wave, None)
+                monitor.note = error.message
+            yield monitor
+
+    def memory_requested(self, place: RunPlace) -> str:
+        """Return the memory that jobs ask for, as HTCondor is told."""
+        submission = self.recall(place)
+        own = {name.lower(): value for name, value in submission.settings.commands.items()}
+        return own.get("request_memory", f"{submission.needs.memory_mb} MB")
+
+
+def _own_mb(settings: Settings) -> int:
+    """Return the room that files of the user need which go to every job, in 2**20 bytes."""
+    return math.ceil(own_bytes(settings.inputs, settings.commands) / MIB)
+
+
+POOL = HTCondor()
