@@ -24,7 +24,7 @@ from eventflock.results.result import load
 NEEDED = "EVENTFLOCK_NEED_POOL"
 """Set where these tests must not be skipped."""
 USER = os.environ.get("EVENTFLOCK_POOL_USER", "flock")
-TOOL = Path(__file__).parents[1] / "tools/pool"
+TOOL = Path(__file__).parents[1] / "tools/minipool"
 
 
 def why_not() -> str:
@@ -214,7 +214,7 @@ def running_pool(
     suite
         `trixie` or `sid`.
     options
-        More of `tools/pool start`.
+        More of `tools/minipool start`.
     """
     check_possible()
     folder = root or _folder(base, suite)
@@ -226,17 +226,8 @@ def running_pool(
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(small)], check=True)
     shutil.chown(small, USER)
     command = [sys.executable, str(TOOL), "start", str(folder), "--suite", suite]
-    command += [
-        "--user",
-        USER,
-        "--share",
-        str(home),
-        "--share",
-        str(small),
-        "--until",
-        str(os.getpid()),
-        *options,
-    ]
+    command += ["--user", USER, "--share", str(home), "--share", str(small)]
+    command += ["--until", str(os.getpid()), *options]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=False)
         assert told.returncode == 0, told.stdout + told.stderr
