@@ -53,6 +53,7 @@ fuzz: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck .ci/run src/eventflock/worker/launch.sh tools/minipool/*.sh
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eventflock.packing.bundle import choose_modules, write_bundle
-from eventflock.packing.launching import LAUNCHER
+from eventflock.worker.node_layout import LAUNCHER
 
 
 def test_what_goes_in() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from eventflock.packing.launching import DIED, LAUNCHER, UNSUITABLE
+from eventflock.worker.node_layout import DIED, LAUNCHER, UNSUITABLE
 
 SHELLS = [
     one for one in ("/bin/sh", "/bin/dash", "/bin/bash", "/bin/busybox") if Path(one).exists()

@@ -18,8 +18,8 @@ from eventflock.core.observer import Observer
 from eventflock.core.options import Options, PackOptions
 from eventflock.core.structs import digest, to_json
 from eventflock.packing.cache import Cache
-from eventflock.packing.launching import UNSUITABLE, receipt_template
-from eventflock.packing.pack import Packing
+from eventflock.packing.launching import receipt_template
+from eventflock.packing.pack import PackReport
 from eventflock.packing.proving import Place, enter_root, launch
 from eventflock.planning.prepare import prepare
 from eventflock.pools.table import find_pool, open_workers
@@ -30,6 +30,7 @@ from eventflock.results.verify import JobFiles
 from eventflock.runs.environment import pack_plan
 from eventflock.runs.folder import RunFolder
 from eventflock.usercode.loading import locate
+from eventflock.worker.node_layout import UNSUITABLE
 from eventflock.worker.once import OneJob
 from tests.roots import bare_root
 
@@ -213,10 +214,10 @@ def test_without_the_bundled_glibc_an_old_node_refuses_in_one_sentence(
     shutil.rmtree(node.folder)
 
 
-def _packing(node: Node) -> Packing:
+def _packing(node: Node) -> PackReport:
     records = (Cache().path / "records").glob("*.json")
     for one in records:
-        found = Cache().recall(one.stem, Packing)
+        found = Cache().recall(one.stem, PackReport)
         if found is not None and found.environment.name == node.environment.environment.name:
             return found
     raise AssertionError("the record is gone")

@@ -17,8 +17,8 @@ from eventflock.core.atomic import atomic_path
 from eventflock.core.options import Options
 from eventflock.errors import EnvError, UsageError
 from eventflock.packing.cache import Cache
-from eventflock.packing.check import Report
-from eventflock.packing.pack import Packing
+from eventflock.packing.check import CheckReport
+from eventflock.packing.pack import PackReport
 from eventflock.runs.environment import check_analysis, pack_analysis
 
 __all__ = ["check", "options", "pack"]
@@ -36,17 +36,17 @@ def pack(
 ) -> None:
     """Pack an environment."""
     observer = choose_observer(quiet=as_json)
-    packing, _ = pack_analysis(analysis, list(files), chosen, observer)
-    archives = packing.archives(Cache())
+    packed, _ = pack_analysis(analysis, list(files), chosen, observer)
+    archives = packed.archives(Cache())
     if out is not None:
         archives = _copy(archives, out)
     if as_json:
-        print_json(_summary(packing, archives))
+        print_json(_summary(packed, archives))
         return
-    _print_rows(packing)
-    for note in packing.notes:
+    _print_rows(packed)
+    for note in packed.notes:
         print(f"note      {note}")
-    _print_sizes(packing, archives)
+    _print_sizes(packed, archives)
     if not files:
         print("tried     imported only; with FILES, it is tried on their first events")
 
@@ -69,17 +69,17 @@ def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, Path]:
     return out / first.name, out / second.name
 
 
-def _summary(packing: Packing, archives: Sequence[Path]) -> dict[str, Any]:
+def _summary(packed: PackReport, archives: Sequence[Path]) -> dict[str, Any]:
     return {
         "environment": str(archives[0]),
         "code": str(archives[1]),
-        "python": packing.python,
-        "size": packing.environment.size,
-        "unpacked": packing.environment.unpacked,
-        "code_size": packing.code.size,
-        "demands": packing.environment.demands,
-        "parts": packing.rows,
-        "notes": packing.notes,
+        "python": packed.python,
+        "size": packed.environment.size,
+        "unpacked": packed.environment.unpacked,
+        "code_size": packed.code.size,
+        "demands": packed.environment.demands,
+        "parts": packed.rows,
+        "notes": packed.notes,
     }
 
 
@@ -87,25 +87,25 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
-def _print_rows(packing: Packing) -> None:
+def _print_rows(packed: PackReport) -> None:
     """Print what goes in and why, the largest first."""
     table = Table(box=None, pad_edge=False)
     for name in ("package", "version"):
         table.add_column(name)
     table.add_column("MB", justify="right")
     table.add_column("why")
-    for row in sorted(packing.rows, key=lambda one: (one.layer != "packages", -one.size)):
+    for row in sorted(packed.rows, key=lambda one: (one.layer != "packages", -one.size)):
         table.add_row(row.name, row.version, f"{row.size / 1e6:.2f}", row.why)
     _console().print(table)
 
 
-def _print_sizes(packing: Packing, archives: Sequence[Path]) -> None:
-    layer, demands = packing.environment, packing.environment.demands
+def _print_sizes(packed: PackReport, archives: Sequence[Path]) -> None:
+    layer, demands = packed.environment, packed.environment.demands
     level = f", x86-64-v{demands.level} ({demands.level_file})" if demands.level > 1 else ""
     print(f"packages  {archives[0]}")
     print(f"          {layer.size / 1e6:.2f} MB, {layer.unpacked / 1e6:.0f} MB when unpacked")
     print(f"code      {archives[1]}")
-    print(f"          {packing.code.size / 1e3:.1f} kB")
+    print(f"          {packed.code.size / 1e3:.1f} kB")
     print(f"demands   {demands.machine}{level}")
     print(
         f"          glibc {demands.glibc[0]}.{demands.glibc[1]} ({demands.glibc_file}); "
@@ -128,7 +128,7 @@ def check(
         raise error
 
 
-def _report(report: Report) -> dict[str, Any]:
+def _report(report: CheckReport) -> dict[str, Any]:
     return {
         "where": report.where,
         "libc": report.proof.libc,
@@ -139,14 +139,14 @@ def _report(report: Report) -> dict[str, Any]:
         "events": report.proof.events,
         "seconds_to_python": report.seconds_to_python,
         "seconds_to_first_event": report.seconds_to_first_event,
-        "environment": report.packing.environment.name,
-        "size": report.packing.environment.size,
-        "unpacked": report.packing.environment.unpacked,
-        "code_size": report.packing.code.size,
+        "environment": report.packed.environment.name,
+        "size": report.packed.environment.size,
+        "unpacked": report.packed.environment.unpacked,
+        "code_size": report.packed.code.size,
     }
 
 
-def _print_report(report: Report, real: bool) -> None:
+def _print_report(report: CheckReport, real: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("module", "version"):
         table.add_column(name)
@@ -157,7 +157,7 @@ def _print_report(report: Report, real: bool) -> None:
         table.add_row(one.name, one.version, f"{1000 * one.seconds:.0f}", place)
     _console().print(table)
     what = "your first chunk" if real else "a small sample"
-    layer = report.packing.environment
+    layer = report.packed.environment
     print(
         f"where     {report.where}: Python {report.proof.python}, {report.proof.libc or 'libc ?'}"
     )
@@ -168,5 +168,5 @@ def _print_report(report: Report, real: bool) -> None:
     )
     print(
         f"size      {layer.size / 1e6:.2f} MB packed, {layer.unpacked / 1e6:.0f} MB unpacked, "
-        f"code {report.packing.code.size / 1e3:.1f} kB"
+        f"code {report.packed.code.size / 1e3:.1f} kB"
     )

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eventflock.packing.elf import MAGIC, stripped
+from eventflock.worker.node_layout import BOOT, CODE_DEMANDS, CONTENTS, DEMANDS, REST
 
 __all__ = ["Writer", "packing_order", "unpacked_size", "write_code", "write_environment"]
 
@@ -114,9 +115,9 @@ def write_environment(
             unpacked = _write_rest(rest, tree, set(tree) - boot) + early.result()
         with out.open("wb") as raw:
             outer = Writer(raw)
-            outer.add("demands", f"{demands}unpacked {unpacked}\n".encode())
-            outer.add("contents.json", contents)
-            for name, path in (("boot.tgz", first), ("rest.tar.zst", rest)):
+            outer.add(DEMANDS, f"{demands}unpacked {unpacked}\n".encode())
+            outer.add(CONTENTS, contents)
+            for name, path in ((BOOT, first), (REST, rest)):
                 outer.add(name, path.read_bytes())
             outer.close()
     finally:
@@ -128,7 +129,7 @@ def write_environment(
 def unpacked_size(archive: Path) -> int:
     """Read how many bytes the archive of an environment takes when it is unpacked."""
     with tarfile.open(archive) as tar:
-        file = tar.extractfile("demands")
+        file = tar.extractfile(DEMANDS)
         lines = file.read().decode().splitlines() if file else []
     return sum(int(one.split()[1]) for one in lines if one.startswith("unpacked "))
 
@@ -169,7 +170,7 @@ def write_code(out: Path, tree: Mapping[str, Path], demands: str) -> int:
     with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
         writer = Writer(file)
         size = sum(path.stat().st_size + 4096 for path in tree.values())
-        writer.add("code/demands", f"{demands}unpacked {size}\n".encode())
+        writer.add(CODE_DEMANDS, f"{demands}unpacked {size}\n".encode())
         writer.add_tree(tree, sorted(tree))
         writer.close()
     return size

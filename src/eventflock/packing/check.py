@@ -14,17 +14,17 @@ from eventflock.core.structs import to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.events.reader import is_url
 from eventflock.packing.cache import Cache
-from eventflock.packing.pack import Packing
+from eventflock.packing.pack import PackReport
 from eventflock.packing.proving import Place, enter_root, launch, read_proof
 from eventflock.packing.surveying import InterpreterProbe, first_events, make_reference
 from eventflock.worker.prove import Imported, Proof, ProofRequest
 
-__all__ = ["Report", "check"]
+__all__ = ["CheckReport", "check"]
 
 CHUNK = 1000
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a check found.
 
     Attributes
@@ -46,7 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     where: str
-    packing: Packing
+    packed: PackReport
     proof: Proof
     elsewhere: tuple[Imported, ...]
     broken: tuple[Imported, ...]
@@ -73,13 +73,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(
-    packing: Packing,
+    packed: PackReport,
     trials: Sequence[Assignment],
     *,
     root: Path | None = None,
     glibc: str = "auto",
     cache: Cache | None = None,
-) -> Report:
+) -> CheckReport:
     """Unpack an environment as a node would, import all of it, and run a chunk.
 
     Parameters
@@ -106,28 +106,28 @@ def check(
     enter = enter_root(root) if root is not None else ()
     parent = root / "tmp" if root is not None else None
     with cache.working() as scratch:
-        probe = InterpreterProbe(packing.interpreter, scratch)
+        probe = InterpreterProbe(packed.interpreter, scratch)
         with tempfile.TemporaryDirectory(prefix="eventflock-check-", dir=parent) as name:
             folder = Path(name)
             folder.chmod(0o755)
             inside = f"/{folder.relative_to(root)}" if root is not None else str(folder)
             place = Place(folder=folder, inside=inside, enter=enter)
             request = ProofRequest(
-                modules=dict.fromkeys(_modules(packing), ""),
-                analysis=packing.analysis,
+                modules=dict.fromkeys(_modules(packed), ""),
+                analysis=packed.analysis,
                 trials=tuple(_trials(trials, probe, cache, folder)),
             )
             (folder / "request.json").write_bytes(to_json(request))
             words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
-            told, started = launch(place, packing.archives(cache), words, "proof.json", glibc)
+            told, started = launch(place, packed.archives(cache), words, "proof.json", glibc)
             proof = read_proof(place, told)
         if proof.error is not None:
             raise error_from(proof.error)
         failed = [one for one in proof.imported if one.error]
         broken = [one for one in failed if not probe.run("-c", f"import {one.name}").returncode]
-    return Report(
+    return CheckReport(
         where=str(root) if root is not None else "this machine",
-        packing=packing,
+        packed=packed,
         proof=proof,
         elsewhere=tuple(one for one in proof.imported if _is_elsewhere(one, proof)),
         broken=tuple(broken),
@@ -137,8 +137,8 @@ def check(
     )
 
 
-def _modules(packing: Packing) -> list[str]:
-    return sorted({module for row in packing.rows for module in row.modules})
+def _modules(packed: PackReport) -> list[str]:
+    return sorted({module for row in packed.rows for module in row.modules})
 
 
 def _is_elsewhere(one: Imported, proof: Proof) -> bool:

@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlparse
 import msgspec
 
 from eventflock.errors import EnvError, nearest
-from eventflock.packing.interpreter import PACKAGES, is_junk, walk
+from eventflock.packing.interpreter import is_junk, walk
+from eventflock.worker.node_layout import PACKAGES
 from eventflock.worker.survey import Interpreter
 
 __all__ = ["WORKER", "Component", "Installed", "closure", "local_source", "normal"]

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from eventflock.errors import EnvError
 from eventflock.packing.elf import read_elf
+from eventflock.worker.node_layout import PROGRAMS
 from eventflock.worker.survey import Interpreter
 
-__all__ = ["PACKAGES", "interpreter_files", "is_junk", "program_of", "stdlib_of", "walk"]
+__all__ = ["interpreter_files", "is_junk", "program_of", "stdlib_of", "walk"]
 
-PACKAGES = "packages"
-"""Folder of the archive for installed packages."""
 _NOT_STDLIB = {
     "test", "idlelib", "tkinter", "ensurepip", "turtledemo", "pydoc_data",
     "site-packages", "dist-packages", "sitecustomize.py", "turtle.py",
@@ -107,7 +106,7 @@ def stdlib_of(python: Interpreter) -> str:
 
 def program_of(python: Interpreter) -> str:
     """Give the name of the interpreter itself in the archive."""
-    return f"libexec/{Path(python.executable).name}"
+    return f"{PROGRAMS}/{Path(python.executable).name}"
 
 
 def interpreter_files(python: Interpreter) -> dict[str, Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from eventflock._version import PACKAGE
 from eventflock.core.manifest import Failure
 from eventflock.core.model import Assignment
 from eventflock.core.options import GLIBC_MODES
@@ -12,20 +11,7 @@ from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.worker.receipt import receipt_of
 
-__all__ = [
-    "DIED",
-    "LAUNCHER",
-    "UNSUITABLE",
-    "launch_command",
-    "receipt_template",
-    "shared_template",
-]
-
-LAUNCHER = PACKAGE / "worker" / "launch.sh"
-UNSUITABLE = 85
-"""Exit status of the launcher on a node that cannot run the job; the receipt says why."""
-DIED = 70
-"""Exit status of the launcher if the program died without a receipt of its own."""
+__all__ = ["launch_command", "receipt_template", "shared_template"]
 
 
 def launch_command(

@@ -18,8 +18,6 @@ from eventflock.packing.cache import Cache
 from eventflock.packing.elf import read_elf
 from eventflock.packing.interpreter import interpreter_files, program_of, stdlib_of
 from eventflock.packing.native import (
-    GLIBC,
-    NATIVE,
     Closure,
     Demands,
     Libraries,
@@ -30,6 +28,14 @@ from eventflock.packing.native import (
 )
 from eventflock.packing.selection import Chosen, own_part
 from eventflock.packing.surveying import InterpreterProbe, boot_modules
+from eventflock.worker.node_layout import (
+    BOOT_PROGRAM,
+    BUNDLE,
+    CERTIFICATES,
+    GLIBC,
+    NATIVE,
+    PACKAGES,
+)
 from eventflock.worker.survey import Interpreter, Survey
 
 __all__ = ["Contents", "Layer", "build_code", "build_environment"]
@@ -158,7 +164,7 @@ def _certificates(python: Interpreter) -> dict[str, Path]:
     """Find the certificates of this machine: a node may have none."""
     for one in (python.certificates[0], *_BUNDLES):
         if Path(one).is_file():
-            return {"certificates.pem": Path(one)}
+            return {CERTIFICATES: Path(one)}
     return {}
 
 
@@ -179,7 +185,7 @@ def _write_environment(
     tree = {
         **tree,
         f"{stdlib_of(python)}/sitecustomize.py": Path(sitecustomize.__file__),
-        "libexec/boot.py": Path(boot.__file__),
+        BOOT_PROGRAM: Path(boot.__file__),
     }
     sources = _sources(tree, chosen, set(reference.modules.values()))
     folder = scratch / "compiled"
@@ -189,7 +195,7 @@ def _write_environment(
     early = _boot_names(tree, reference, probe)
     known = {*_common(chosen), *own_part().files}
     modules = choose_modules(set(tree) - early, stdlib_of(python), known)
-    tree = write_bundle(scratch / sitecustomize.BUNDLE, tree, modules)
+    tree = write_bundle(scratch / BUNDLE, tree, modules)
     contents = Contents(
         format=1,
         eventflock=__version__,
@@ -230,7 +236,7 @@ def _sources(tree: Mapping[str, Path], chosen: Chosen, loaded: set[str]) -> dict
         name: path
         for name, path in tree.items()
         if name.endswith(".py")
-        and (str(path) in loaded or (name.startswith("packages/") and name not in common))
+        and (str(path) in loaded or (name.startswith(f"{PACKAGES}/") and name not in common))
     }
 
 
@@ -246,7 +252,7 @@ def _boot_names(tree: Mapping[str, Path], reference: Survey, probe: InterpreterP
     python = reference.python
     names = {str(path): name for name, path in tree.items()}
     found = {names[file] for file in boot_modules(probe, python.path) if file in names}
-    found |= {program_of(python), "libexec/boot.py", f"{stdlib_of(python)}/os.py"}
+    found |= {program_of(python), BOOT_PROGRAM, f"{stdlib_of(python)}/os.py"}
     found |= {name for name in tree if name.startswith(f"{GLIBC}/")}
     dynload = f"{stdlib_of(python)}/lib-dynload/"
     found |= set(sorted(name for name in tree if name.startswith(dynload))[:1])  # its landmark
@@ -303,7 +309,7 @@ def build_code(
             f"{tree[name]} needs {library}, which is not found on this machine.",
             remedy="Install it, or set LD_LIBRARY_PATH to the folder that has it.",
         )
-    added = {name: path for name, path in closure.added.items() if not name.startswith(GLIBC)}
+    added = {name: path for name, path in closure.added.items() if not name.startswith(f"{GLIBC}/")}
     known = {*environment.libraries, *map(_base, added)}
     added.update(_loaded_by_hand(survey, reference, chosen, tree, known))
     tree.update(added)

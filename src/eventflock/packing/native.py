@@ -17,10 +17,9 @@ import msgspec
 
 from eventflock.errors import EnvError
 from eventflock.packing.elf import Elf, read_elf
+from eventflock.worker.node_layout import GLIBC, NATIVE
 
 __all__ = [
-    "GLIBC",
-    "NATIVE",
     "Closure",
     "Demands",
     "Libraries",
@@ -30,10 +29,6 @@ __all__ = [
     "is_glibc",
 ]
 
-NATIVE = "native"
-"""Folder of the archive for libraries that came from the system."""
-GLIBC = "glibc"
-"""Folder of the archive for the loader and the C library, used where the node's are too old."""
 _FAMILY = re.compile(
     r"(ld-linux[-\w]*\.so\.[12]|(libc|libm)\.so\.6|libpthread\.so\.0|(libnss_(files|dns|compat)"
     r"|libresolv|libdl)\.so\.2|(libmvec|librt|libutil|libanl|libnsl|libBrokenLocale)\.so\.1)"

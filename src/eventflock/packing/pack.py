@@ -23,7 +23,7 @@ from eventflock.packing.stamps import Stamps, take
 from eventflock.packing.surveying import InterpreterProbe, first_events, survey_both
 from eventflock.worker.survey import Survey, SurveyRequest
 
-__all__ = ["Packing", "Row", "identify", "is_current", "pack"]
+__all__ = ["PackReport", "Row", "identify", "is_current", "pack"]
 
 TRIAL_EVENTS = 100
 FORMAT = 1
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
 
 
-class Packing(msgspec.Struct, frozen=True, kw_only=True):
+class PackReport(msgspec.Struct, frozen=True, kw_only=True):
     """A packed environment: two archives in the cache, and what is in them.
 
     Attributes
@@ -84,19 +84,19 @@ class Packing(msgspec.Struct, frozen=True, kw_only=True):
 def pack(
     ref: AnalysisRef,
     source: bytes,
-    wish: PackOptions,
+    options: PackOptions,
     *,
     trials: Sequence[Assignment] = (),
     cache: Cache | None = None,
     note: Note = lambda _: None,
-) -> Packing:
+) -> PackReport:
     """Pack the environment of an analysis, or find that it was packed before.
 
     Parameters
     ----------
     ref, source
         The analysis, and its frozen source; empty for a module.
-    wish
+    options
         What the user says about the environment.
     trials
         Jobs of which the first events are run, to see what the analysis loads.
@@ -107,7 +107,7 @@ def pack(
 
     Returns
     -------
-    Packing
+    PackReport
         Its archives are in the cache, and have been proven on this machine.
 
     Raises
@@ -119,28 +119,28 @@ def pack(
     """
     cache = cache or Cache()
     trials = tuple(first_events(one, TRIAL_EVENTS) for one in trials)
-    wanted = read_requirements(ref.origin or ref.file, source, wish.requirements)
-    key = identify(ref, source, wish, wanted, trials)
+    wanted = read_requirements(ref.origin or ref.file, source, options.requirements)
+    key = identify(ref, source, options, wanted, trials)
     with cache.working() as scratch, cache.lock(key):
-        known = cache.recall(key, Packing)
+        known = cache.recall(key, PackReport)
         if known is not None and is_current(known, cache):
             return known
         note("packing: trying what the analysis imports")
-        made = _pack(ref, source, wish, wanted, trials, cache, scratch, note)
+        made = _pack(ref, source, options, wanted, trials, cache, scratch, note)
         cache.remember(key, made)
         return made
 
 
-def identify(ref: AnalysisRef, source: bytes, wish: PackOptions, *more: object) -> str:
+def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: object) -> str:
     """Identify a call: what was asked for, and the environment it was asked in."""
-    asked = [ref, digest(source), wish, more, sys.executable, sys.version]
+    asked = [ref, digest(source), options, more, sys.executable, sys.version]
     paths = [os.environ.get(one, "") for one in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     ours = sorted(Path(__file__).parent.glob("*.py"))
-    packing = [FORMAT, *(digest(one.read_bytes()) for one in ours)]
-    return digest(to_json([asked, paths, packing, str(Path.cwd())]))[:32]
+    programs = [FORMAT, *(digest(one.read_bytes()) for one in ours)]
+    return digest(to_json([asked, paths, programs, str(Path.cwd())]))[:32]
 
 
-def is_current(known: Packing, cache: Cache) -> bool:
+def is_current(known: PackReport, cache: Cache) -> bool:
     """Tell whether nothing that went in has changed, and both archives are whole."""
     same = known.inputs.hold()
     return same and all(cache.intact(one.name) for one in (known.environment, known.code))
@@ -149,13 +149,13 @@ def is_current(known: Packing, cache: Cache) -> bool:
 def _pack(
     ref: AnalysisRef,
     source: bytes,
-    wish: PackOptions,
+    options: PackOptions,
     wanted: Requirements | None,
     trials: Sequence[Assignment],
     cache: Cache,
     scratch: Path,
     note: Note,
-) -> Packing:
+) -> PackReport:
     frozen = None
     if ref.file:
         frozen = scratch / "analysis" / ref.file
@@ -163,20 +163,29 @@ def _pack(
         frozen.write_bytes(source)
     python = sys.executable
     if wanted is not None:
-        python = install(wanted, wish.python, cache)
+        python = install(wanted, options.python, cache)
     request = SurveyRequest(
         analysis=ref, folder=str(frozen.parent) if frozen else "", trials=tuple(trials)
     )
     probe = InterpreterProbe(python, scratch)
     survey, reference = survey_both(probe, request, cache)
-    if wanted is None and wish.python == "standalone":
-        return _pack(ref, source, wish, _pins(survey, wish), trials, cache, _below(scratch), note)
-    chosen = choose(ref, frozen, survey, reference, wish, scratch, required=wanted is not None)
+    if wanted is None and options.python == "standalone":
+        return _pack(
+            ref,
+            source,
+            options,
+            _pins(survey, options),
+            trials,
+            cache,
+            _below(scratch),
+            note,
+        )
+    chosen = choose(ref, frozen, survey, reference, options, scratch, required=wanted is not None)
     note("packing: building the archives")
     environment = build_environment(chosen, reference, probe, cache, scratch)
     code = build_code(chosen, survey, reference, environment, probe, cache, scratch)
     note("packing: proving them")
-    made = Packing(
+    made = PackReport(
         format=FORMAT,
         interpreter=python,
         python=survey.python.version,
@@ -187,7 +196,9 @@ def _pack(
         notes=_notes(survey, environment),
         inputs=_inputs(chosen, survey, scratch),
     )
-    prove_quickly(made.archives(cache), ref, _imports(chosen, survey, wish), environment, scratch)
+    prove_quickly(
+        made.archives(cache), ref, _imports(chosen, survey, options), environment, scratch
+    )
     return made
 
 
@@ -197,7 +208,7 @@ def _below(scratch: Path) -> Path:
     return folder
 
 
-def _pins(survey: Survey, wish: PackOptions) -> Requirements:
+def _pins(survey: Survey, options: PackOptions) -> Requirements:
     """Give the packages of the running environment as requirements, for another interpreter."""
     installed = Installed(survey.python)
     owners = {
@@ -205,7 +216,7 @@ def _pins(survey: Survey, wish: PackOptions) -> Requirements:
         for name, file in survey.modules.items()
         for owner in installed.owners(name.split(".")[0])
     }
-    roots = dict.fromkeys([*WORKER, *owners, *wish.names()], "")
+    roots = dict.fromkeys([*WORKER, *owners, *options.names()], "")
     names = sorted(set(closure(installed, roots)) - {"eventflock"})
     lines = [f"{one}=={installed.version(one)}" for one in names if installed.editable(one) is None]
     return Requirements(origin="this environment", lines=tuple(lines))
@@ -264,7 +275,7 @@ def _inputs(chosen: Chosen, survey: Survey, scratch: Path) -> Stamps:
     )
 
 
-def _imports(chosen: Chosen, survey: Survey, wish: PackOptions) -> dict[str, str]:
+def _imports(chosen: Chosen, survey: Survey, options: PackOptions) -> dict[str, str]:
     """Give the modules that must import: those that did here, and those that were asked for."""
     loaded = {name.split(".")[0] for name in survey.modules}
     found: dict[str, str] = {}
@@ -273,6 +284,6 @@ def _imports(chosen: Chosen, survey: Survey, wish: PackOptions) -> dict[str, str
         for module in part.modules:
             if (asked or module in loaded) and not module.startswith("_"):
                 found[module] = ""
-    if wish.names() and not found:
-        raise EnvError(f"Nothing of {', '.join(wish.names())} can be imported.")
+    if options.names() and not found:
+        raise EnvError(f"Nothing of {', '.join(options.names())} can be imported.")
     return found

@@ -17,8 +17,9 @@ from eventflock.core.manifest import Failure
 from eventflock.core.model import AnalysisRef
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
-from eventflock.packing.launching import LAUNCHER, launch_command
+from eventflock.packing.launching import launch_command
 from eventflock.packing.layers import Layer
+from eventflock.worker.node_layout import LAUNCHER
 from eventflock.worker.prove import Proof, ProofRequest
 
 __all__ = ["Place", "launch", "prove_quickly"]

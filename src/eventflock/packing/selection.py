@@ -16,13 +16,13 @@ from eventflock.packing.distributions import WORKER, Component, Installed, closu
 from eventflock.packing.interpreter import walk
 from eventflock.packing.requirements import install_project
 from eventflock.packing.user_files import (
-    CODE_PACKAGES,
     analysis_part,
     editable_part,
     folder_part,
     imports_of,
 )
 from eventflock.usercode.loading import FROZEN
+from eventflock.worker.node_layout import CODE_PACKAGES
 from eventflock.worker.survey import Survey
 
 __all__ = ["Chosen", "choose", "own_part"]
@@ -104,7 +104,7 @@ def choose(
     frozen: Path | None,
     survey: Survey,
     reference: Survey,
-    wish: PackOptions,
+    options: PackOptions,
     scratch: Path,
     *,
     required: bool,
@@ -117,7 +117,7 @@ def choose(
         The analysis, and the frozen copy of its file.
     survey, reference
         What it has loaded, and what every worker loads.
-    wish
+    options
         What the user says.
     scratch
         Folder for projects that have to be built.
@@ -133,12 +133,12 @@ def choose(
     modules = _Modules(survey, reference, installed)
     core = _core(survey)
     worker = closure(installed, core)
-    roots = {**core, **_wanted(frozen, installed, modules, wish)}
-    if wish.everything or required:
-        why = "--everything" if wish.everything else "required"
+    roots = {**core, **_wanted(frozen, installed, modules, options)}
+    if options.everything or required:
+        why = "--everything" if options.everything else "required"
         roots.update({one: why for one in installed.found if one not in worker})
     code = [analysis_part(ref, frozen, modules.local)]
-    for number, given in enumerate(wish.paths()):
+    for number, given in enumerate(options.paths()):
         part, needs = _given(given, installed, scratch / f"project-{number}")
         code += [part] if part is not None else []
         roots.update(needs)
@@ -186,7 +186,7 @@ def _wanted(
     frozen: Path | None,
     installed: Installed,
     modules: _Modules,
-    wish: PackOptions,
+    options: PackOptions,
 ) -> dict[str, str]:
     """Give the distributions that the analysis imports, and those that the user names."""
     roots: dict[str, str] = {}
@@ -199,7 +199,7 @@ def _wanted(
             for owner, loaded in modules.editable.items():
                 if any(name.split(".")[0] == module for name in loaded):
                     roots.setdefault(owner, f"{source.name} imports {module}")
-    for one in wish.names():
+    for one in options.names():
         roots.pop(normal(one.partition("[")[0]), None)
         roots[one] = f"--with {one}"
     return roots

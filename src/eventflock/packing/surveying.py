@@ -22,28 +22,8 @@ from eventflock.worker.survey import Survey, SurveyRequest
 
 __all__ = ["InterpreterProbe", "boot_modules", "first_events", "make_reference", "survey_both"]
 
-REFERENCE = b'''"""Reads, fills and returns: what every analysis does."""
-
-import awkward as ak
-import boost_histogram as bh
-
-import eventflock as ef
-
-
-@ef.analysis
-def reference(events):
-    histogram = bh.Histogram(bh.axis.Regular(10, 0, 1000))
-    histogram.fill(ak.to_numpy(ak.flatten(events["jet_AntiKt10LCTopo_E"])) / 1000)
-    return {"E": histogram, "events": len(events)}
-'''
+_HERE = Path(__file__).parent
 _SAMPLE_EVENTS = 100
-_BOOT = """
-import sys
-sys.path[:0] = sys.argv[1:]
-import boot, json
-import __future__, importlib.machinery, importlib.util, site  # of sitecustomize.py
-print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]))
-"""
 
 
 class InterpreterProbe:
@@ -90,18 +70,6 @@ class InterpreterProbe:
                 traceback=told.stderr.strip()[-4000:],
             )
         return from_json(answer.read_bytes(), Survey)
-
-
-_MAKE_SAMPLE = """
-import sys
-from pathlib import Path
-from eventflock.core.structs import to_json
-from eventflock.events.reader import scan_file
-from eventflock.events.sample import write_sample
-path = Path(sys.argv[1])
-write_sample(path, events=int(sys.argv[2]))
-path.with_suffix(".json").write_bytes(to_json(scan_file(str(path), "", ())))
-"""
 
 
 def survey_both(
@@ -154,7 +122,8 @@ def make_reference(probe: InterpreterProbe, cache: Cache, folder: Path) -> Assig
     with cache.lock("sample"):
         sample, entry = _sample(probe, cache.path / "sample.root")
     folder.mkdir(exist_ok=True)
-    (folder / "reference.py").write_bytes(REFERENCE)
+    source = (_HERE / "reference.py").read_bytes()
+    (folder / "reference.py").write_bytes(source)
     return Assignment(
         plan="",
         job=0,
@@ -162,7 +131,7 @@ def make_reference(probe: InterpreterProbe, cache: Cache, folder: Path) -> Assig
         metadata={},
         files=(msgspec.structs.replace(entry, path=str(sample)),),
         ranges=(Range(0, 0, entry.entries),),
-        analysis=AnalysisRef(name="reference", file="reference.py", sha256=digest(REFERENCE)),
+        analysis=AnalysisRef(name="reference", file="reference.py", sha256=digest(source)),
         parameters={},
     )
 
@@ -175,7 +144,7 @@ def _sample(probe: InterpreterProbe, sample: Path) -> tuple[Path, FileEntry]:
         if sample.stat().st_size == entry.size:
             return sample, entry
     made = probe.scratch / "sample.root"
-    told = probe.run("-c", _MAKE_SAMPLE, str(made), str(_SAMPLE_EVENTS))
+    told = probe.run(str(_HERE / "make_sample.py"), str(made), str(_SAMPLE_EVENTS))
     if told.returncode:
         raise EnvError("No sample file can be written.", traceback=told.stderr[-4000:])
     made.replace(sample)
@@ -185,8 +154,7 @@ def _sample(probe: InterpreterProbe, sample: Path) -> tuple[Path, FileEntry]:
 
 def boot_modules(probe: InterpreterProbe, path: Sequence[str]) -> list[str]:
     """Find the files that are needed to unpack zstandard, and to find modules in the bundle."""
-    here = str(Path(__file__).parent)
-    told = probe.run("-S", "-s", "-c", _BOOT, here, *path)
+    told = probe.run("-S", "-s", str(_HERE / "list_boot.py"), str(_HERE), *path)
     if told.returncode:
         raise EnvError(
             "The archive could not be unpacked on a node: the interpreter has no zstandard.",

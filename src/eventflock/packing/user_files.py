@@ -11,13 +11,9 @@ from eventflock.core.model import AnalysisRef
 from eventflock.errors import EnvError, nearest
 from eventflock.packing.distributions import Component, Installed
 from eventflock.packing.interpreter import is_junk, walk
+from eventflock.worker.node_layout import ANALYSIS, CODE_PACKAGES
 
-__all__ = ["BESIDE", "CODE_PACKAGES", "analysis_part", "editable_part", "folder_part", "imports_of"]
-
-BESIDE = "code/analysis"
-"""The analysis, and modules and data that lie beside it."""
-CODE_PACKAGES = "code/packages"
-"""Packages of the user's that lie elsewhere."""
+__all__ = ["analysis_part", "editable_part", "folder_part", "imports_of"]
 
 
 def imports_of(source: bytes) -> set[str]:
@@ -50,7 +46,7 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
     files: dict[str, Path] = {}
     sources = [Path(one) for one in local.values() if one.endswith(".py")]
     if frozen is not None:
-        files[f"{BESIDE}/{ref.file}"] = frozen
+        files[f"{ANALYSIS}/{ref.file}"] = frozen
         sources += [frozen] if frozen.suffix == ".py" else []
     if ref.search:
         files.update(_imported_beside(Path(ref.search[0]), sources, set(local)))
@@ -60,7 +56,7 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
         found = dict(_module_files(top, local))
         trees |= _roots(top, local)
         near = any(path.is_relative_to(base) for path in found.values())
-        place = BESIDE if near else CODE_PACKAGES
+        place = ANALYSIS if near else CODE_PACKAGES
         files.update({f"{place}/{name}": path for name, path in found.items()})
     beside = sorted({name.split("/")[2] for name in files} - {ref.file})
     why = f"the analysis, with {', '.join(beside)}" if beside else "the analysis"
@@ -89,10 +85,10 @@ def _imported_beside(folder: Path, sources: list[Path], known: set[str]) -> dict
 def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     """Give a module or package that lies in a folder."""
     if (folder / f"{name}.py").is_file():
-        yield f"{BESIDE}/{name}.py", folder / f"{name}.py"
+        yield f"{ANALYSIS}/{name}.py", folder / f"{name}.py"
     elif (folder / name).is_dir() and any((folder / name).glob("*.py")):
         for inner, path in walk(folder / name, whole=True):
-            yield f"{BESIDE}/{name}/{inner}", path
+            yield f"{ANALYSIS}/{name}/{inner}", path
 
 
 def _module_files(top: str, modules: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
@@ -216,9 +212,9 @@ def folder_part(given: str) -> Component:
         )
     path = path.resolve()
     if path.is_file():
-        files = {f"{BESIDE}/{path.name}": path}
+        files = {f"{ANALYSIS}/{path.name}": path}
     else:
-        files = {f"{BESIDE}/{path.name}/{inner}": one for inner, one in walk(path, whole=True)}
+        files = {f"{ANALYSIS}/{path.name}/{inner}": one for inner, one in walk(path, whole=True)}
     if not files:
         raise EnvError(f"--with {given}: the folder has no files.", remedy="Name another.")
     is_module = path.is_dir() and (path / "__init__.py").is_file()

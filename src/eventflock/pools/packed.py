@@ -23,11 +23,12 @@ from eventflock.core.structs import to_json
 from eventflock.errors import ErrorKind, ResultError
 from eventflock.failures.codes import FailureCode
 from eventflock.packing.environment import PackedEnvironment
-from eventflock.packing.launching import LAUNCHER, launch_command, receipt_template
+from eventflock.packing.launching import launch_command, receipt_template
 from eventflock.pools import supervisor
 from eventflock.pools.roles import Executor, Listener
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Done, Failed, Reply, Run
+from eventflock.worker.node_layout import LAUNCHER
 from eventflock.worker.once import RESULT, OneJob
 
 __all__ = ["PackedExecutor"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from eventflock.packing.cache import Cache, is_whole
-from eventflock.packing.check import Report, check
-from eventflock.packing.pack import Packing, identify, is_current, pack
+from eventflock.packing.check import CheckReport, check
+from eventflock.packing.pack import PackReport, identify, is_current, pack
 from eventflock.packing.proving import enter_root
 from eventflock.packing.requirements import install, read_requirements
 from eventflock.errors import EnvError, ResultError, plural
@@ -44,7 +44,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: str
     code: str
-    options: PackOptions = msgspec.field(name="wish")
+    options: PackOptions = msgspec.field(name="pack_options")
 
 
 def freeze_environment(run: RunFolder, packed: PackedEnvironment) -> None:
@@ -56,7 +56,7 @@ def freeze_environment(run: RunFolder, packed: PackedEnvironment) -> None:
     atomic_write(run.environment, msgspec.json.format(to_json(kept)) + b"\n")
 
 
-def interpreter_for(ref: AnalysisRef, source: bytes, wish: PackOptions, observer: Observer) -> str:
+def interpreter_for(ref: AnalysisRef, source: bytes, pack_options: PackOptions, observer: Observer) -> str:
     """Give the interpreter that the analysis is to be imported with, installing what it requires.
 
     Returns
@@ -69,14 +69,14 @@ def interpreter_for(ref: AnalysisRef, source: bytes, wish: PackOptions, observer
     EnvError
         The requirements cannot be read or installed.
     """
-    wanted = read_requirements(ref.origin or ref.file, source, wish.requirements)
+    wanted = read_requirements(ref.origin or ref.file, source, pack_options.requirements)
     if wanted is None:
         return ""
     observer.note(f"packing: installing {wanted.origin}")
-    return install(wanted, wish.python, Cache())
+    return install(wanted, pack_options.python, Cache())
 
 
-def pack_plan(plan: Plan, source: bytes, wish: PackOptions, observer: Observer) -> PackedEnvironment:
+def pack_plan(plan: Plan, source: bytes, pack_options: PackOptions, observer: Observer) -> PackedEnvironment:
     """Pack the environment for a plan, trying the analysis on the first events of each dataset.
 
     Raises
@@ -85,23 +85,23 @@ def pack_plan(plan: Plan, source: bytes, wish: PackOptions, observer: Observer) 
         It cannot be packed.
     """
     cache = Cache()
-    packing = pack(
-        plan.analysis, source, wish, trials=FrozenPlan(plan).first_assignments(), cache=cache, note=observer.note
+    packed = pack(
+        plan.analysis, source, pack_options, trials=FrozenPlan(plan).first_assignments(), cache=cache, note=observer.note
     )
-    for one in packing.notes:
+    for one in packed.notes:
         observer.note(one)
-    observer.note(summary(packing))
-    environment, code = packing.archives(cache)
-    return PackedEnvironment(environment=environment, code=code, options=wish)
+    observer.note(summary(packed))
+    environment, code = packed.archives(cache)
+    return PackedEnvironment(environment=environment, code=code, options=pack_options)
 
 
-def summary(packing: Packing) -> str:
+def summary(packed: PackReport) -> str:
     """Say in a line what was packed."""
-    packages = sum(row.layer == "packages" for row in packing.rows) - 1
+    packages = sum(row.layer == "packages" for row in packed.rows) - 1
     return (
-        f"packed: Python {packing.python} and {plural(packages, 'package')} in "
-        f"{packing.environment.size / 1e6:.1f} MB, code in {packing.code.size / 1e3:.0f} kB: "
-        f"{packing.environment.name}"
+        f"packed: Python {packed.python} and {plural(packages, 'package')} in "
+        f"{packed.environment.size / 1e6:.1f} MB, code in {packed.code.size / 1e3:.0f} kB: "
+        f"{packed.environment.name}"
     )
 
 
@@ -145,7 +145,7 @@ def recall_environment(run: RunFolder, observer: Observer) -> PackedEnvironment:
 
 def pack_analysis(
     analysis: str, files: list[str], options: Options, observer: Observer
-) -> tuple[Packing, list[Assignment]]:
+) -> tuple[PackReport, list[Assignment]]:
     """Pack the environment of an analysis by itself.
 
     Parameters
@@ -155,27 +155,27 @@ def pack_analysis(
 
     Returns
     -------
-    Packing
+    PackReport
     list of Assignment
         What it was tried on.
     """
     ref, source = locate(analysis)
-    cache, wish = Cache(), options.packing or PackOptions()
+    cache, pack_options = Cache(), options.packing or PackOptions()
     plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
-    stamps = [_stamp(one) for one in (*files, wish.requirements, f"{ref.origin}.lock")]
-    key = f"call-{identify(ref, source, wish, stamps, options.parameters, options.tree)}"
+    stamps = [_stamp(one) for one in (*files, pack_options.requirements, f"{ref.origin}.lock")]
+    key = f"call-{identify(ref, source, pack_options, stamps, options.parameters, options.tree)}"
     known = cache.recall(key, _Call) if plain else None
-    if known is not None and is_current(known.packing, cache):
-        return known.packing, list(known.trials)
+    if known is not None and is_current(known.packed, cache):
+        return known.packed, list(known.trials)
     trials: list[Assignment] = []
     if files:
-        python = interpreter_for(ref, source, wish, observer)
+        python = interpreter_for(ref, source, pack_options, observer)
         with contextlib.closing(open_workers(find_pool(DEFAULT), 1, python)) as workers:
             plan = prepare(workers, ref, source, files, options, observer).plan
         ref, trials = plan.analysis, FrozenPlan(plan).first_assignments()
-    packing = pack(ref, source, wish, trials=trials, cache=cache, note=observer.note)
-    cache.remember(key, _Call(packing=packing, trials=tuple(trials)))
-    return packing, trials
+    packed = pack(ref, source, pack_options, trials=trials, cache=cache, note=observer.note)
+    cache.remember(key, _Call(packed=packed, trials=tuple(trials)))
+    return packed, trials
 
 
 def _stamp(name: str) -> tuple[str, int, int]:
@@ -189,16 +189,16 @@ def _stamp(name: str) -> tuple[str, int, int]:
 class _Call(msgspec.Struct, frozen=True, kw_only=True):
     """What `pack_analysis` found, so that it need not ask a worker if nothing has changed."""
 
-    packing: Packing
+    packed: PackReport
     trials: tuple[Assignment, ...]
 
 
 def check_analysis(
     analysis: str, files: list[str], options: Options, root: Path | None, observer: Observer
-) -> Report:
+) -> CheckReport:
     """Pack the environment of an analysis, and check it here or in a root file system."""
     if root is not None:
         enter_root(root)  # to say at once if it is none
-    packing, trials = pack_analysis(analysis, files, options, observer)
-    wish = options.packing or PackOptions()
-    return check(packing, trials, root=root, glibc=wish.glibc)
+    packed, trials = pack_analysis(analysis, files, options, observer)
+    pack_options = options.packing or PackOptions()
+    return check(packed, trials, root=root, glibc=pack_options.glibc)

@@ -30,7 +30,9 @@ while :; do
     case ${1:-} in
         --glibc) glibc_mode=$2; shift 2 ;;
         --job)
-            job=$(expr "${2%%-*}" + 0) # without the leading zeros, which JSON does not have
+            # Without the leading zeros, which JSON does not have, and $((...)) takes for octal.
+            # shellcheck disable=SC2003
+            job=$(expr "${2%%-*}" + 0)
             case $2 in *-*) piece=${2#*-} ;; esac
             shift 2 ;;
         --join) exec 2>&1; shift ;;
@@ -60,6 +62,7 @@ user=$(id -un 2>/dev/null || id -u)
 
 # --- ending -------------------------------------------------------------------------------------
 
+# shellcheck disable=SC2329 # the trap calls it
 clean() { # what HTCondor removes itself is left to it: the result need not wait for that
     [ -z "$root" ] || [ -n "$theirs" ] || rm -rf "$root"
     root=
@@ -297,6 +300,6 @@ if [ ! -s "$result" ]; then
     fi
     code=exit:$status
     [ -z "$stopped" ] || { why="$why after SIG$stopped"; code=lost; }
-    died $code "The worker process on $host $why and left no receipt."
+    died "$code" "The worker process on $host $why and left no receipt."
 fi
 exit "$status"

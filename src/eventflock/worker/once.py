@@ -16,10 +16,10 @@ import msgspec
 
 from eventflock.core.model import AnalysisRef, Assignment
 from eventflock.core.structs import from_json
+from eventflock.worker.node_layout import ANALYSIS
 
-__all__ = ["CODE", "RESULT", "OneJob", "moved"]
+__all__ = ["RESULT", "OneJob", "moved"]
 
-CODE = "code/analysis"
 """Where an archive of the user's code has the analysis, and what lies beside it."""
 RESULT = "result.zip"
 """Name of the result file in a job's own folder."""
@@ -72,7 +72,7 @@ def main(job: str, result: str, line: str = "0") -> int:
 
     faulthandler.enable()
     told = from_json(Path(job).read_bytes().splitlines()[int(line)], OneJob)
-    folder = Path(sys.executable).parents[1] / CODE
+    folder = Path(sys.executable).parents[1] / ANALYSIS
     ref = moved(told.assignment.analysis, folder)
     runner = Runner(environment=told.environment, places=told.inputs)
     manifest = runner.run(

@@ -24,7 +24,8 @@ from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EventflockError
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.loading import load
-from eventflock.worker.once import CODE, moved
+from eventflock.worker.node_layout import ANALYSIS
+from eventflock.worker.once import moved
 
 __all__ = ["Imported", "Proof", "ProofRequest"]
 
@@ -91,7 +92,7 @@ def prove(request: ProofRequest) -> Proof:
     events, first = 0, 0.0
     try:
         for trial, folder in request.trials:
-            place = Path(folder) if folder else root / CODE
+            place = Path(folder) if folder else root / ANALYSIS
             analysis = load(moved(trial.analysis, place), place)
             with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                 manifest = Runner().run(
@@ -101,7 +102,7 @@ def prove(request: ProofRequest) -> Proof:
             events += manifest.counters.events
             first = first or time.time()
         if request.analysis is not None:
-            load(moved(request.analysis, root / CODE), root / CODE)
+            load(moved(request.analysis, root / ANALYSIS), root / ANALYSIS)
     except EventflockError as why:
         error = failure_of(why)
     return Proof(

@@ -33,7 +33,8 @@ from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import ResultError
 from eventflock.events.reader import is_url
 from eventflock.packing.environment import PackedEnvironment
-from eventflock.packing.launching import LAUNCHER, shared_template
+from eventflock.packing.launching import shared_template
+from eventflock.worker.node_layout import LAUNCHER
 from eventflock.worker.once import OneJob
 
 __all__ = ["Wave", "WaveDraft", "WaveRecord", "wave_folders", "waves_in"]

@@ -1,0 +1,70 @@
+"""Where everything lies in a packed environment on a node, and how its launcher ends.
+
+`launch.sh`, `packing/sitecustomize.py` and `packing/boot.py` run before this can be imported, and
+so repeat a few of the names; a test proves that they agree.
+"""
+
+from __future__ import annotations
+
+from eventflock._version import PACKAGE
+
+__all__ = [
+    "ANALYSIS",
+    "BOOT",
+    "BOOT_PROGRAM",
+    "BUNDLE",
+    "CERTIFICATES",
+    "CODE_DEMANDS",
+    "CODE_PACKAGES",
+    "CONTENTS",
+    "DEMANDS",
+    "DIED",
+    "GLIBC",
+    "LAUNCHER",
+    "NATIVE",
+    "PACKAGES",
+    "PROGRAMS",
+    "REST",
+    "UNSUITABLE",
+]
+
+LAUNCHER = PACKAGE / "worker" / "launch.sh"
+"""The launcher, on this machine."""
+UNSUITABLE = 85
+"""Exit status of the launcher on a node that cannot run the job; the receipt says why."""
+DIED = 70
+"""Exit status of the launcher if the program died without a receipt of its own."""
+
+# --- the archive of the environment: its members ------------------------------------------------
+
+DEMANDS = "demands"
+"""What the environment demands of a node, in lines that a shell can read."""
+CONTENTS = "contents.json"
+"""What is in it."""
+BOOT = "boot.tgz"
+"""What unpacks the rest: the interpreter, the C library and zstandard."""
+REST = "rest.tar.zst"
+"""Everything else."""
+
+# --- the folder into which both archives are unpacked -----------------------------------------
+
+PROGRAMS = "libexec"
+"""The interpreter, and what the launcher runs."""
+BOOT_PROGRAM = f"{PROGRAMS}/boot.py"
+"""Unpacks `REST`."""
+PACKAGES = "packages"
+"""Installed packages."""
+NATIVE = "native"
+"""Native libraries, but for those of the C library."""
+GLIBC = "glibc"
+"""The C library, for nodes with an older one."""
+BUNDLE = "modules.bundle"
+"""Modules of the standard library and of common packages, in one file."""
+CERTIFICATES = "certificates.pem"
+"""Certificates of this machine, for nodes without any."""
+CODE_DEMANDS = "code/demands"
+"""What the user's code demands of a node."""
+ANALYSIS = "code/analysis"
+"""The analysis, and what lies beside it."""
+CODE_PACKAGES = "code/packages"
+"""Packages that are not installed here but found: editable ones, and folders of the user's."""
