@@ -7,7 +7,9 @@ from itertools import product
 
 import pytest
 
-from eventflock.pools.htcondor.holds import eviction_in_words, hold_in_words, transient
+from eventflock.failures.codes import FailureCode
+from eventflock.pools.htcondor import holds
+from eventflock.pools.htcondor.holds import HoldReason, explain_eviction, explain_hold, is_transient
 
 CAUSES = {
     *(
@@ -78,7 +80,7 @@ OUT_AT_EP = AT_EP.format("output", "sending", "to")
     ],
 )  # fmt: skip
 def test_why_it_is_held(code: int, subcode: int, reason: str, cause: str, words: str) -> None:
-    found = hold_in_words(code, subcode, reason)
+    found = explain_hold(code, subcode, reason)
     assert found.cause == cause
     assert words in found.sentence
 
@@ -86,7 +88,7 @@ def test_why_it_is_held(code: int, subcode: int, reason: str, cause: str, words:
 @pytest.mark.parametrize("code", [*range(49), 777])
 def test_every_code_has_words(code: int) -> None:
     for subcode, reason in product([-1002, 0, 2, 22, 28, 102, 104, 256], ["", IN_AT_AP, OUT_AT_EP]):
-        found = hold_in_words(code, subcode, reason)
+        found = explain_hold(code, subcode, reason)
         assert found.sentence.endswith(".")
         assert found.sentence[0].islower() or found.sentence.startswith("HTCondor")
         assert found.cause in CAUSES
@@ -94,30 +96,30 @@ def test_every_code_has_words(code: int) -> None:
 
 
 def test_the_full_disk_says_to_make_room() -> None:
-    found = hold_in_words(12, errno.ENOSPC, OUT_AT_AP)
+    found = explain_hold(12, errno.ENOSPC, OUT_AT_AP)
     assert found.remedy == "Make room and resume the run."
-    assert not transient(12, errno.ENOSPC, OUT_AT_AP)
-    assert transient(13, errno.ENOSPC, IN_AT_EP)
+    assert not is_transient(12, errno.ENOSPC, OUT_AT_AP)
+    assert is_transient(13, errno.ENOSPC, IN_AT_EP)
 
 
 def test_other_nodes_give_the_same_words() -> None:
-    first = hold_in_words(6, 8, "Error from slot1_1@a: Failed to execute '/x/dir_1/y'")
-    second = hold_in_words(6, 8, "Error from slot1_7@b.c: Failed to execute '/z/dir_82/y'")
+    first = explain_hold(6, 8, "Error from slot1_1@a: Failed to execute '/x/dir_1/y'")
+    second = explain_hold(6, 8, "Error from slot1_7@b.c: Failed to execute '/z/dir_82/y'")
     assert first == second
-    long = hold_in_words(13, 1, "x" * 5000).sentence
+    long = explain_hold(13, 1, "x" * 5000).sentence
     assert len(long) < 500
 
 
 def test_what_can_pass_by_itself() -> None:
     passing = {6, 11, 12, 13, 16, 18, 19, 45}
-    assert {code for code in range(49) if transient(code)} == passing
-    assert transient(12, 2, OUT_AT_EP)
-    assert transient(6, 22)
-    assert not transient(21, 102)
-    assert transient(1014)
-    assert transient(1008)
-    assert not transient(1023)
-    assert not transient(5000)
+    assert {code for code in range(49) if is_transient(code)} == passing
+    assert is_transient(12, 2, OUT_AT_EP)
+    assert is_transient(6, 22)
+    assert not is_transient(21, 102)
+    assert is_transient(1014)
+    assert is_transient(1008)
+    assert not is_transient(1023)
+    assert not is_transient(5000)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +144,12 @@ def test_what_can_pass_by_itself() -> None:
     ],
 )  # fmt: skip
 def test_why_it_came_back(reason: str, code: int, words: str) -> None:
-    assert eviction_in_words(reason, code).startswith(words)
+    assert explain_eviction(reason, code).startswith(words)
+
+
+def test_every_row_of_the_table_has_a_failure_code_and_every_code_a_row() -> None:
+    rows = [*holds._HOLDS.values(), *(row for *_, row in holds._SPECIAL)]
+    codes = {HoldReason(row.sentence, row.remedy, row.cause, row.again).code for row in rows}
+    known = {code for code in FailureCode if code.startswith("hold:")}
+    assert codes <= known
+    assert {code.rstrip("!") for code in codes} == {code.rstrip("!") for code in known}

@@ -17,7 +17,7 @@ from eventflock.core.observer import Observer
 from eventflock.core.states import UnitEnd
 from eventflock.failures.causes import CAUSES, TRIES_MAX, RecoveryStep, cause_of, normalized
 from eventflock.failures.retries import Unit, next_units, pause_of, step_for
-from eventflock.pools.htcondor.holds import hold_in_words
+from eventflock.pools.htcondor.holds import explain_hold
 from eventflock.pools.roles import Abilities
 from eventflock.runs.folder import RunFolder
 from eventflock.runs.scheduler import PARTS_MAX, JobScheduler
@@ -95,7 +95,7 @@ def test_every_cause_is_recognised() -> None:
 @pytest.mark.parametrize("code", [*range(49), 777])
 @pytest.mark.parametrize("subcode", [0, 2, 28, 102])
 def test_every_hold_of_htcondor_has_a_cause(code: int, subcode: int) -> None:
-    words = hold_in_words(code, subcode, "")
+    words = explain_hold(code, subcode, "")
     cause = cause_of(Failure(kind="pool", message="", code=words.code))
     assert cause.name not in {"died", "unknown"}
     assert words.again <= (not cause.permanent)  # what may pass by itself is tried again

@@ -8,7 +8,7 @@ from typing import Any
 from eventflock.core.states import QueueStatus
 from eventflock.pools.batch.states import JobStates, LastSeen
 from eventflock.pools.htcondor.codes import CondorEvent, CondorJobStatus
-from eventflock.pools.htcondor.holds import eviction_in_words, hold_in_words
+from eventflock.pools.htcondor.holds import explain_eviction, explain_hold
 
 __all__ = ["CondorJobStates"]
 
@@ -67,7 +67,7 @@ class CondorJobStates(JobStates):
         elif kind in _BACK_TO_QUEUE:
             last.status = QueueStatus.IDLE
             text = reason or str(event.get("Message", "")).strip()
-            last.words = eviction_in_words(text) if text else "it came back to the queue"
+            last.words = explain_eviction(text) if text else "it came back to the queue"
             return bool(text)
         elif kind == CondorEvent.HELD:
             text = str(event.get("HoldReason", reason))
@@ -83,7 +83,7 @@ class CondorJobStates(JobStates):
         """Take in that a job is held; an event and an ad have the same names for the codes."""
         code = int(told.get("HoldReasonCode", 0) or 0)
         subcode = int(told.get("HoldReasonSubCode", 0) or 0)
-        hold = hold_in_words(code, subcode, reason)
+        hold = explain_hold(code, subcode, reason)
         if last.status != QueueStatus.HELD:
             self.held.append(proc)
         last.status = QueueStatus.HELD
