@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflock.pools.htcondor.match import Clause, explain, in_words, split
+from eventflock.pools.htcondor.match import Clause, explain, in_words
 
 classad2 = pytest.importorskip("classad2")
 classad2.parseOne("A = 1")  # until it has read an ad, names mean less to it than to HTCondor
@@ -59,83 +59,6 @@ def partitionable(**has: Any) -> Any:
     total = {"TotalSlotMemory": 24105, "TotalSlotDisk": 79473144.0, "TotalSlotCpus": 2}
     free = {"Memory": 0, "Disk": 0, "Cpus": 0, "SlotType": "Partitionable"}
     return static(**(free | total | {"PartitionableSlot": True, "TotalSlotGPUs": 0} | has))
-
-
-# --- splitting -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "clauses"),
-    [
-        ("a", ["a"]),
-        ("((a && (b)) && ((c)))", ["a", "b", "c"]),
-        ("(a && b) || c", ["(a && b) || c"]),
-        ("a && b ? c : d", ["a && b ? c : d"]),
-        ("a && b ?: c", ["a && b ?: c"]),
-        ("(a) && (b)", ["a", "b"]),
-        ("(a || b) && (c)", ["a || b", "c"]),
-        (r'x == "a && \" && (" && y', [r'x == "a && \" && ("', "y"]),
-        ("'odd && name' && f(a && b) && {a && b}[0] && [a = b && c].a",
-         ["'odd && name'", "f(a && b)", "{a && b}[0]", "[a = b && c].a"]),
-        ('Os is "SL6" && Isnt isnt undefined', ['Os =?= "SL6"', "=!= =!= undefined"]),
-        ("a &&\n  b\t||  c", ["a && b || c"]),
-    ],
-)  # fmt: skip
-def test_split(text: str, clauses: list[str]) -> None:
-    assert split(text) == clauses
-
-
-VALUES = {"A": 1, "B": True, "C": "x", "D": False}
-ATOMS = st.sampled_from(
-    [
-        *("A", "B", "Nope", "TARGET.D", "!D", "A + 1 >= 2", "A & 1", "5.000000000000000E-01 < 1"),
-        *('C == "a && b"', r'C == "\" && ("', r'C == "\\"', "A =?= 1", "A =!= undefined", "'B'"),
-        *("ifThenElse(B && D, A, B)", "{ B && D, A }[1] == 1", "[ x = B && D ].x", 'C > "]"'),
-    ]
-)
-WHOLE = st.recursive(
-    ATOMS,
-    lambda inner: (
-        st.builds("({} || {})".format, inner, inner)
-        | st.builds("({} ? {} : {})".format, inner, inner, inner)
-        | st.builds("(({} && {}) ?: ({}))".format, inner, inner, inner)
-    ),
-    max_leaves=4,
-)
-
-
-def inner_of(clause: str) -> str:
-    return clause[1:-1] if clause.startswith("(") else clause
-
-
-@st.composite
-def conjunctions(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """Draw clauses, and a text in which they are joined and put into parentheses anyhow."""
-    clauses = draw(st.lists(WHOLE, min_size=1, max_size=5))
-    parts = list(clauses)
-    while len(parts) > 1:
-        at = draw(st.integers(0, len(parts) - 2))
-        form = draw(st.sampled_from(["{} && {}", "({} && {})", "(({})&&{} )", " ( {} )\n&& {}"]))
-        parts[at : at + 2] = [form.format(parts[at], parts[at + 1])]
-    return parts[0], clauses
-
-
-@given(conjunctions())
-def test_split_gives_the_clauses_back(drawn: tuple[str, list[str]]) -> None:
-    text, clauses = drawn
-    assert split(text) == [inner_of(one) for one in clauses]
-    spelt = split(str(expression(text)))  # as the library writes it
-    assert [str(expression(one)) for one in spelt] == [
-        str(expression(inner_of(one))) for one in clauses
-    ]
-    scopes = classad2.ClassAd(VALUES), classad2.ClassAd({"D": False})
-    truths = [expression(one).eval(*scopes) for one in split(text)]
-    assert (expression(text).eval(*scopes) is True) == all(
-        one is True or (type(one) is int and one != 0) for one in truths
-    ) or len(clauses) == 1
-
-
-# --- explaining ----------------------------------------------------------------------------------
 
 
 def test_the_demand_of_the_user_and_the_memory() -> None:

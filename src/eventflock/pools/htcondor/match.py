@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations, islice, pairwise
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,13 @@ from numpy.typing import NDArray
 
 from eventflock.core.structs import Frozen
 from eventflock.errors import nearest, plural
+from eventflock.pools.htcondor.classads import references, split, strings_in
 
-__all__ = ["Clause", "Verdict", "explain", "in_words", "split"]
+__all__ = ["Clause", "Verdict", "explain", "in_words"]
 
 Mask = NDArray[np.bool_]
 LISTED = 8
 """Clauses, and values of an attribute, that are listed at most."""
-_STRING, _QUOTED = r'"(?:[^"\\]|\\.)*"', r"'(?:[^'\\]|\\.)*'"
-_TOKEN = re.compile(rf"{_STRING}|{_QUOTED}|\w+|&&|\|\||=\?=|=!=|\?:|\s+|.", re.DOTALL)
-_REFERENCE = re.compile(  # neither a function, nor a member of another ad, nor in a string
-    rf"(?i){_STRING}|(?<![\w.])(?:(MY|TARGET)\.)?({_QUOTED}|[A-Za-z_]\w*\b(?!\s*\())"
-)
-_SPELT = {"is": "=?=", "isnt": "=!="}  # as users write what the library writes as words
-_WORDS = {*_SPELT, "true", "false", "undefined", "error", "my", "target"}
 _UNITS = {"memory": ("memory", " MB", 1), "disk": ("disk", " MB", 1024), "cpus": ("cores", "", 1)}
 _MEANS: dict[tuple[str, ...], str] = {
     ("arch",): "the kind of processor asked for, {}",
@@ -77,37 +71,6 @@ class Verdict(Frozen, frozen=True):
     pairs: tuple[tuple[int, int], ...] = ()
 
 
-def split(text: str) -> list[str]:
-    """Split an expression into the clauses that all have to be true, in order.
-
-    Parentheses around clauses are taken off; operators are spelt as in submit files.
-    """
-    text = text.strip()
-    depth, cuts, closed = 0, list[tuple[int, int]](), 0
-    for token in _TOKEN.finditer(text):
-        depth += (token[0] in "([{") - (token[0] in ")]}")
-        if depth == 0:
-            closed = closed or token.end()
-            if token[0] in {"||", "?", "?:"}:  # they bind less than &&, so this is one clause
-                cuts.clear()
-                break
-            if token[0] == "&&":
-                cuts.append(token.span())
-    if text.startswith("(") and closed == len(text):
-        return split(text[1:-1])
-    if not cuts:
-        tokens = (" " if token[0].isspace() else token[0] for token in _TOKEN.finditer(text))
-        return ["".join(_SPELT.get(token.lower(), token) for token in tokens)]
-    edges = [(0, 0), *cuts, (len(text), len(text))]
-    return [one for (_, start), (stop, _) in pairwise(edges) for one in split(text[start:stop])]
-
-
-def _references(text: str) -> set[tuple[str, str]]:
-    """Give the attributes that an expression refers to: `my`, `target` or nothing, and the name."""
-    found = (((one[1] or "").lower(), one[2]) for one in _REFERENCE.finditer(text) if one[2])
-    return {(scope, name.strip("'")) for scope, name in found if name.lower() not in _WORDS}
-
-
 def _is_expression(value: Any) -> bool:  # or a list, which may hold some
     return type(value).__name__ in {"ExprTree", "list"}
 
@@ -150,7 +113,7 @@ class _Slots:
         todo, found = [(mine, text)], {"slot": set[str](), "job": set[str]()}
         while todo:
             whose, expression = todo.pop()
-            for scope, spelt in _references(expression):
+            for scope, spelt in references(expression):
                 name = spelt.lower()
                 self.spelling.setdefault(name, spelt)
                 owner = self._owner(whose, scope, name)
@@ -254,7 +217,7 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
 
 def _named(table: _Slots, mine: str, text: str) -> tuple[list[str], list[str]]:
     """Give the attributes of the slot and of the job that stand in a clause."""
-    names = {name.lower() for _, name in _references(text)}
+    names = {name.lower() for _, name in references(text)}
     slot, job = (sorted(names & one) for one in table.reach(mine, text))
     return slot, job
 
@@ -280,7 +243,7 @@ def _words(table: _Slots, key: str, mine: str, text: str, _: Mask, failed: Mask)
         notes.append(f"it cannot be evaluated on {plural(int(failed.sum()), 'slot')}")
     note = f"({'; '.join(notes)})" if notes else ""
     if tuple(slot) in _MEANS and "!" not in text:
-        asked = re.findall(_STRING, text) or [_shown(table.job.get(name)) for name in job]
+        asked = strings_in(text) or [_shown(table.job.get(name)) for name in job]
         return f"{_MEANS[tuple(slot)].format(', '.join(asked).replace(chr(34), ''))} {note}"
     return f"{_short(text)}  {note}".rstrip()
 

@@ -10,11 +10,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventflock.errors import UsageError
+from eventflock.pools.htcondor.classads import is_enclosed, is_expression
 from eventflock.pools.htcondor.names import LISTS, check_name
 
 __all__ = ["Line", "check_text", "command", "shown", "text_of"]
@@ -53,13 +53,6 @@ _TWICE = re.compile(r"\$\(DOLLAR\)(?:\(DOLLAR\)|\$\$|\$\(DOLLAR\))", re.IGNORECA
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _REAL = re.compile(r"[-+]?(?:[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)")
 _AMOUNT = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+) *(?:[KMGT]B?)?", re.IGNORECASE)
-_TOKEN = re.compile(
-    r"""\s* (?: (?P<operand> "(?:[^"\\]|\\.)*" | (?:[0-9]+\.?[0-9]*|\.[0-9]+)(?![A-Za-z0-9_.])
-                           | [A-Za-z_][A-Za-z0-9_.]* )
-              | (?P<operator> =\?= | =!= | [=!<>]= | && | \|\| | [-+*/%<>!?:,] )
-              | (?P<open> [(\[{] ) | (?P<close> [)\]}] ) ) \s*""",
-    re.VERBOSE,
-)
 
 
 def command(line: Line) -> str:
@@ -172,7 +165,7 @@ def _attribute(text: str) -> str:
         raise UsageError("the number is too large.", remedy="Write a smaller one.")
     if _WHOLE.fullmatch(text) or _REAL.fullmatch(text) or text.lower() in {"true", "false"}:
         return text
-    if _is_literal(text) or _is_enclosed(text):
+    if _is_literal(text) or is_enclosed(text):
         return text
     quoted = text.replace('"', '\\"')
     return f'"{quoted}"'
@@ -184,43 +177,8 @@ def _is_literal(text: str) -> bool:
     return len(text) > 1 and text[0] == text[-1] == '"' and not re.search(r'(?<!\\)"', inside)
 
 
-def _is_enclosed(text: str) -> bool:
-    """Tell whether the bracket that opens a text is closed by its last character."""
-    depth = 0
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[()]', text):
-        depth += {"(": 1, ")": -1}.get(match[0], 0)
-        if depth <= 0:
-            return match.start() > 0 and match.end() == len(text) and text[0] == "("
-    return False
-
-
 def _is_expression(text: str) -> bool:
-    """Tell whether a text can be a ClassAd expression that says more than one word or number."""
-    text = _MACRO.sub("1", text)
-    tokens = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            return False
-        word = match[match.lastgroup or ""]
-        tokens.append("operator" if word.lower() in {"is", "isnt"} else str(match.lastgroup))
-        if word == "," and tokens.count("open") == tokens.count("close"):
-            return False
-        position = match.end()
-    if len(tokens) == 1:  # a lone word is an attribute, which the job ought to have
-        return text.lower() == "undefined" or bool(
-            re.match(r"(?:MY|TARGET)\.\w", text, re.IGNORECASE)
-        )
-    if tokens[0] == "operator" and len(tokens) == 2:
-        return False
-    pairs = set(pairwise(tokens))
-    joined = {("operand", "operand"), ("close", "operand"), ("operator", "close")}
-    return (
-        tokens.count("open") == tokens.count("close")
-        and tokens[-1] in {"operand", "close"}
-        and not pairs & joined
-    )
+    return is_expression(_MACRO.sub("1", text))
 
 
 def _check_amount(text: str) -> None:
