@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-packing test-pool faults fuzz lint types bench clean
+.PHONY: help demo test test-packing test-pool faults fuzz lint types coverage bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
@@ -11,7 +11,8 @@ help:
 	@echo "            make test-pool: those on a real HTCondor pool"
 	@echo "make faults 500 faults at random (EVENTFLOCK_FAULTS), on local workers and a real pool: one table"
 	@echo "make fuzz   read 100,000 mutations of result files, some 20 minutes"
-	@echo "make lint   ruff: lint and format check;  make types: mypy"
+	@echo "make lint   ruff and shellcheck;  make types: mypy"
+	@echo "make coverage  the tests again, then lines and branches covered, and the ten least covered files"
 	@echo "make bench  the benchmarks: one table, saved as JSON"
 	@echo "make clean  remove what these made"
 
@@ -58,8 +59,13 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# All but the pool, in workers and on nodes as well. For less: make coverage COVERAGE="-n 2 tests/test_plot.py"
+COVERAGE ?= -n auto -m "not pool"
+coverage: $(VENV)/.dev
+	$(BIN)/python -m tests.coverage $(COVERAGE)
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf $(VENV) demo benchmarks/data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo benchmarks/data .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage-data

@@ -169,7 +169,7 @@ def run(
 
 
 def reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Give the first line that says why a process failed."""
+    """Return the first line that says why a process failed."""
     lines = [line for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("WARNING")]
     if lines and lines[0].startswith("Traceback"):
@@ -189,7 +189,7 @@ def make(folder: Path, *flags: str) -> Path:
 
 
 def pip(bench: Bench, python: Path) -> list[str | Path]:
-    """Give the words that install into the environment of `python`, which needs no pip."""
+    """Return the words that install into the environment of `python`, which needs no pip."""
     words: list[str | Path] = [make(bench.tools), "-m", "pip", "--python", python, "install"]
     return [*words, "--quiet", "--disable-pip-version-check"]
 
@@ -232,7 +232,7 @@ def measure(bench: Bench, repeat: int, roots: Sequence[Path]) -> list[Row]:
 
 
 def fresh(folder: Path) -> Path:
-    """Give an empty folder."""
+    """Return an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

@@ -28,7 +28,7 @@ TOOL = Path(__file__).parents[1] / "tools/minipool"
 
 
 def why_not() -> str:
-    """Say why there can be no pool here; empty if there can."""
+    """Explain why there can be no pool here; empty if there can."""
     if os.geteuid() != 0:
         return "a whole HTCondor pool on this machine needs root"
     if shutil.which("mmdebstrap") is None:
@@ -129,15 +129,15 @@ class Client:
         told = json.loads((self.folder / "pool.json").read_text())
         space = Path(f"/proc/{told['master']}/ns/pid").readlink()
         found = []
-        for one in Path("/proc").glob("[0-9]*"):
+        for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
-                if (one / "ns/pid").readlink() != space:
+                if (path / "ns/pid").readlink() != space:
                     continue
-                words = (one / "cmdline").read_bytes().split(b"\0")
+                words = (path / "cmdline").read_bytes().split(b"\0")
                 if b"-classad" in words:  # a starter that only says what it can
                     continue
-                if (one / "comm").read_text()[:-1] == name or name.encode() in words:
-                    found.append(int(one.name))
+                if (path / "comm").read_text()[:-1] == name or name.encode() in words:
+                    found.append(int(path.name))
         return found
 
     def kill(self, name: str) -> int:
@@ -172,13 +172,13 @@ class Client:
         return told.stdout
 
     def queue(self) -> list[dict[str, Any]]:
-        """Give the jobs in the queue."""
+        """Return the jobs in the queue."""
         text = self.inside("condor_q", "-allusers", "-json")
         found: list[dict[str, Any]] = json.loads(text) if text.strip() else []
         return found
 
     def own(self, path: Path) -> Path:
-        """Give a file or folder to the user."""
+        """Return a file or folder to the user."""
         shutil.chown(path, USER)
         return path
 

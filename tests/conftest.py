@@ -116,7 +116,7 @@ def newer_root(base_of_pools: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture(scope="session")
 def client(request: pytest.FixtureRequest, base_of_pools: Path) -> Iterator[Client]:
     """The access point of a pool of HTCondor 23.9; four slots, as most jobs there only sleep."""
-    if any("newer" in getattr(one, "fixturenames", ()) for one in request.session.items):
+    if any("newer" in getattr(item, "fixturenames", ()) for item in request.session.items):
         request.getfixturevalue("newer_root")
     with running_pool(base_of_pools, "trixie", "--slots", "4") as made:
         yield made
@@ -176,7 +176,7 @@ def eventflock(tmp_path: Path) -> Command:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process still runs; one that only waits to be collected does not."""
+    """Check whether a process still runs; one that only waits to be collected does not."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     return False

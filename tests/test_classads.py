@@ -77,7 +77,7 @@ def conjunctions(draw: st.DrawFn) -> tuple[str, list[str]]:
 @given(conjunctions())
 def test_split_gives_the_clauses_back(drawn: tuple[str, list[str]]) -> None:
     text, clauses = drawn
-    assert split(text) == [inner_of(one) for one in clauses]
+    assert split(text) == [inner_of(clause) for clause in clauses]
     spelt = split(str(expression(text)))  # as the library writes it
     assert [str(expression(one)) for one in spelt] == [
         str(expression(inner_of(one))) for one in clauses
@@ -85,7 +85,7 @@ def test_split_gives_the_clauses_back(drawn: tuple[str, list[str]]) -> None:
     scopes = classad2.ClassAd(VALUES), classad2.ClassAd({"D": False})
     truths = [expression(one).eval(*scopes) for one in split(text)]
     assert (expression(text).eval(*scopes) is True) == all(
-        one is True or (type(one) is int and one != 0) for one in truths
+        truth is True or (type(truth) is int and truth != 0) for truth in truths
     ) or len(clauses) == 1
 
 
@@ -131,7 +131,7 @@ def test_references_are_those_that_the_library_finds(text: str) -> None:
     ours = {f"{scope}.{name}" if scope == "target" else name for scope, name in references(text)}
     assert ours == {
         f"target.{name}" if scope.lower() == "target" else scope
-        for scope, _, name in (one.partition(".") for one in theirs)
+        for scope, _, name in (their.partition(".") for their in theirs)
         if scope
     }
 

@@ -193,7 +193,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert "Traceback" not in said
     status = json.loads(eventflock("status", "run", "--json").stdout)
     assert 0 < status["jobs"]["done"] < 100
-    before = {one: one.stat().st_mtime_ns for one in results.glob("job-*.zip")}
+    before = {path: path.stat().st_mtime_ns for path in results.glob("job-*.zip")}
     assert eventflock("resume", "run", "--no-plot").returncode == 0
     assert all(one.stat().st_mtime_ns == then for one, then in before.items())
     assert ef.load(tmp_path / "run")["n"] == 10_000
@@ -212,7 +212,7 @@ def test_a_full_disk_loses_nothing(eventflock: Command, tmp_path: Path, sample: 
     )  # fmt: skip
     assert limited.returncode != 0
     assert "File too large" in limited.stderr
-    assert [one.name for one in (tmp_path / "run/results").glob(".*")] == []
+    assert [path.name for path in (tmp_path / "run/results").glob(".*")] == []
     assert eventflock("resume", "run", "--no-plot").returncode == 0
 
 

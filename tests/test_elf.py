@@ -53,13 +53,15 @@ def _by_pyelftools(data: bytes) -> Elf:
         if value:
             tags.setdefault(name, []).append(getattr(tag, value))
     search = tags.get("DT_RUNPATH") or tags.get("DT_RPATH") or [""]
-    interpreter = [one.get_interp_name() for one in segments if isinstance(one, InterpSegment)]
+    interpreter = [
+        segment.get_interp_name() for segment in segments if isinstance(segment, InterpSegment)
+    ]
     machine = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}.get(elf["e_machine"], "")
     return Elf(
         machine=machine,
         needed=tuple(tags.get("DT_NEEDED", ())),
         soname=tags.get("DT_SONAME", [""])[0],
-        search=tuple(one for one in search[0].split(":") if one),
+        search=tuple(word for word in search[0].split(":") if word),
         interpreter=interpreter[0] if interpreter else "",
         versions=tuple(_versions(elf)),
     )

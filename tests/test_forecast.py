@@ -82,13 +82,13 @@ def prepared(
     pool: Workers, analysis: Path, *files: str | Path, notes: Notes | None = None, **options: Any
 ) -> Prepared:
     ref, source = locate(str(analysis))
-    names = [str(one) for one in files]
+    names = [str(file) for file in files]
     return prepare(pool, ref, source, names, Options(**options), notes or Observer())
 
 
 def fact_of(run: Path) -> tuple[Plan, Fact]:
     plan = RunFolder(run).load_plan().plan
-    files = [one.path for one in RunFolder(run).result_files(plan) if one.path is not None]
+    files = [file.path for file in RunFolder(run).result_files(plan) if file.path is not None]
     return plan, facts(plan, [(read_manifest(one), one.stat().st_size) for one in files])
 
 
@@ -292,7 +292,7 @@ def test_datasets_without_entries_and_functions_of_a_notebook(
     notes = Notes()
     files = [f"none={empty}", f"some={sample}"]
     told = prepare(pool, ref, source, files, Options(target_seconds=60), notes)
-    assert [one.dataset for one in told.measured] == ["some"]
+    assert [measurement.dataset for measurement in told.measured] == ["some"]
     assert entries_of(told.plan) == list(range(10_000))
     assert any(one.startswith("trial     some: 10,000 events") for one in notes.all)
 

@@ -89,7 +89,9 @@ def test_a_reader_that_crashes_is_a_finding_and_started_again(tmp_path: Path, hu
 
 def test_wrong_values_and_too_much_memory_are_findings(tmp_path: Path, hunt: Hunt) -> None:
     with Reader(tmp_path) as reader:
-        whole, other = (_read(reader, tmp_path / "good.zip", one.data) for one in hunt.seeds[:3:2])
+        whole, other = (
+            _read(reader, tmp_path / "good.zip", seed.data) for seed in hunt.seeds[:3:2]
+        )
     plain, touched = Mutant(b""), Mutant(b"", frozenset({"items/0000-a.npy"}))
     assert judge(plain, whole, [whole]) == judge(touched, whole, [whole]) == ""
     assert "memory" in judge(plain, {**whole, "memory": 2**31}, [whole])

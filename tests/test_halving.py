@@ -40,13 +40,13 @@ def leaves(job: Job, draw: Any, piece: str = "") -> list[str]:
 
 def entries(job: Job, piece: str) -> list[tuple[int, int]]:
     ranges = part_of(job, piece).ranges
-    return [(one.file, entry) for one in ranges for entry in range(one.start, one.stop)]
+    return [(part.file, entry) for part in ranges for entry in range(part.start, part.stop)]
 
 
 @given(data=st.data(), job=jobs())
 def test_pieces_are_the_job_in_its_order(data: st.DataObject, job: Job) -> None:
     pieces = leaves(job, data.draw)
-    assert [one for piece in pieces for one in entries(job, piece)] == entries(job, "")
+    assert [entry for piece in pieces for entry in entries(job, piece)] == entries(job, "")
     numbers = [part_of(job, piece).first for piece in pieces]
     assert numbers == sorted(set(numbers))
 
@@ -74,7 +74,7 @@ def test_halves_at_chunks_add_up_to_the_same_bits(
             made.add(results_of(start, stop), part.first + (index << NUMBER_BITS))
         return made
 
-    pieces = sorted({within_chunk(job, one) for one in leaves(job, data.draw)})
+    pieces = sorted({within_chunk(job, leave) for leave in leaves(job, data.draw)})
     together = Accumulator(tmp_path)
     for piece in pieces:
         for path, value in done(piece).finish().items():

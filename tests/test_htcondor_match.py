@@ -63,7 +63,7 @@ def partitionable(**has: Any) -> Any:
 
 def test_the_demand_of_the_user_and_the_memory() -> None:
     slots = [static(OpSysAndVer="Debian13" if row < 118 else "AlmaLinux9") for row in range(120)]
-    slots[3:] = [static(**dict(one) | {"Memory": 99000}) for one in slots[3:]]
+    slots[3:] = [static(**dict(slot) | {"Memory": 99000}) for slot in slots[3:]]
     found = explain(job('OpSysAndVer =?= "SL6"', RequestMemory=64000), slots)
     assert (found.slots, found.matching, found.pairs) == (120, 0, ())
     assert in_words(found) == (
@@ -91,7 +91,7 @@ def test_a_partitionable_slot_counts_with_all_it_has() -> None:
     full = [partitionable(), dynamic, dynamic]
     assert explain(job(), full).matching == explain(job(), full).slots == 1
     found = explain(job(RequestMemory=64000, RequestCpus=8, RequestDisk=10**9), full)
-    assert {one.words for one in found.clauses} == {
+    assert {clause.words for clause in found.clauses} == {
         "the memory asked for, 64,000 MB (the largest slot has 24,105 MB)",
         "the cores asked for, 8 (the largest slot has 2)",
         "the disk asked for, 976,562 MB (the largest slot has 77,610 MB)",
@@ -106,11 +106,11 @@ def test_the_disk_as_version_25_demands_it() -> None:
     wish = job(RequestDisk=10**9)
     wish["Requirements"] = expression(demand)
     old, new = (
-        static(CondorVersion=f"$CondorVersion: {one} 2026 $") for one in ("25.1.0", "26.0.0")
+        static(CondorVersion=f"$CondorVersion: {name} 2026 $") for name in ("25.1.0", "26.0.0")
     )
     new["WithinResourceLimits"] = True
     found = explain(wish, [old, new])
-    assert [one.words for one in found.clauses] == [
+    assert [clause.words for clause in found.clauses] == [
         "the disk asked for, 976,562 MB (the largest slot has 77,610 MB)"
     ]
     assert found.matching == 1
@@ -130,7 +130,9 @@ def test_gpus() -> None:
     busy = partitionable(TotalSlotGPUs=1, GPUs=0, AvailableGPUs=[], GPUs_GPU_a=good)
     found = explain(wish, [busy, static()])
     assert found.matching == 1
-    assert "the GPUs asked for, 1 (the largest slot has 1)" in {one.words for one in found.clauses}
+    assert "the GPUs asked for, 1 (the largest slot has 1)" in {
+        clause.words for clause in found.clauses
+    }
     idle = static(GPUs=1, AvailableGPUs=[expression("GPUs_GPU_b")], GPUs_GPU_b=good)
     assert explain(wish, [idle]).matching == 1
     busy["GPUs_GPU_a"] = old
@@ -166,10 +168,10 @@ def test_what_the_slots_demand() -> None:
     closed = static(Start=False)
     found = explain(job(), [theirs, closed, closed, static()])
     assert (found.slots, found.matching) == (4, 1)
-    words = [one.words for one in found.clauses]
+    words = [clause.words for clause in found.clauses]
     assert words[0] == "their own condition  START  (it is not true now for these jobs)"
     assert 'their own condition  TARGET.Owner == "atlas"  (the jobs have Owner ada)' in words
-    assert any("Project none" in one for one in words)
+    assert any("Project none" in word for word in words)
     never = explain(job(), [static(Requirements=False)])
     assert never.clauses[0].words.startswith("their own condition  Requirements")
 
@@ -178,7 +180,7 @@ def test_definitions_of_the_job_are_followed() -> None:
     found = explain(
         job("MY.PackOptions", PackOptions=expression("Cpus > 5 && Memory > 1")), [static()]
     )
-    assert [one.text for one in found.clauses] == ["Cpus > 5"]
+    assert [clause.text for clause in found.clauses] == ["Cpus > 5"]
     circular = explain(
         job("PackOptions", PackOptions=expression("PackOptions && Cpus > 5")), [static()]
     )
@@ -199,7 +201,7 @@ def test_demands_that_exclude_all_only_together() -> None:
         "  2 by  Cpus < 4  (the slots have: 1 3, 8 2)",
         'Together, Os == "a" and Cpus < 4 leave none.',
     ]
-    three = [static(A=one == 0, B=one == 1, C=one == 2) for one in range(3)]
+    three = [static(A=index == 0, B=index == 1, C=index == 2) for index in range(3)]
     found = explain(job("!A && !B && !C"), three)
     assert (found.matching, found.pairs) == (0, ())
     assert "no demand alone" in in_words(found)

@@ -161,7 +161,7 @@ def test_each_wave_is_asked_for_where_it_was_submitted(
         a_wave(tmp_path, schedd=name, collector=collector)
         for name, collector in (("", ""), ("here", ""), ("there", ""), ("here", "other"))
     ]
-    assert [schedds.of(one.record(CondorWaveRecord)).name for one in (*waves, *waves)] == [
+    assert [schedds.of(wave.record(CondorWaveRecord)).name for wave in (*waves, *waves)] == [
         *("here", "here", "there", "here"),
         *("here", "here", "there", "here"),
     ]

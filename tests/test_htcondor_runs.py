@@ -94,7 +94,7 @@ def jobs_of(run: RunFolder, count: int = 4, *, retries: bool = True) -> JobSched
 def log_of(wave: Wave, *events: str) -> None:
     """Write what HTCondor would write."""
     when = "2026-01-01 00:00:00"
-    wave.events.write_text("".join(f"{one.replace('WHEN', when)}\n...\n" for one in events))
+    wave.events.write_text("".join(f"{event.replace('WHEN', when)}\n...\n" for event in events))
 
 
 SUBMITTED = "000 (007.{0:03d}.000) WHEN Job submitted from host: <127.0.0.1:1>"
@@ -137,7 +137,7 @@ def test_who_watches_learns_how_jobs_ended_before(run: RunFolder, queue: Queue) 
     assert found.jobs["failed"] == 4
     assert found.queue is not None
     assert found.queue.reasons == {}
-    assert {one.message for one in found.problems} == {
+    assert {problem.message for problem in found.problems} == {
         "Job 000000 was removed from the queue: by hand (by user ann).",
         "Job 000001 was killed by signal 9, and no result has arrived.",
         "It raised",

@@ -244,8 +244,8 @@ def test_numbers_of_cores_and_tries() -> None:
 
 
 def test_universes() -> None:
-    for one in ("vanilla", "Container", "docker"):
-        assert commands(f"universe={one}") == {"universe": one}
+    for name in ("vanilla", "Container", "docker"):
+        assert commands(f"universe={name}") == {"universe": name}
     for one in ("local", "grid", "parallel", "5"):
         assert "vanilla, container, docker" in refusal(f"JobUniverse={one}")
 

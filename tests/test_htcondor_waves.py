@@ -34,7 +34,7 @@ def text_of(settings: Settings, **more: Any) -> dict[str, str]:
     *lines, queue, last = text.split("\n")
     assert queue == "queue job, shard, line, inputs from items.txt"
     assert last == ""
-    return dict(one.split(" = ", 1) for one in lines)
+    return dict(line.split(" = ", 1) for line in lines)
 
 
 def test_what_the_user_says_wins() -> None:
@@ -143,7 +143,7 @@ def test_a_wave_has_plain_names_and_a_line_for_each_job(tmp_path: Path) -> None:
 
 
 def story(proc: int, kinds: list[str]) -> list[dict[str, Any]]:
-    """Give the events of a job: what a log says of it."""
+    """Return the events of a job: what a log says of it."""
     base: dict[str, Any] = {"Proc": proc, "Cluster": 1}
     events: dict[str, dict[str, Any]] = {
         "run": {"EventTypeNumber": 1, "SlotName": "slot1@node"},

@@ -46,7 +46,7 @@ def test_a_corrupt_basket_of_a_thousand_clusters_costs_only_its_entries(tmp_path
     with pytest.raises(IncompleteError, match="cannot read basket 613 of the branch 'y'"):
         ef.run(analysis, bad, events_per_job=2500, chunk=500, out=tmp_path / "run")
     partial = ef.load(tmp_path / "run")
-    assert [(one.start, one.stop) for one in partial.missing] == [(first, last)]
+    assert [(gap.start, gap.stop) for gap in partial.missing] == [(first, last)]
     lost = range(first, last)
     assert partial["n"] == 20_000 - 20
     assert partial["x"] == undisturbed["x"] - sum(lost)
@@ -88,7 +88,7 @@ def test_single_events_are_found_and_the_rest_is_done(tmp_path: Path) -> None:
         ef.run(analysis, a, events_per_job=250, out=tmp_path / "run")
     assert "2 events missing, of 2 of 4 jobs" in str(error.value)
     assert ef.load(tmp_path / "run")["n"] == 998
-    found = [(one.start, one.stop) for one in ef.load(tmp_path / "run").missing]
+    found = [(gap.start, gap.stop) for gap in ef.load(tmp_path / "run").missing]
     assert found == [(123, 124), (777, 778)]
     # Events for which the analysis itself raised are not accepted, unless that is said.
     with pytest.raises(IncompleteError):
@@ -119,14 +119,14 @@ def test_a_file_that_is_gone_costs_its_events(tmp_path: Path) -> None:
     analysis = write(tmp_path / "sums.py", SUMS)
     undisturbed = ef.run(analysis, files, jobs=2, out=tmp_path / "run")
     kept = files[1].read_bytes()
-    for one in (tmp_path / "run/results").iterdir():
-        one.unlink()
+    for path in (tmp_path / "run/results").iterdir():
+        path.unlink()
     (tmp_path / "run/result.zip").unlink()
     files[1].unlink()
     with pytest.raises(IncompleteError, match=r"There is no file .*b\.root"):
         ef.resume(tmp_path / "run")
     partial = ef.load(tmp_path / "run")
-    assert [(Path(one.path).name, one.start, one.stop) for one in partial.missing] == [
+    assert [(Path(gap.path).name, gap.start, gap.stop) for gap in partial.missing] == [
         ("b.root", 0, 200)
     ]
     files[1].write_bytes(kept)
@@ -170,7 +170,7 @@ def test_a_job_that_hangs_ends_itself_and_says_where(tmp_path: Path) -> None:
         )
     assert time.monotonic() - began < 60
     missing = ef.load(tmp_path / "run").missing
-    assert [(one.start, one.stop) for one in missing] == [(40, 60)]
+    assert [(gap.start, gap.stop) for gap in missing] == [(40, 60)]
     (group,) = why(tmp_path / "run").groups
     assert group.cause == "stalled"
     assert "time.sleep(600)" in group.traceback
@@ -213,7 +213,7 @@ def test_a_worker_that_is_ended_from_outside_is_in_the_account(tmp_path: Path) -
     with pytest.raises(PoolError, match="ended with exit status 3"):
         ef.run(analysis, a, jobs=4, out=tmp_path / "run")
     groups = why(tmp_path / "run").groups
-    assert {one.cause for one in groups} <= {"died", "no result"}
+    assert {group.cause for group in groups} <= {"died", "no result"}
     assert sum(one.events for one in groups) == 200
 
 

@@ -35,9 +35,9 @@ JOBS = 40
 
 
 def children(pid: int) -> list[int]:
-    """Give the processes that a process has started."""
+    """Return the processes that a process has started."""
     with contextlib.suppress(OSError):
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
@@ -119,5 +119,5 @@ def finish(words: list[str], run: str, folder: Path) -> int:
 
 def leftovers(folder: Path) -> list[str]:
     """Temporary files in run folders that are finished, and in the folder for such files."""
-    hidden = [one for run in folder.glob("run-*") for one in run.rglob(".*")]
+    hidden = [path for run in folder.glob("run-*") for path in run.rglob(".*")]
     return [str(one) for one in [*hidden, *(folder / "scratch").iterdir()]]

@@ -149,7 +149,7 @@ def node(root: Path, analysis: Path, data_dir: Path, tmp_path: Path) -> Iterator
 
 
 def report_in(told: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    lines = [one for one in told.stdout.splitlines() if one.startswith("REPORT ")]
+    lines = [line for line in told.stdout.splitlines() if line.startswith("REPORT ")]
     assert len(lines) == 1, told.stdout + told.stderr
     found: dict[str, Any] = json.loads(lines[0].removeprefix("REPORT "))
     return found
@@ -190,7 +190,7 @@ def test_the_tutorial_runs_where_nothing_is_installed(
     assert found["sqlite"] == 42
     assert found["ssl"] > 0
     assert found["packed"] == [True, True]
-    left = {one.name for one in node.folder.iterdir() if one.name.startswith("eventflock-")}
+    left = {path.name for path in node.folder.iterdir() if path.name.startswith("eventflock-")}
     assert left == set()  # what was unpacked is gone
 
 
@@ -216,8 +216,8 @@ def test_without_the_bundled_glibc_an_old_node_refuses_in_one_sentence(
 
 def _packing(node: Node) -> PackReport:
     records = (Cache().path / "records").glob("*.json")
-    for one in records:
-        found = Cache().recall(one.stem, PackReport)
+    for record in records:
+        found = Cache().recall(record.stem, PackReport)
         if found is not None and found.environment.name == node.environment.environment.name:
             return found
     raise AssertionError("the record is gone")

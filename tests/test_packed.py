@@ -126,13 +126,13 @@ def until(true: Callable[[], object], process: subprocess.Popen[bytes] | None = 
 
 
 def processes_in(scratch: Path) -> list[int]:
-    """Give the processes that run below a folder."""
+    """Return the processes that run below a folder."""
     found = []
-    for one in Path("/proc").glob("[0-9]*"):
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (one / "cmdline").read_bytes().decode(errors="replace")
-            if str(scratch) in words and alive(int(one.name)):
-                found.append(int(one.name))
+            words = (path / "cmdline").read_bytes().decode(errors="replace")
+            if str(scratch) in words and alive(int(path.name)):
+                found.append(int(path.name))
     return found
 
 

@@ -118,7 +118,7 @@ def test_two_packers_at_once_and_another_cache_give_the_same_bytes(
     other = dict(zip(("environment", "code"), archives, strict=True))  # packed some time before
     for kind in ("environment", "code"):
         assert len({Path(one[kind]).name for one in (*told, other)}) == 1
-    kept = sorted(one.name for one in (tmp_path / "one/archives").iterdir())
+    kept = sorted(path.name for path in (tmp_path / "one/archives").iterdir())
     assert kept == sorted(Path(told[0][kind]).name for kind in ("environment", "code"))
     assert not list((tmp_path / "one/work").iterdir())
     boot = members(other["environment"])

@@ -94,7 +94,7 @@ def test_a_range_is_done_exactly(given_files: tuple[FileEntry, ...], data: st.Da
 @given(datasets(), st.integers(1, 60))
 def test_jobs_are_as_many_as_asked_for(given_datasets: tuple[Dataset, ...], count: int) -> None:
     jobs = cut(given_datasets, Sizing(jobs=count))
-    sizes = [sum(file.entries for file in one.files) for one in given_datasets]
+    sizes = [sum(file.entries for file in dataset.files) for dataset in given_datasets]
     filled = sum(1 for size in sizes if size)
     if len(given_datasets) == 1:
         assert len(jobs) == min(count, sizes[0])

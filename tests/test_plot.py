@@ -191,7 +191,7 @@ def test_very_many_datasets_are_told_apart() -> None:
     assert legend is not None
     assert legend.get_title().get_text() == "24 of 30 datasets"
     frame = axes.transData.inverted().transform(legend.get_window_extent())
-    assert frame[0, 1] > max(one.get_data().values.max() for one in axes.patches)  # type: ignore[attr-defined]
+    assert frame[0, 1] > max(patch.get_data().values.max() for patch in axes.patches)  # type: ignore[attr-defined]
 
 
 def test_different_axes_get_a_picture_each(tmp_path: Path, unrendered: None) -> None:

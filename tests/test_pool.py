@@ -29,9 +29,9 @@ def test_the_tutorial_from_one_command_to_the_plot(
     assert "complete  10,000 events, each exactly once, in 10 jobs" in told.stdout
     assert energies(run) == truth_of(expected)
     assert (run / "plots/E.png").stat().st_size > 10_000
-    results = [read_manifest(one) for one in sorted((run / "results").iterdir())]
+    results = [read_manifest(path) for path in sorted((run / "results").iterdir())]
     assert len(results) == 10
-    assert {one.counters.events for one in results} == {1000}
+    assert {result.counters.events for result in results} == {1000}
     log = (run / "pool/wave-001/job-000000.log").read_text()
     assert "unpacking in /var/lib/condor/execute/dir_" in log
     assert not client.queue()
@@ -152,7 +152,7 @@ def test_stop_then_resume(
     assert "from the queue; what is done is kept" in told.stdout
     assert first.wait(60) in {5, 7}
     results = run.glob("results/job-*.zip")
-    done = {one.name for one in results if read_manifest(one).status == "done"}
+    done = {result.name for result in results if read_manifest(result).status == "done"}
     assert 0 < len(done) < 10
     wait_for(lambda: not client.queue())
     status = json.loads(ok(client.run("status", run, "--json")).stdout)
@@ -224,10 +224,10 @@ def test_the_file_on_an_xrootd_server(
         words = ["--events-per-job", "1000", "--out", run, "--pool", "htcondor"]
         ok(client.run("run", jets_here, url, *words))
         assert energies(run) == truth_of(expected)
-        manifests = [read_manifest(one) for one in sorted((run / "results").iterdir())]
+        manifests = [read_manifest(path) for path in sorted((run / "results").iterdir())]
         size = tutorial.stat().st_size
-        for one in manifests:
-            assert one.branches == ("jet_AntiKt10LCTopo_E",)
-            assert one.coverage[0].path == url
-            assert one.counters.bytes_read < size / 4
+        for manifest in manifests:
+            assert manifest.branches == ("jet_AntiKt10LCTopo_E",)
+            assert manifest.coverage[0].path == url
+            assert manifest.counters.bytes_read < size / 4
         assert not list((run / "pool/wave-001").glob("input-*"))

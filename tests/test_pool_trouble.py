@@ -317,7 +317,7 @@ def test_an_analysis_that_raises_in_all_jobs(client: Client, tutorial: Path) -> 
 DYING = """
 import os, signal, sys
 from eventflock.__main__ import main
-from eventflock.pools.htcondor.wave import Wave
+from eventflock.pools.batch.wave import Wave
 
 # The schedd has the jobs; the client does not live to write down which they are.
 Wave.set_cluster = lambda wave, number: os.kill(os.getpid(), signal.SIGKILL)
@@ -349,7 +349,7 @@ def test_killed_before_the_number_of_the_cluster_is_written(
         wait_for(lambda: not client.queue())
     ok(client.run("resume", run))
     assert energies(run) == truth_of(expected)
-    waves = sorted(one.name for one in run.glob("pool/wave-*"))
+    waves = sorted(path.name for path in run.glob("pool/wave-*"))
     assert waves == (["wave-001", "wave-002"] if after == "stop" else ["wave-001"])
     submitted = (wave / "events.log").read_text().count("Job submitted from host")
     assert submitted <= 5

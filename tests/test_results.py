@@ -180,7 +180,7 @@ def test_any_split_gives_the_unsplit_sum(
 ) -> None:
     whole, split = Accumulator(tmp_path), Accumulator(tmp_path)
     whole.add(results_of(np.array(values)))
-    edges = sorted({0, len(values), *(min(one, len(values)) for one in cuts)})
+    edges = sorted({0, len(values), *(min(cut, len(values)) for cut in cuts)})
     for start, stop in pairwise(edges):
         split.add(results_of(np.array(values[start:stop])))
     parts = split.finish()
@@ -283,7 +283,7 @@ def test_metadata_that_is_not_json_is_refused(tmp_path: Path) -> None:
 
 
 def entries(parts: Any) -> list[tuple[str, int]]:
-    return sorted((one.uuid, event) for one in parts for event in range(one.start, one.stop))
+    return sorted((part.uuid, event) for part in parts for event in range(part.start, part.stop))
 
 
 parts = st.lists(

@@ -248,7 +248,7 @@ def test_what_is_given_up_leaves_a_receipt(run: RunFolder) -> None:
 
     found = drive(scheduler_of(run), answer)
     assert ("000002", "failed") in found
-    assert [one.name for one in run.results.iterdir()] == ["job-000002.zip"]
+    assert [path.name for path in run.results.iterdir()] == ["job-000002.zip"]
 
 
 def test_many_failures_cost_as_much_each_as_few(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_what_waits_for_another_try_has_a_receipt_in_the_end(run: RunFolder) -> 
     assert next(scheduler).assignment.job == 0
     assert scheduler.take(0, Failed(failure=CODES["time"])) == (0, "retried")
     scheduler.close()
-    names = sorted(one.name for one in run.results.iterdir())
+    names = sorted(path.name for path in run.results.iterdir())
     assert names == ["job-000000-0.zip", "job-000000-1.zip"]
 
 

@@ -491,7 +491,7 @@ def test_what_is_done_is_kept_when_some_jobs_raise(tmp_path: Path) -> None:
     assert not partial.complete
     assert partial["n"] == 6
     assert partial.label == "PARTIAL: 6 of 10 events (60.0 %)"
-    assert [(one.start, one.stop) for one in partial.missing] == [(6, 10)]
+    assert [(gap.start, gap.stop) for gap in partial.missing] == [(6, 10)]
     with pytest.raises(ResultError, match="receipt of job 3"):
         ef.load(tmp_path / "run/results/job-000003.zip")
 
@@ -540,7 +540,7 @@ def test_an_event_that_kills_its_worker_costs_only_itself(tmp_path: Path) -> Non
     with pytest.raises(IncompleteError, match="SIGKILL"):
         ef.run(analysis, a, events_per_job=2, workers=2, out=tmp_path / "run")
     partial = ef.load(tmp_path / "run")
-    assert [(one.start, one.stop) for one in partial.missing] == [(4, 5)]
+    assert [(gap.start, gap.stop) for gap in partial.missing] == [(4, 5)]
 
 
 def test_a_worker_that_is_killed_once_is_replaced(tmp_path: Path) -> None:

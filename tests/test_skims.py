@@ -60,7 +60,7 @@ def test_any_rows_are_read_after_any_merges(
     tmp_path: Path, sandbox: SkimSandbox, rows: list[Any], cuts: list[int]
 ) -> None:
     """Written in parts, by this version or plainly by Arrow, and merged."""
-    edges = sorted({0, len(rows), *(min(one, len(rows)) for one in cuts)})
+    edges = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
     parts = [rows[a:b] for a, b in zip(edges, [*edges[1:], len(rows)], strict=True)]
     merged = SkimWriter(tmp_path / "merged.parquet", "x")
     for index, part in enumerate(parts):

@@ -214,7 +214,7 @@ def test_functions_have_few_parameters() -> None:
     for module, node in functions():
         if layer_of(module) == "cli":
             continue
-        names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+        names = [posonlyarg.arg for posonlyarg in (*node.args.posonlyargs, *node.args.args)]
         names = [name for name in names if name not in {"self", "cls"}]
         count = len(names) + len(node.args.kwonlyargs)
         assert count <= 8, f"{module}:{node.lineno} {node.name} has {count} parameters"

@@ -79,5 +79,5 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, work: Path) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    logs = "\n".join(one.read_text()[-2000:] for one in work.glob("log*"))
+    logs = "\n".join(path.read_text()[-2000:] for path in work.glob("log*"))
     pytest.fail(f"xrootd did not start: {logs}")

@@ -55,7 +55,7 @@ def _remove(path: Path, _: Others, _chance: random.Random) -> None:
 
 def _foreign(path: Path, others: Others, chance: random.Random) -> None:
     """Put the result of another run there: mostly of the very same job and ranges."""
-    same = [one for one in others.strangers if one.name == path.name]
+    same = [stranger for stranger in others.strangers if stranger.name == path.name]
     shutil.copyfile(
         chance.choice(same if same and chance.random() < 0.7 else others.strangers), path
     )
@@ -63,7 +63,7 @@ def _foreign(path: Path, others: Others, chance: random.Random) -> None:
 
 def _duplicate(path: Path, others: Others, chance: random.Random) -> None:
     """Put the result of another job of this run there."""
-    choice = [one for one in others.siblings if one != path and one.exists()]
+    choice = [sibling for sibling in others.siblings if sibling != path and sibling.exists()]
     if choice:
         shutil.copyfile(chance.choice(choice), path)
 
@@ -93,7 +93,7 @@ def corrupt_basket(path: Path, chance: random.Random) -> tuple[int, int]:
         basket = chance.randrange(branch.num_baskets)
         seek = int(branch.member("fBasketSeek")[basket])
         size = int(branch.member("fBasketBytes")[basket])
-        start, stop = (int(one) for one in branch.entry_offsets[basket : basket + 2])
+        start, stop = (int(offset) for offset in branch.entry_offsets[basket : basket + 2])
     data = bytearray(path.read_bytes())
     key = int.from_bytes(data[seek + 14 : seek + 16], "big")
     # Behind the key come nine bytes that say how it is compressed.
@@ -127,6 +127,6 @@ def damage_events(path: Path, chance: random.Random, most: int) -> tuple[int, in
             events.insert(chance.randint(index, len(events)), events[index])
             doubled += 1
     with path.open("r+") as file:
-        file.write("".join(one + ended for one in events) + rest)
+        file.write("".join(event + ended for event in events) + rest)
         file.truncate()
     return missing, doubled

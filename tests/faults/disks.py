@@ -15,7 +15,7 @@ SIZE: Final = "24m"
 
 
 def why_no_disks() -> str:
-    """Say why there can be no small disk here; empty if there can."""
+    """Explain why there can be no small disk here; empty if there can."""
     return "" if os.geteuid() == 0 else "mounting a small disk needs root"
 
 

@@ -86,7 +86,7 @@ def count(events, *, trouble: str = "", pause: float = 0.0):
 
 
 def content(path: Path) -> object:
-    """Give all of a merged result that must not depend on what happened."""
+    """Return all of a merged result that must not depend on what happened."""
     manifest = read_manifest(path)
     sums = {name: one.sha256 for name, one in manifest.payloads.items()}
     covered = [(one.dataset, one.uuid, one.tree, one.start, one.stop) for one in manifest.coverage]
@@ -157,12 +157,12 @@ class Ground:
         self.bits = content(self.calm / "result.zip")
 
     def what(self, inputs: Sequence[Path]) -> list[object]:
-        """Give the words that say what is run, and how it is cut."""
+        """Return the words that say what is run, and how it is cut."""
         cut = ["--events-per-job", self.events_per_job, "--chunk", "26"]
         return [self.analysis, *inputs, "--dataset", "d", *cut]
 
     def patience(self) -> list[str]:
-        """Give the words that let a worker end itself which hangs, where that is known."""
+        """Return the words that let a worker end itself which hangs, where that is known."""
         if self._stall is None:
             told = subprocess.run(
                 [*_COMMAND, "resume", "--help"], capture_output=True, text=True, check=True
@@ -208,7 +208,7 @@ class Ground:
         return told.stdout
 
     def tail(self, size: int = 3000) -> str:
-        """Give the last that clients have said."""
+        """Return the last that clients have said."""
         return self.log.read_text(errors="replace")[-size:]
 
     def forget(self, run: Path) -> None:

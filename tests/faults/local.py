@@ -42,7 +42,7 @@ class Deck:
         self._left: list[str] = []
 
     def draw(self) -> str:
-        """Give the next kind."""
+        """Return the next kind."""
         if not self._left:
             self._left = self._chance.sample(self._kinds, len(self._kinds))
         return self._left.pop()
@@ -140,8 +140,8 @@ class _Sequence:
         if left:
             self._blame(f"left behind: {left}")
         self.ground.forget(self.run)
-        for one in (self.data, self.trouble, *self.ground.scratch.iterdir()):
-            shutil.rmtree(one, ignore_errors=True)
+        for path in (self.data, self.trouble, *self.ground.scratch.iterdir()):
+            shutil.rmtree(path, ignore_errors=True)
 
     # --- clients -------------------------------------------------------------------------------
 

@@ -152,8 +152,8 @@ class _Sequence:
             self._judge(code)
             if code:
                 self._wait(self.ground.start("resume", self.run))
-        logs = [one.read_text() for one in self.run.glob("pool/wave-*/events.log")]
-        self.tally.add("pool: job on a black hole", sum(one.count("@black-hole") for one in logs))
+        logs = [path.read_text() for path in self.run.glob("pool/wave-*/events.log")]
+        self.tally.add("pool: job on a black hole", sum(log.count("@black-hole") for log in logs))
         self._judge(self._finish())
 
     def close(self) -> None:

@@ -18,9 +18,9 @@ __all__ = ["children", "freeze_one", "kill_one", "still_there"]
 
 
 def children(pid: int) -> list[int]:
-    """Give the processes that a process has started."""
+    """Return the processes that a process has started."""
     with contextlib.suppress(OSError):
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
@@ -49,6 +49,6 @@ def freeze_one(client: subprocess.Popen[Any], chance: random.Random) -> bool:
 
 
 def still_there(pids: set[int], seconds: float) -> list[int]:
-    """Give those that are still there after some time at most."""
+    """Return those that are still there after some time at most."""
     wait_until(lambda: not any(alive(pid) for pid in pids), seconds)
     return [pid for pid in pids if alive(pid)]

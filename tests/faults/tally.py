@@ -58,7 +58,7 @@ class Tally:
         return self.injected.total()
 
     def table(self) -> str:
-        """Give the table, a line for each kind."""
+        """Return the table, a line for each kind."""
         rows = [
             (kind, self.injected[kind], self.lost[kind], self.doubled[kind])
             for kind in sorted(self.injected)

@@ -110,8 +110,8 @@ def _partial(ground: Ground, run: Path, result: Result, code: int | None) -> lis
     if status["complete"] or status["label"] != label:
         wrong.append(f"status says {status['label']!r} of a result that is {label!r}")
     ground.ask("plot", run, "--format", "svg")
-    pictures = [one.read_text() for one in (run / "plots").glob("*.svg")]
-    if not pictures or not all(re.search(r"<!-- PARTIAL -->", one) for one in pictures):
+    pictures = [path.read_text() for path in (run / "plots").glob("*.svg")]
+    if not pictures or not all(re.search(r"<!-- PARTIAL -->", picture) for picture in pictures):
         wrong.append("a picture of a partial result does not say so")
     return wrong
 
@@ -119,7 +119,7 @@ def _partial(ground: Ground, run: Path, result: Result, code: int | None) -> lis
 def _mask(parts: tuple[Coverage, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Mark events by their numbers; those of a range that is named twice are marked once."""
     mask = np.zeros(TOTAL, bool)
-    for one in parts:
-        first = int(Path(one.path).stem.rpartition("-")[2]) * ENTRIES
-        mask[first + one.start : first + one.stop] = True
+    for part in parts:
+        first = int(Path(part.path).stem.rpartition("-")[2]) * ENTRIES
+        mask[first + part.start : first + part.stop] = True
     return mask

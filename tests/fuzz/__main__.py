@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def table(hunt: Hunt) -> str:
-    """Give the counts by kind of mutation."""
+    """Return the counts by kind of mutation."""
     columns = ("all", "refused", "read", "findings")
     lines = [
         f"{'mutation':10}"
@@ -45,7 +45,9 @@ def table(hunt: Hunt) -> str:
         numbers = "".join(f"{counts[one]:10,}" for one in columns)
         numbers += f"{counts['microseconds'] / 1e6:10,.0f}"
         lines.append(f"{kind:10}{numbers}{counts['memory'] / 1e6:18,.0f}")
-    total = "".join(f"{sum(one[column] for one in hunt.counts.values()):10,}" for column in columns)
+    total = "".join(
+        f"{sum(count[column] for count in hunt.counts.values()):10,}" for column in columns
+    )
     return "\n".join([*lines, f"{'together':10}{total}"])
 
 

@@ -150,7 +150,7 @@ class Hunt:
 
 
 def judge(mutant: Mutant, answer: dict[str, Any], wholes: list[dict[str, Any]]) -> str:
-    """Say what is wrong: nothing if it was refused, or read as it had to be.
+    """Describe what is wrong: nothing if it was refused, or read as it had to be.
 
     Without a corrected checksum it has to be what it was, or all of the file it was spliced with.
     """
@@ -166,7 +166,7 @@ def judge(mutant: Mutant, answer: dict[str, Any], wholes: list[dict[str, Any]]) 
         return ""
     if mutant.touched is None:
         content = (answer["items"], answer["manifest"])
-        known = [(one["items"], one["manifest"]) for one in wholes if "items" in one]
+        known = [(whole["items"], whole["manifest"]) for whole in wholes if "items" in whole]
         return "" if content in known else "it is read as something else"
     return _judge_parts(mutant, answer, wholes[0])
 

@@ -79,7 +79,7 @@ def headers(rng: random.Random, seed: Seed) -> Mutant:
     """Change fields of the ZIP itself: sizes, methods, flags, offsets, counts."""
     data = bytearray(seed.data)
     for _ in range(rng.choice([1, 1, 2, 3])):
-        found = [one.start() for one in re.finditer(rb"PK(\x01\x02|\x03\x04|\x05\x06)", data)]
+        found = [match.start() for match in re.finditer(rb"PK(\x01\x02|\x03\x04|\x05\x06)", data)]
         if not found:
             break
         field = rng.choice(found) + rng.randrange(4, 46, 2)
@@ -105,9 +105,9 @@ def zip64(rng: random.Random, seed: Seed) -> Mutant:
                 info.extra = struct.pack("<HH", 1, rng.choice([8, 16, 24])) + sizes
             archive.writestr(info, data)
     lying = bytearray(out.getvalue())
-    for one in re.finditer(rb"PK\x01\x02", bytes(lying)):
-        if rng.random() < 0.5 and one.start() + 28 <= len(lying):
-            struct.pack_into("<II", lying, one.start() + 20, *rng.choices([0xFFFFFFFF, 5], k=2))
+    for match in re.finditer(rb"PK\x01\x02", bytes(lying)):
+        if rng.random() < 0.5 and match.start() + 28 <= len(lying):
+            struct.pack_into("<II", lying, match.start() + 20, *rng.choices([0xFFFFFFFF, 5], k=2))
     return Mutant(bytes(lying))
 
 
@@ -157,7 +157,7 @@ def _zip(rng: random.Random, members: list[tuple[str, bytes]]) -> bytes:
 
 
 def bomb(rng: random.Random, seed: Seed) -> Mutant:
-    """Give a member more zeros than a file of this size should hold, or than it says."""
+    """Return a member more zeros than a file of this size should hold, or than it says."""
     name = rng.choice(list(seed.members))
     zeros = bytes(rng.choice([10, 100]) * 2**20)
     if rng.random() < 0.3:
@@ -193,12 +193,12 @@ def manifest(rng: random.Random, seed: Seed) -> Mutant:
 
 
 def _payloads(seed: Seed) -> list[str]:
-    return [one for one in seed.members if one != MANIFEST]
+    return [member for member in seed.members if member != MANIFEST]
 
 
 def _member(ending: str, change: Callable[[random.Random, bytes], bytes]) -> Mutation:
     def mutate(rng: random.Random, seed: Seed) -> Mutant:
-        name = rng.choice([one for one in _payloads(seed) if one.endswith(ending)])
+        name = rng.choice([payload for payload in _payloads(seed) if payload.endswith(ending)])
         changed = change(rng, seed.members[name])
         return Mutant(pack(rng, seed, {name: changed}), frozenset({name}))
 
@@ -208,7 +208,7 @@ def _member(ending: str, change: Callable[[random.Random, bytes], bytes]) -> Mut
 
 def nesting(rng: random.Random, seed: Seed) -> Mutant:
     """Nest JSON deeply, or make it long."""
-    names = [one for one in seed.members if one.endswith(".json")]
+    names = [member for member in seed.members if member.endswith(".json")]
     if not names:
         document = deep(rng, seed.data)
         return Mutant(document, frozenset(), document)

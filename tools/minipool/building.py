@@ -103,7 +103,7 @@ def clear(folder: Path) -> None:
 
 
 def make_token(pool: Pool, user: pwd.struct_passwd, domain: str) -> None:
-    """Give the user a token: with it, a client is known to daemons of another version, too."""
+    """Make a token for the user: with it, a client is known to daemons of another version, too."""
     made = inside(pool, "condor_token_create", "-identity", f"{user.pw_name}@{domain}")
     if made.returncode:
         raise PoolError(f"No token could be made: {made.stderr}")

@@ -189,7 +189,7 @@ def stop(path: Path, as_json: bool) -> None:
 @RUN_FOLDER
 @AS_JSON
 def status(path: Path, as_json: bool) -> None:
-    """Say where RUN stands, from what is on the disk."""
+    """Show how far RUN is, from what is on the disk."""
     from eventflock.cli import commands
 
     commands.status(path, as_json)
@@ -199,7 +199,7 @@ def status(path: Path, as_json: bool) -> None:
 @RUN_FOLDER
 @AS_JSON
 def why(path: Path, as_json: bool) -> None:
-    """Say what failed in RUN and why, most events first, and how to repeat each case here."""
+    """Show what failed in RUN and why, most events first, and how to repeat each case here."""
     from eventflock.cli import explaining
 
     explaining.show(path, as_json)

@@ -94,7 +94,7 @@ def read_packing(
         )
     return PackOptions(
         # A file is meant as that; a folder might be the name of a package, so it needs a slash.
-        include=tuple(f"./{one}" if Path(one).is_file() else one for one in include),
+        include=tuple(f"./{name}" if Path(name).is_file() else name for name in include),
         requirements=requirements,
         everything=everything,
         python=python,
@@ -277,7 +277,7 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
 
 
 def status(path: Path, as_json: bool) -> None:
-    """Say where a run stands."""
+    """Print how far a run is."""
     found = status_of(path)
     if as_json:
         print_json(found)
@@ -311,7 +311,7 @@ def _print_status(found: Status) -> None:
 
 
 def usage_lines(found: Status) -> list[str]:
-    """Say what jobs took, and what they should ask for."""
+    """Describe what jobs took, and what they should ask for."""
     usage = found.usage
     if usage is None:
         return []
@@ -331,7 +331,7 @@ _STATUSES = {"completed": "ended (results to be fetched)"}
 
 
 def queue_lines(found: Status) -> list[str]:
-    """Say how the jobs stand that are in a queue."""
+    """Describe the jobs that are in a queue."""
     if found.queue is None:
         return []
     counts, hosts = found.queue.counts, found.queue.hosts
@@ -346,7 +346,7 @@ def queue_lines(found: Status) -> list[str]:
 
 def plot(path: Path, *, log: bool, formats: Sequence[str], out: Path | None, as_json: bool) -> None:
     """Draw every histogram."""
-    plots = plot_run(path, log=log, formats=[one.strip() for one in formats], out=out)
+    plots = plot_run(path, log=log, formats=[format_.strip() for format_ in formats], out=out)
     if as_json:
         print_json({"plots": [str(one) for one in plots]})
         return

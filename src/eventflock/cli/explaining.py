@@ -45,7 +45,7 @@ def _print(found: Explanation) -> None:
 
 
 def _what_next(found: Explanation) -> str:
-    """Say what can be done about all of it together."""
+    """Describe what can be done about all of it together."""
     run = shlex.quote(found.run)
     if found.under_way:
         return f"Jobs are still under way: eventflock watch {run}"
@@ -54,7 +54,7 @@ def _what_next(found: Explanation) -> str:
         "If you change the analysis: a new run, as resume uses the copy in this one.",
     ]
     if found.events:
-        raised = any(one.cause in {"analysis", "returned"} for one in found.groups)
+        raised = any(group.cause in {"analysis", "returned"} for group in found.groups)
         content = accept_command(found.run, found.events, found.events_planned, raised=raised)
         lines.append(f"All other events are in the result; to be content with them: {content}")
     return "\n".join(lines)

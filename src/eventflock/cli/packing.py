@@ -55,9 +55,9 @@ def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, Path]:
     """Copy the archives into a folder, each whole or not at all."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for one in archives:
-            with atomic_path(out / one.name) as partial:
-                shutil.copyfile(one, partial)
+        for archive in archives:
+            with atomic_path(out / archive.name) as partial:
+                shutil.copyfile(archive, partial)
     except FileExistsError:
         raise UsageError(f"--out {out} is not a folder.", remedy="Name a folder.") from None
     except OSError as error:
@@ -152,9 +152,9 @@ def _print_report(report: CheckReport, real: bool) -> None:
         table.add_column(name)
     table.add_column("ms", justify="right")
     table.add_column("from")
-    for one in report.proof.imported:
-        place = one.error or one.file.removeprefix(f"{report.proof.root}/")
-        table.add_row(one.name, one.version, f"{1000 * one.seconds:.0f}", place)
+    for module in report.proof.imported:
+        place = module.error or module.file.removeprefix(f"{report.proof.root}/")
+        table.add_row(module.name, module.version, f"{1000 * module.seconds:.0f}", place)
     _console().print(table)
     what = "your first chunk" if real else "a small sample"
     layer = report.packed.environment

@@ -122,7 +122,7 @@ class LiveObserver(Observer):
         rate, left = self._rate(done)
         words = [f"{done:,} {self._what}", jobs, f"{rate:,.0f} {self._what}/s", f"{left} left"]
         self._bar.update(
-            self._task, completed=done, description=", ".join(one for one in words if one)
+            self._task, completed=done, description=", ".join(word for word in words if word)
         )
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ MERGING = ".merging-"
 
 @contextlib.contextmanager
 def atomic_path(path: Path, *, flush: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what is there at the end replaces `path`.
+    """Yield a temporary path beside `path`; what is there at the end replaces `path`.
 
     The file is flushed to the disk first, unless a power cut may cost it. On an exception it is
     removed and `path` is as before.
@@ -41,5 +41,5 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed while writing have left in a folder."""
-    for one in folder.glob(f".*{_MARK}*"):
-        one.unlink(missing_ok=True)
+    for path in folder.glob(f".*{_MARK}*"):
+        path.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ class JobPart(NamedTuple):
     @property
     def entries(self) -> int:
         """Number of entries."""
-        return sum(one.stop - one.start for one in self.ranges)
+        return sum(part.stop - part.start for part in self.ranges)
 
 
 class _Chunk(NamedTuple):
@@ -65,7 +65,7 @@ class _Chunk(NamedTuple):
 
 
 def part_of(job: Job, piece: str) -> JobPart:
-    """Give the part of a job that a piece is.
+    """Return the part of a job that a piece is.
 
     Parameters
     ----------
@@ -105,13 +105,13 @@ def part_of(job: Job, piece: str) -> JobPart:
 def _joined(chunks: Iterable[_Chunk]) -> tuple[Range, ...]:
     """Make ranges of chunks again, one for each stretch of a file."""
     found: list[Range] = []
-    for one in chunks:
+    for chunk in chunks:
         last = found[-1] if found else None
-        if last is not None and (last.file, last.stop) == (one.file, one.start):
+        if last is not None and (last.file, last.stop) == (chunk.file, chunk.start):
             edges = (*last.edges, last.stop)
-            found[-1] = Range(one.file, last.start, one.stop, edges)
+            found[-1] = Range(chunk.file, last.start, chunk.stop, edges)
         else:
-            found.append(Range(one.file, one.start, one.stop))
+            found.append(Range(chunk.file, chunk.start, chunk.stop))
     return tuple(found)
 
 
@@ -130,10 +130,10 @@ def unit_of(name: str) -> tuple[JobNumber, str] | None:
 
 
 def within_chunk(job: Job, piece: str) -> str:
-    """Give the piece, or the whole chunk that it is a part of."""
+    """Return the piece, or the whole chunk that it is a part of."""
     if len(piece) < 1:
         return piece
-    chunks = sum(len(one.edges) + 1 for one in job.ranges)
+    chunks = sum(len(part.edges) + 1 for part in job.ranges)
     for depth, digit in enumerate(piece):
         if chunks == 1:
             return piece[:depth]
@@ -143,7 +143,7 @@ def within_chunk(job: Job, piece: str) -> str:
 
 
 def can_halve(job: Job, piece: str, *, chunks: bool = True) -> bool:
-    """Tell whether a piece has halves.
+    """Check whether a piece has halves.
 
     Parameters
     ----------
@@ -156,12 +156,12 @@ def can_halve(job: Job, piece: str, *, chunks: bool = True) -> bool:
 
 
 def is_chunk(job: Job, piece: str) -> bool:
-    """Tell whether a piece is one chunk, and not a part of one."""
+    """Check whether a piece is one chunk, and not a part of one."""
     return within_chunk(job, piece) == piece and not can_halve(job, piece, chunks=False)
 
 
 def piece_of(assignment: Assignment, job: Job, piece: str) -> Assignment:
-    """Give the assignment of a piece, from that of its whole job."""
+    """Return the assignment of a piece, from that of its whole job."""
     part = part_of(job, piece)
     place = {whole.file: n for n, whole in enumerate(job.ranges)}
     return msgspec.structs.replace(

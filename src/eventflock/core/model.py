@@ -65,7 +65,7 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     replicas: tuple[str, ...] = ()
 
     def place(self, replica: int) -> str:
-        """Give where to read it: 0 for the planned path, or a replica if there are so many."""
+        """Return where to read it: 0 for the planned path, or a replica if there are so many."""
         return self.replicas[replica - 1] if 0 < replica <= len(self.replicas) else self.path
 
 
@@ -96,7 +96,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkno
     edges: tuple[int, ...] = ()
 
     def chunks(self) -> list[tuple[int, int]]:
-        """Give the chunks as `(start, stop)`, in order."""
+        """Return the chunks as `(start, stop)`, in order."""
         cuts = (self.start, *self.edges, self.stop)
         return list(pairwise(cuts))
 
@@ -110,7 +110,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown
     @property
     def entries(self) -> int:
         """Number of entries in all ranges."""
-        return sum(one.stop - one.start for one in self.ranges)
+        return sum(part.stop - part.start for part in self.ranges)
 
 
 class AnalysisRef(Frozen, frozen=True, omit_defaults=True):

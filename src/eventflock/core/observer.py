@@ -15,10 +15,10 @@ class Observer:
     """Hears what happens; this one keeps it to itself. Subclasses show it."""
 
     def note(self, text: str) -> None:
-        """Hear a fact worth a line."""
+        """Receive a fact that deserves a line."""
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
-        """Hear that a task of `total` units begins, of which `done` were done earlier.
+        """Receive that a task of `total` units begins, of which `done` were done earlier.
 
         Parameters
         ----------
@@ -27,15 +27,15 @@ class Observer:
         """
 
     def update(self, done: int, jobs: str = "") -> None:
-        """Hear how many units are done by now, and how the jobs stand."""
+        """Receive how many units are done by now, and the states of the jobs."""
 
     def end(self) -> None:
-        """Hear that the task is over."""
+        """Receive that the task is over."""
 
 
 @contextlib.contextmanager
 def shown(observer: Observer, what: str, total: int, done: int = 0) -> Iterator[None]:
-    """Tell the observer that a task is over, however it ends: it may have hidden a cursor."""
+    """Inform the observer that a task is over, however it ends: it may have hidden a cursor."""
     observer.begin(what, total, done)
     try:
         yield
@@ -56,12 +56,12 @@ class JobProgress:
         self._failed = self._retried = 0
 
     def on_progress(self, index: int, events: int) -> None:
-        """Hear how many events of a job are done so far."""
+        """Receive how many events of a job are done so far."""
         self._under_way[index] = events
         self._show()
 
     def on_state(self, text: str) -> None:
-        """Hear how the jobs stand that are not over."""
+        """Receive the states of the jobs that are not over."""
         if text != self._state:
             self._state = text
             self._show()

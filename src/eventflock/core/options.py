@@ -74,16 +74,16 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     glibc: str = "auto"
 
     def names(self) -> tuple[str, ...]:
-        """Give the distributions that are named."""
-        return tuple(one for one in self.include if not _is_path(one))
+        """Return the distributions that are named."""
+        return tuple(name for name in self.include if not _is_path(name))
 
     def paths(self) -> tuple[str, ...]:
-        """Give the paths that are named."""
-        return tuple(one for one in self.include if _is_path(one))
+        """Return the paths that are named."""
+        return tuple(name for name in self.include if _is_path(name))
 
 
 def _is_path(text: str) -> bool:
-    """Tell a path from the name of a distribution, as pip does: by a slash, or a dot before it."""
+    """Check whether this is a path, not the name of a distribution, by the rule of pip."""
     return "/" in text or text.startswith((".", "~"))
 
 

@@ -48,9 +48,9 @@ def _is_ours(one: TracebackType) -> bool:
 
 
 def raised_in(error: BaseException, packages: tuple[str, ...]) -> bool:
-    """Tell whether any frame of an exception belongs to a module of one of these packages."""
-    for one in _frames(error.__traceback__):
-        module = one.tb_frame.f_globals.get("__name__", "")
+    """Check whether any frame of an exception belongs to a module of one of these packages."""
+    for frame in _frames(error.__traceback__):
+        module = frame.tb_frame.f_globals.get("__name__", "")
         if module.startswith(packages):
             return True
     return False

@@ -38,7 +38,7 @@ def parse_duration(text: str) -> float:
 
 
 def say_duration(seconds: float) -> str:
-    """Give a time with two or three digits, in the unit that suits it."""
+    """Return a time with two or three digits, in the unit that suits it."""
     for unit, size, up_to in (("ms", 1e-3, 1.0), ("s", 1.0, 100.0), ("min", 60.0, 6000.0)):
         if seconds < up_to:
             return f"{_digits(seconds / size)} {unit}"
@@ -47,7 +47,7 @@ def say_duration(seconds: float) -> str:
 
 
 def say_bytes(size: float) -> str:
-    """Give a number of bytes with two or three digits, in the unit that suits it."""
+    """Return a number of bytes with two or three digits, in the unit that suits it."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{_digits(size)} {unit}" if unit != "B" else f"{size:.0f} B"

@@ -163,7 +163,7 @@ def _branches(tree: Any) -> Iterator[BranchReport]:
 
 
 def _type_of(branch: Any) -> tuple[bool, str]:
-    """Tell whether uproot can read a branch, and its type as well as the file tells it."""
+    """Check whether uproot can read a branch, and its type as well as the file tells it."""
     try:
         # raises for an unknown type, and for a known one made of unknown parts
         branch.interpretation.awkward_form(branch.file)
@@ -180,7 +180,7 @@ def _type_of(branch: Any) -> tuple[bool, str]:
 
 
 def _class_of(branch: Any) -> str:
-    """Give the class that ROOT wrote down for a branch, empty if it wrote none.
+    """Return the class that ROOT wrote down for a branch, empty if it wrote none.
 
     `fType` and `fStreamerType` are those of ROOT's TBranchElement and TVirtualStreamerInfo.
     """
@@ -221,7 +221,7 @@ def _fields(ntuple: Any) -> Iterator[BranchReport]:
 
 
 def _column_sizes(ntuple: Any, column: Any) -> tuple[int, int, int]:
-    """Give compressed bytes, uncompressed bytes and pages of a column over all clusters."""
+    """Return compressed bytes, uncompressed bytes and pages of a column over all clusters."""
     pages = [
         page
         for cluster in ntuple.page_link_list
@@ -236,6 +236,6 @@ def _column_sizes(ntuple: Any, column: Any) -> tuple[int, int, int]:
 
 
 def _field_type(ntuple: Any, field_id: int) -> str:
-    """Give the C++ type, or for a field without one its role: a record, a collection, ..."""
+    """Return the C++ type, or for a field without one its role: a record, a collection, ..."""
     record = ntuple.field_records[field_id]
     return str(record.type_name or record.struct_role.name.lower())

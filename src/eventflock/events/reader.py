@@ -29,7 +29,7 @@ __all__ = [
 
 
 def is_url(path: str) -> bool:
-    """Tell a URL (`root://`, `https://`, ...) from a path on this machine."""
+    """Check whether this is a URL (`root://`, `https://`, ...), not a path on this machine."""
     return "://" in path
 
 
@@ -72,7 +72,7 @@ def open_file(path: str, *, array_cache: dict[str, Any] | None = None) -> Any:
 
 
 def _explain(path: str, error: Exception) -> InputError:
-    """Say in one sentence why a file could not be opened."""
+    """Explain in one sentence why a file could not be opened."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     local = not is_url(path)
     if local and not Path(path).exists():
@@ -119,7 +119,7 @@ def _look_beside(path: str) -> str:
 
 
 def size_of(path: str, root: Any) -> int:
-    """Give the size of a file in bytes; -1 where a server does not say."""
+    """Return the size of a file in bytes; -1 where a server does not say."""
     if not is_url(path):
         return Path(path).stat().st_size
     try:
@@ -129,7 +129,7 @@ def size_of(path: str, root: Any) -> int:
 
 
 def find_trees(root: Any) -> dict[str, str]:
-    """Give all trees in all directories of a file, as `{name: class name}`, without cycles."""
+    """Return all trees in all directories of a file, as `{name: class name}`, without cycles."""
     names: dict[str, str] = root.classnames(recursive=True, cycle=False)
     return {name: kind for name, kind in names.items() if _is_tree(kind)}
 
@@ -139,17 +139,17 @@ def _is_tree(kind: str) -> bool:
 
 
 def clusters_of(tree: Any) -> tuple[int, ...]:
-    """Give the entry offsets, with the first and last, where all branches start a basket."""
+    """Return the entry offsets, with the first and last, where all branches start a basket."""
     entries = int(tree.num_entries)
     if hasattr(tree, "cluster_summaries"):
-        offsets = {int(one.num_first_entry) for one in tree.cluster_summaries}
+        offsets = {int(summary.num_first_entry) for summary in tree.cluster_summaries}
     else:
-        offsets = {int(one) for one in tree.common_entry_offsets()}
+        offsets = {int(offset) for offset in tree.common_entry_offsets()}
     return tuple(sorted({0, entries} | {one for one in offsets if 0 < one < entries}))
 
 
 def choose_tree(path: str, root: Any, name: str) -> str:
-    """Give the full name of the tree to read; with an empty `name`, the only one there is.
+    """Return the full name of the tree to read; with an empty `name`, the only one there is.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def choose_tree(path: str, root: Any, name: str) -> str:
             _check_cycle(path, root, name, clean)
             return clean
     trees = list(find_trees(root))
-    shown = ", ".join(repr(one) for one in trees[:10]) + (", ..." if len(trees) > 10 else "")
+    shown = ", ".join(repr(tree) for tree in trees[:10]) + (", ..." if len(trees) > 10 else "")
     if not trees:
         raise InputError(f"{path} has no tree.", remedy=f"See 'eventflock inspect {path}'.")
     if name:
@@ -257,11 +257,11 @@ def check_columns(path: str, tree: str, known: Sequence[str], wanted: Sequence[s
 
 
 def _names(tree: Any) -> list[str]:
-    return [str(one) for one in tree.keys(full_paths=False)]
+    return [str(key) for key in tree.keys(full_paths=False)]
 
 
 def _readable(root: Any, tree: Any, name: str) -> bool:
-    """Tell whether a branch can be an awkward array; one that cannot must not stop others."""
+    """Check whether a branch can be an awkward array; one that cannot must not stop others."""
     if not hasattr(tree, "common_entry_offsets"):  # RNTuple knows all its types
         return True
     try:
@@ -272,7 +272,7 @@ def _readable(root: Any, tree: Any, name: str) -> bool:
 
 
 def same_file(entry: FileEntry, uuid: str, size: int) -> bool:
-    """Tell whether a file is still the one that was planned."""
+    """Check whether a file is still the one that was planned."""
     return uuid == entry.uuid and (size < 0 or entry.size < 0 or size == entry.size)
 
 
@@ -286,7 +286,7 @@ class Damage(NamedTuple):
 
 def _broken_baskets(branch: Any, name: str, start: int, stop: int) -> list[Damage]:
     found = []
-    edges = [int(one) for one in branch.entry_offsets]
+    edges = [int(offset) for offset in branch.entry_offsets]
     for number, (first, last) in enumerate(pairwise(edges)):
         if first >= stop or last <= start:
             continue
@@ -349,7 +349,7 @@ class TreeReader:
         )
 
     def _choose(self, columns: Sequence[str]) -> Any:
-        """Give a filter of branch names, or None where all can be offered."""
+        """Return a filter of branch names, or None where all can be offered."""
         if columns:
             return set(columns).__contains__
         if not hasattr(self._tree, "common_entry_offsets"):
@@ -359,7 +359,7 @@ class TreeReader:
         return None if len(readable) == len(set(names)) else readable.__contains__
 
     def chunk(self, start: int, stop: int) -> Any:
-        """Give entries `[start, stop)` as an awkward array that reads what is touched.
+        """Return entries `[start, stop)` as an awkward array that reads what is touched.
 
         Returns
         -------

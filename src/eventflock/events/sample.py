@@ -166,7 +166,7 @@ def _write(path: Path, events: int, seed: int, cluster: int, compression: tuple[
 
 
 def _clusters(events: int, seed: int, cluster: int) -> Iterator[Any]:
-    """Give the jets of `cluster` events at a time, as awkward arrays of records."""
+    """Yield the jets of `cluster` events at a time, as awkward arrays of records."""
     import awkward as ak
     import numpy as np
 

@@ -79,7 +79,7 @@ def step_for(unit: Unit, failure: Failure, plan: Plan, *, asks: bool) -> Recover
 
 
 def _again(cause: Cause, unit: Unit, failure: Failure, job: Job) -> int:
-    """Give how often a failure is tried again with nothing changed.
+    """Return how often a failure is tried again with nothing changed.
 
     Chunks are not halved lightly: sums over their halves may differ in the last bit. So what
     looks like chance is tried more often there, and not at all before a job of several is halved
@@ -96,11 +96,11 @@ def _again(cause: Cause, unit: Unit, failure: Failure, job: Job) -> int:
 
 def _replicas(plan: Plan, job: Job) -> int:
     files = plan.datasets[job.dataset].files
-    return max(len(files[one.file].replicas) for one in job.ranges)
+    return max(len(files[part.file].replicas) for part in job.ranges)
 
 
 def next_units(unit: Unit, step: RecoveryStep, failure: Failure) -> list[Unit]:
-    """Give what is tried next: the same with other limits, its halves, or nothing."""
+    """Return what is tried next: the same with other limits, its halves, or nothing."""
     if step in {RecoveryStep.FAIL, RecoveryStep.STOP}:
         return []
     replace = msgspec.structs.replace
@@ -123,7 +123,7 @@ def next_units(unit: Unit, step: RecoveryStep, failure: Failure) -> list[Unit]:
 
 
 def pause_of(unit: Unit, step: RecoveryStep, failure: Failure) -> float:
-    """Give the seconds to wait before the next try: doubled with each, for the same cause."""
+    """Return the seconds to wait before the next try: doubled with each, for the same cause."""
     cause = cause_of(failure)
     if step is not RecoveryStep.AGAIN:
         return 0.0

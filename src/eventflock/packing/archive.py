@@ -131,7 +131,7 @@ def unpacked_size(archive: Path) -> int:
     with tarfile.open(archive) as tar:
         file = tar.extractfile(DEMANDS)
         lines = file.read().decode().splitlines() if file else []
-    return sum(int(one.split()[1]) for one in lines if one.startswith("unpacked "))
+    return sum(int(line.split()[1]) for line in lines if line.startswith("unpacked "))
 
 
 def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str]) -> int:

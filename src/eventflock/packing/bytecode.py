@@ -29,7 +29,7 @@ _ERRNO = 100
 
 
 def compiled_name(name: str, tag: str) -> str:
-    """Give the name of the byte-code of a source, as in `a/__pycache__/b.cpython-311.pyc`."""
+    """Return the name of the byte-code of a source, as in `a/__pycache__/b.cpython-311.pyc`."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/__pycache__/{file.removesuffix('.py')}.{tag}.pyc".lstrip("/")
 

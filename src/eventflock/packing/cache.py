@@ -43,7 +43,7 @@ def digest_in(path: Path) -> str:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether an archive is what the digest in its name says."""
+    """Check whether an archive is what the digest in its name says."""
     return sha256_file(path).startswith(digest_in(path))
 
 
@@ -62,7 +62,7 @@ class Cache:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[Path]:
-        """Give a folder for temporary files in the cache, and say what a full disk means.
+        """Yield a folder for temporary files in the cache, and say what a full disk means.
 
         Raises
         ------
@@ -100,13 +100,13 @@ class Cache:
 
     def _sweep(self) -> None:
         """Remove the work of processes that were killed: nobody holds the lock in it."""
-        for one in (self.path / "work").iterdir():
+        for path in (self.path / "work").iterdir():
             with contextlib.suppress(OSError):
-                if time.time() - one.stat().st_mtime < _YOUNG:
+                if time.time() - path.stat().st_mtime < _YOUNG:
                     continue
-                with (one / _ALIVE).open("a") as file:
+                with (path / _ALIVE).open("a") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(one, ignore_errors=True)
+                    shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -137,7 +137,7 @@ class Cache:
         return target
 
     def intact(self, name: str) -> Path | None:
-        """Give an archive if it is there and whole; one that is not is removed."""
+        """Return an archive if it is there and whole; one that is not is removed."""
         path = self.path / "archives" / name
         if not name or not path.is_file():
             return None

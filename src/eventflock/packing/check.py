@@ -55,7 +55,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     printed: str
 
     def error(self) -> EnvError | None:
-        """Give what is wrong, if something is."""
+        """Return what is wrong, if something is."""
         if self.broken:
             first = self.broken[0]
             return EnvError(
@@ -123,7 +123,7 @@ def check(
             proof = read_proof(place, told)
         if proof.error is not None:
             raise error_from(proof.error)
-        failed = [one for one in proof.imported if one.error]
+        failed = [module for module in proof.imported if module.error]
         broken = [one for one in failed if not probe.run("-c", f"import {one.name}").returncode]
     return CheckReport(
         where=str(root) if root is not None else "this machine",
@@ -151,7 +151,7 @@ def _trials(
     """Put the first chunk of each job, and its file, where the program will be."""
     found = []
     for number, trial in enumerate(trials):
-        first = next(one for one in trial.ranges if one.stop > one.start)
+        first = next(part for part in trial.ranges if part.stop > part.start)
         entry = trial.files[first.file]
         small = first_events(trial, CHUNK)
         if not is_url(entry.path):

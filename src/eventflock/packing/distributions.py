@@ -74,16 +74,16 @@ class Installed:
     def __init__(self, python: Interpreter) -> None:
         self.python = python
         self.found: dict[str, metadata.Distribution] = {}
-        for one in metadata.distributions(path=list(python.path)):
-            name = one.metadata["Name"]
+        for distribution in metadata.distributions(path=list(python.path)):
+            name = distribution.metadata["Name"]
             if name:  # what comes first on the path is what is imported
-                self.found.setdefault(normal(name), one)
+                self.found.setdefault(normal(name), distribution)
         self._modules: dict[str, set[str]] | None = None
 
     @property
     def sites(self) -> set[Path]:
         """The folders that distributions are installed in."""
-        return {Path(str(one.locate_file(""))).resolve() for one in self.found.values()}
+        return {Path(str(value.locate_file(""))).resolve() for value in self.found.values()}
 
     def __contains__(self, name: str) -> bool:
         return normal(name) in self.found
@@ -93,7 +93,7 @@ class Installed:
         return self.found[normal(name)].version
 
     def get(self, name: str, why: str) -> metadata.Distribution:
-        """Give a distribution by its name.
+        """Return a distribution by its name.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class Installed:
         return self.found[normal(name)]
 
     def owners(self, module: str) -> set[str]:
-        """Give the distributions that have files of a top-level module."""
+        """Return the distributions that have files of a top-level module."""
         if self._modules is None:
             self._modules = {}
             for name, one in self.found.items():
@@ -124,11 +124,11 @@ class Installed:
         return self._modules.get(module, set())
 
     def modules(self, name: str) -> tuple[str, ...]:
-        """Give the top-level modules of a distribution."""
+        """Return the top-level modules of a distribution."""
         return tuple(sorted(_top_levels(self.found[normal(name)])))
 
     def requirements(self, name: str, extras: Iterable[str]) -> Iterator[tuple[str, set[str]]]:
-        """Give what a distribution requires here, with the extras of each."""
+        """Yield what a distribution requires here, with the extras of each."""
         from packaging.requirements import InvalidRequirement, Requirement
 
         if name == "eventflock":  # on a node it is only the worker, which has a list of its own
@@ -174,12 +174,12 @@ class Installed:
         )
 
     def local_sources(self, names: Iterable[str]) -> list[Path]:
-        """Give the folders and files of this machine that distributions were installed from."""
-        found = (local_source(self.found[normal(one)]) for one in names if one in self)
+        """Return the folders and files of this machine that distributions were installed from."""
+        found = (local_source(self.found[normal(name)]) for name in names if name in self)
         return [path for path, _ in found if path is not None and path.exists()]
 
     def editable(self, name: str) -> Path | None:
-        """Give the folder of an editable install; None for any other.
+        """Return the folder of an editable install; None for any other.
 
         Raises
         ------
@@ -206,7 +206,7 @@ _DROPPED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
 def local_source(one: metadata.Distribution) -> tuple[Path | None, bool]:
-    """Give where on this machine a distribution was installed from, and whether it is editable."""
+    """Return the place that a distribution was installed from, and whether it is editable."""
     try:
         direct: Any = json.loads(one.read_text("direct_url.json") or "{}")
     except ValueError:
@@ -235,7 +235,7 @@ def _top_levels(one: metadata.Distribution) -> set[str]:
 
 
 def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, Path]]:
-    """Give the files of a distribution that are of use, by their names in the archive."""
+    """Yield the files of a distribution that are of use, by their names in the archive."""
     listed = list(one.files or ())
     if not any(file.suffix in {".py", ".so"} for file in listed):
         yield from _unlisted(one)
@@ -251,7 +251,7 @@ def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, 
 
 
 def _is_dropped(name: str) -> bool:
-    """Tell metadata that says how a package was installed here, and of what it is made."""
+    """Check whether a file only says how a package was installed here, and of what it is made."""
     return ".dist-info/" in name and (name.rpartition("/")[2] in _DROPPED or "/sboms/" in name)
 
 
@@ -284,7 +284,7 @@ def _outside(base: Path, name: str, path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _is_test(name: str, kept: set[str]) -> bool:
-    """Tell whether a file belongs to the tests of its package, and nothing else uses those."""
+    """Check whether a file belongs to the tests of its package, and nothing else uses those."""
     *folders, file = name.split("/")
     if not {"tests", "test"} & set(folders):
         return file.endswith(".so") and ("_tests." in file or file.startswith("_simd."))
@@ -328,7 +328,7 @@ def closure(installed: Installed, roots: Mapping[str, str]) -> dict[str, str]:
     for name, why in roots.items():
         bare, _, asked = name.partition("[")
         installed.get(bare, why)
-        todo.append((normal(bare), {one for one in asked.strip("]").split(",") if one}, why))
+        todo.append((normal(bare), {word for word in asked.strip("]").split(",") if word}, why))
     while todo:
         name, extras, why = todo.pop(0)
         if name not in installed or (name in seen and extras <= seen[name]):

@@ -60,17 +60,17 @@ class Elf(msgspec.Struct, frozen=True, kw_only=True):
     def glibc(self) -> tuple[int, int]:
         """The oldest glibc that has all symbol versions it needs; (0, 0) if it needs none."""
         found = [(0, 0)]
-        for one in self.versions:
-            numbers = one.removeprefix("GLIBC_").split(".")
-            if one == "GLIBC_ABI_DT_RELR":
+        for version in self.versions:
+            numbers = version.removeprefix("GLIBC_").split(".")
+            if version == "GLIBC_ABI_DT_RELR":
                 found.append((2, 36))
-            elif one.startswith("GLIBC_") and all(part.isdigit() for part in numbers):
+            elif version.startswith("GLIBC_") and all(part.isdigit() for part in numbers):
                 found.append((int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 0))
         return max(found)
 
 
 def is_elf(path: Path) -> bool:
-    """Tell whether a file begins as an ELF file does."""
+    """Check whether a file begins as an ELF file does."""
     try:
         with path.open("rb") as file:
             return file.read(4) == MAGIC
@@ -110,7 +110,7 @@ class _Segments:
         ]
 
     def of(self, kind: int) -> list[tuple[int, int]]:
-        """Give offset and size in the file of all segments of one kind."""
+        """Return offset and size in the file of all segments of one kind."""
         return [(one[3], one[6]) for one in self.all if one[1] == kind]
 
     def offset(self, address: int) -> int:
@@ -121,7 +121,7 @@ class _Segments:
         raise ValueError("an address outside of the file")
 
     def dynamic(self) -> list[tuple[int, int, int]]:
-        """Give the entries of the dynamic section: offset in the file, tag, value."""
+        """Return the entries of the dynamic section: offset in the file, tag, value."""
         found = []
         for offset, size in self.of(_DYNAMIC):
             for place in range(offset, offset + size, 16):
@@ -157,7 +157,7 @@ def _read(data: Any) -> Elf:
         machine=MACHINES.get(machine, ""),
         needed=tuple(names(_NEEDED)),
         soname="".join(names(_SONAME)),
-        search=tuple(part for one in names(_RPATH, _RUNPATH) for part in one.split(":") if part),
+        search=tuple(part for name in names(_RPATH, _RUNPATH) for part in name.split(":") if part),
         interpreter="".join(segments.text(offset) for offset, _ in segments.of(_INTERP)),
         versions=tuple(_versions(segments, values, strings)),
         level=_level(segments),
@@ -203,7 +203,7 @@ def _isa(properties: bytes) -> int:
 
 
 def stripped(data: bytes) -> bytes:
-    """Give a program or library without section headers, symbol table and debug information.
+    """Return a program or library without section headers, symbol table and debug information.
 
     Absolute folders of RPATH and RUNPATH are those of the machine it was built on; an entry with
     one is switched off. One that is relative becomes RPATH, which outranks `--library-path`: what a
@@ -235,11 +235,11 @@ def stripped(data: bytes) -> bytes:
 def _is_absolute(segments: _Segments, value: int) -> bool:
     strings = next(one for _, tag, one in segments.dynamic() if tag == _STRTAB)
     folders = segments.text(segments.offset(strings) + value).split(":")
-    return not all(one.startswith(("$ORIGIN", "${ORIGIN}")) for one in folders if one)
+    return not all(folder.startswith(("$ORIGIN", "${ORIGIN}")) for folder in folders if folder)
 
 
 def _has_payload(data: bytes) -> bool:
-    """Tell whether something is appended, as self-extracting programs do."""
+    """Check whether something is appended, as self-extracting programs do."""
     (start,) = struct.unpack_from("<Q", data, 40)
     size, count = struct.unpack_from("<HH", data, 58)
     if start == 0 or count == 0:

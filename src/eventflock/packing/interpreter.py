@@ -46,14 +46,14 @@ _JUNK = (
 
 
 def is_junk(name: str) -> bool:
-    """Tell whether a file of a package is of no use on a node: headers, archives, type stubs."""
+    """Check whether a file of a package is of no use on a node: headers, archives, type stubs."""
     return name.endswith(_JUNK) or bool(_JUNK_FOLDERS & set(name.split("/")[:-1]))
 
 
 def walk(
     folder: Path, skip: frozenset[str] = frozenset(), *, whole: bool = False
 ) -> Iterator[tuple[str, Path]]:
-    """Give all files under a folder that are of use, by relative name, in order.
+    """Yield all files under a folder that are of use, by relative name, in order.
 
     Links to folders are followed, each folder once.
 
@@ -100,12 +100,12 @@ def _checked(name: str, path: Path) -> str:
 
 
 def stdlib_of(python: Interpreter) -> str:
-    """Give the folder of the standard library in the archive, such as `lib/python3.11`."""
+    """Return the folder of the standard library in the archive, such as `lib/python3.11`."""
     return f"{python.libdir}/{Path(python.stdlib).name}"
 
 
 def program_of(python: Interpreter) -> str:
-    """Give the name of the interpreter itself in the archive."""
+    """Return the name of the interpreter itself in the archive."""
     return f"{PROGRAMS}/{Path(python.executable).name}"
 
 

@@ -17,7 +17,7 @@ __all__ = ["launch_command", "receipt_template", "shared_template"]
 def launch_command(
     environment: str, code: str, template: str, result: str, *words: str, glibc: str = "auto"
 ) -> list[str]:
-    """Give the command that runs `python WORDS` in the packed environment.
+    """Return the command that runs `python WORDS` in the packed environment.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 def build_environment(
     chosen: Chosen, reference: Survey, probe: InterpreterProbe, cache: Cache, scratch: Path
 ) -> Layer:
-    """Give the layer of interpreter and packages, from the cache if it was built before.
+    """Return the layer of interpreter and packages, from the cache if it was built before.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def _key(tree: Mapping[str, Path], chosen: Chosen) -> str:
         stat = tree[name].stat()
         stats.append((name, str(tree[name]), stat.st_size, stat.st_mtime_ns))
     ours = sorted(Path(__file__).parent.glob("*.py"))
-    packing = [__version__, LEVEL, *(digest(one.read_bytes()) for one in ours)]
+    packing = [__version__, LEVEL, *(digest(our.read_bytes()) for our in ours)]
     return digest(to_json([packing, stats, sorted(chosen.worker)]))[:32]
 
 
@@ -202,8 +202,13 @@ def _write_environment(
         python=python.version,
         demands=demands,
         parts=tuple(
-            Packed(name=one.name, version=one.version, size=one.size, modules=one.modules)
-            for one in chosen.packages
+            Packed(
+                name=package.name,
+                version=package.version,
+                size=package.size,
+                modules=package.modules,
+            )
+            for package in chosen.packages
         ),
         left_out=closure.missing,
     )
@@ -218,7 +223,7 @@ def _write_environment(
         demands=demands,
         left_out=closure.missing,
         compiled=tuple(
-            one for one in sorted(sources) if compiled_name(one, _tag(python)) in compiled
+            source for source in sorted(sources) if compiled_name(source, _tag(python)) in compiled
         ),
         libraries=tuple(sorted(Path(one).name for one in closure.added)),
     )
@@ -241,7 +246,7 @@ def _sources(tree: Mapping[str, Path], chosen: Chosen, loaded: set[str]) -> dict
 
 
 def _common(chosen: Chosen) -> Iterator[str]:
-    """Give the files of the packages that every worker needs."""
+    """Yield the files of the packages that every worker needs."""
     for part in chosen.packages:
         if part.name.lower().replace("_", "-").replace(".", "-") in chosen.worker:
             yield from part.files
@@ -270,7 +275,7 @@ def _lines(demands: Demands) -> str:
         lines.append(f"level {demands.level} {demands.level_file}")
     if demands.glibc > (0, 0):
         lines.append(f"glibc {demands.glibc[0]}.{demands.glibc[1]} {demands.glibc_file}")
-    return "".join(f"{one}\n" for one in lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _program_lines(python: Interpreter, demands: Demands) -> str:
@@ -278,9 +283,9 @@ def _program_lines(python: Interpreter, demands: Demands) -> str:
         f"program {program_of(python)}",
         f"loader {demands.loader}",
         f"bundled {GLIBC}/{Path(demands.loader).name}",
-        f"certificates {' '.join(one for one in python.certificates if one)}",
+        f"certificates {' '.join(filter(None, python.certificates))}",
     ]
-    return "".join(f"{one}\n" for one in lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def build_code(
@@ -337,7 +342,7 @@ def _loaded_by_hand(
     known: Iterable[str],
 ) -> dict[str, Path]:
     """Find libraries that no file asks for, as with ctypes or plugins, but that were loaded."""
-    parts = [one.files for one in chosen.packages]
+    parts = [package.files for package in chosen.packages]
     inside = {path.resolve() for files in (*parts, tree) for path in files.values()}
     inside |= {path.resolve() for path in interpreter_files(survey.python).values()}
     names = set(known)

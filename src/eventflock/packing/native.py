@@ -89,7 +89,7 @@ class Libraries:
     def __init__(self, loaded: Iterable[str] = ()) -> None:
         self._loaded = {Path(one).name: Path(one) for one in loaded}
         self._cached = _read_cache()
-        self._paths = [one for one in os.environ.get("LD_LIBRARY_PATH", "").split(":") if one]
+        self._paths = [word for word in os.environ.get("LD_LIBRARY_PATH", "").split(":") if word]
 
     def find(self, name: str, elf: Elf, file: Path) -> tuple[Path | None, bool]:
         """Find a library that a file needs.
@@ -108,8 +108,8 @@ class Libraries:
         if name in self._loaded:
             return self._loaded[name], False
         known = [*self._paths, *self._cached.get(name, ()), *_DEFAULT]
-        for one in known:
-            place = Path(one) / name if Path(one).name != name else Path(one)
+        for known_name in known:
+            place = Path(known_name) / name if Path(known_name).name != name else Path(known_name)
             if _fits(place, elf):
                 return place, False
         return None, False
@@ -139,7 +139,7 @@ def _read_cache() -> dict[str, list[str]]:
 
 
 def is_glibc(name: str) -> bool:
-    """Tell whether a library is of glibc, or is looked up by it: those are the node's own."""
+    """Check whether a library is of glibc, or is looked up by it: those are the node's own."""
     return bool(_FAMILY.fullmatch(name)) or name.startswith("libnss_")
 
 
@@ -209,9 +209,9 @@ def close_over(
 
 
 def _family(member: Path, needed: str) -> dict[str, Path]:
-    """Give the glibc that a library belongs to, without what hardly anything needs."""
+    """Return the glibc that a library belongs to, without what hardly anything needs."""
     folder = member.resolve().parent
-    named = [one for one in folder.iterdir() if _FAMILY.fullmatch(one.name)]
+    named = [path for path in folder.iterdir() if _FAMILY.fullmatch(path.name)]
     if not any(one.name.startswith("ld") for one in named):
         named += [one for one in member.parent.iterdir() if _FAMILY.fullmatch(one.name)]
     return {

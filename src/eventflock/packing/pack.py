@@ -76,7 +76,7 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
         return digest_in(Path(self.environment.name))
 
     def archives(self, cache: Cache) -> tuple[Path, Path]:
-        """Give the paths of the two archives."""
+        """Return the paths of the two archives."""
         folder = cache.path / "archives"
         return folder / self.environment.name, folder / self.code.name
 
@@ -118,7 +118,7 @@ def pack(
         The analysis cannot be imported.
     """
     cache = cache or Cache()
-    trials = tuple(first_events(one, TRIAL_EVENTS) for one in trials)
+    trials = tuple(first_events(trial, TRIAL_EVENTS) for trial in trials)
     wanted = read_requirements(ref.origin or ref.file, source, options.requirements)
     key = identify(ref, source, options, wanted, trials)
     with cache.working() as scratch, cache.lock(key):
@@ -134,14 +134,14 @@ def pack(
 def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: object) -> str:
     """Identify a call: what was asked for, and the environment it was asked in."""
     asked = [ref, digest(source), options, more, sys.executable, sys.version]
-    paths = [os.environ.get(one, "") for one in ("PYTHONPATH", "LD_LIBRARY_PATH")]
+    paths = [os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     ours = sorted(Path(__file__).parent.glob("*.py"))
-    programs = [FORMAT, *(digest(one.read_bytes()) for one in ours)]
+    programs = [FORMAT, *(digest(our.read_bytes()) for our in ours)]
     return digest(to_json([asked, paths, programs, str(Path.cwd())]))[:32]
 
 
 def is_current(known: PackReport, cache: Cache) -> bool:
-    """Tell whether nothing that went in has changed, and both archives are whole."""
+    """Check whether nothing that went in has changed, and both archives are whole."""
     same = known.inputs.hold()
     return same and all(cache.intact(one.name) for one in (known.environment, known.code))
 
@@ -209,7 +209,7 @@ def _below(scratch: Path) -> Path:
 
 
 def _pins(survey: Survey, options: PackOptions) -> Requirements:
-    """Give the packages of the running environment as requirements, for another interpreter."""
+    """Return the packages of the running environment as requirements, for another interpreter."""
     installed = Installed(survey.python)
     owners = {
         owner
@@ -230,7 +230,9 @@ def _rows(chosen: Chosen, survey: Survey) -> tuple[Row, ...]:
         why="the interpreter",
         layer="packages",
     )
-    parts = [(one, "packages") for one in chosen.packages] + [(one, "code") for one in chosen.code]
+    parts = [(package, "packages") for package in chosen.packages] + [
+        (component, "code") for component in chosen.code
+    ]
     rows = [
         Row(
             name=one.name,
@@ -269,14 +271,14 @@ def _inputs(chosen: Chosen, survey: Survey, scratch: Path) -> Stamps:
     others = (part.name for part in chosen.packages if part.name != "eventflock")
     trees |= set(installed.local_sources(others))
     return take(
-        (one for one in files if not one.is_relative_to(scratch)),
-        (one for one in folders if not one.is_relative_to(scratch)),
+        (file for file in files if not file.is_relative_to(scratch)),
+        (folder for folder in folders if not folder.is_relative_to(scratch)),
         trees,
     )
 
 
 def _imports(chosen: Chosen, survey: Survey, options: PackOptions) -> dict[str, str]:
-    """Give the modules that must import: those that did here, and those that were asked for."""
+    """Return the modules that must import: those that did here, and those that were asked for."""
     loaded = {name.split(".")[0] for name in survey.modules}
     found: dict[str, str] = {}
     for part in (*chosen.packages, *chosen.code):

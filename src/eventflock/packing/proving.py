@@ -75,9 +75,9 @@ def launch(
     float
         When it was started, in seconds since 1970.
     """
-    for one in archives:
-        if not (place.folder / one.name).exists():
-            shutil.copyfile(one, place.folder / one.name)
+    for archive in archives:
+        if not (place.folder / archive.name).exists():
+            shutil.copyfile(archive, place.folder / archive.name)
     shutil.copyfile(LAUNCHER, place.folder / "launch.sh")
     (place.folder / "template.json").write_bytes(template)
     names = [one.name for one in archives]
@@ -143,7 +143,7 @@ def prove_quickly(
         proof = read_proof(place, told)
     if proof.error is not None:
         raise error_from(proof.error)
-    wrong = [one for one in proof.imported if one.error]
+    wrong = [module for module in proof.imported if module.error]
     if wrong:
         first = wrong[0]
         lacks = _lacking(first.name, environment)
@@ -154,7 +154,7 @@ def prove_quickly(
 
 
 def _lacking(module: str, environment: Layer) -> str:
-    """Say which file of a module was left out, if one was."""
+    """Describe which file of a module was left out, if one was."""
     for file, library in environment.left_out.items():
         if re.search(rf"/{re.escape(module)}[./]", file):
             return f"\n{file} needs {library}, which is not found on this machine."
@@ -162,7 +162,7 @@ def _lacking(module: str, environment: Layer) -> str:
 
 
 def enter_root(root: Path) -> tuple[str, ...]:
-    """Give the words that lead into a root file system.
+    """Return the words that lead into a root file system.
 
     Raises
     ------

@@ -84,7 +84,7 @@ def read_requirements(name: str, source: bytes, given: str) -> Requirements | No
         raise EnvError(f"{name} has {len(found)} script blocks (PEP 723).", remedy="Keep one.")
     lines = found[0]["content"].splitlines()
     try:
-        table = tomllib.loads("\n".join(one.removeprefix("#").removeprefix(" ") for one in lines))
+        table = tomllib.loads("\n".join(line.removeprefix("#").removeprefix(" ") for line in lines))
     except tomllib.TOMLDecodeError as error:
         raise EnvError(f"The script block of {name} is not TOML: {error}.") from None
     lock = Path(f"{name}.lock")
@@ -126,11 +126,11 @@ def _from_file(path: Path) -> Requirements:
 
 def _export(where: Sequence[str]) -> tuple[str, ...]:
     told = _uv(["export", "--frozen", "--no-hashes", "--no-dev", "--no-emit-project", *where])
-    return tuple(one for one in told.splitlines() if one and not one.lstrip().startswith("#"))
+    return tuple(line for line in told.splitlines() if line and not line.lstrip().startswith("#"))
 
 
 def worker_requirements() -> tuple[str, ...]:
-    """Give the requirements of eventflock's own worker, with the versions that this one needs."""
+    """Return the requirements of eventflock's own worker, with the versions that this one needs."""
     from packaging.requirements import Requirement
 
     wanted = {normal(one) for one in (*WORKER, "backports.zstd", "packaging")}
@@ -193,9 +193,12 @@ def install(wanted: Requirements, python: str, cache: Cache) -> str:
 
 
 def _local(folder: Path) -> list[Path]:
-    """Give the folders and files of this machine that were installed into an environment."""
+    """Return the folders and files of this machine that were installed into an environment."""
     sites = folder.glob("lib*/python*/site-packages")
-    found = [local_source(one) for one in metadata.distributions(path=[str(one) for one in sites])]
+    found = [
+        local_source(distribution)
+        for distribution in metadata.distributions(path=[str(site) for site in sites])
+    ]
     return [path for path, _ in found if path is not None and path.exists()]
 
 
@@ -240,7 +243,7 @@ def _uv(words: Sequence[str], folder: str = "") -> str:
         [_find_uv(), *words], capture_output=True, text=True, check=False, cwd=folder or None
     )
     if told.returncode:
-        reason = "\n".join(one for one in told.stderr.strip().splitlines() if one.strip())
+        reason = "\n".join(line for line in told.stderr.strip().splitlines() if line.strip())
         raise EnvError(
             reason or f"uv ended with exit status {told.returncode}.", remedy=_remedy(words)
         )

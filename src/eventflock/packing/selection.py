@@ -91,10 +91,10 @@ def _editables(installed: Installed) -> dict[str, Path]:
 
 
 def _owner(installed: Installed, file: str) -> str:
-    """Give the distribution that a file in site-packages belongs to."""
+    """Return the distribution that a file in site-packages belongs to."""
     owners = sorted(installed.owners(file.split("/", maxsplit=1)[0].split(".", maxsplit=1)[0]))
     if len(owners) > 1:  # a namespace that several share
-        listed = {one: installed.found[one].files or () for one in owners}
+        listed = {owner: installed.found[owner].files or () for owner in owners}
         owners = [one for one, files in listed.items() if file in map(str, files)] or owners
     return owners[0] if owners else ""
 
@@ -155,7 +155,7 @@ def choose(
 
 
 def _core(survey: Survey) -> dict[str, str]:
-    """Give the distributions that every worker needs."""
+    """Return the distributions that every worker needs."""
     found = dict.fromkeys(WORKER, "eventflock's worker")
     if int(survey.python.version.split(".")[1]) < 14:  # from then on, Python has it
         found["backports.zstd"] = "unpacks the archive"
@@ -168,7 +168,9 @@ def _parts(
     """Collect the files of distributions: those that are installed, and editable ones."""
     packages, editable = [], []
     tested = {
-        one.split(".")[0] for one in survey.modules if {"tests", "test"} & set(one.split("."))
+        module.split(".")[0]
+        for module in survey.modules
+        if {"tests", "test"} & set(module.split("."))
     }
     for name, why in sorted(reasons.items()):
         folder = installed.editable(name)
@@ -188,10 +190,10 @@ def _wanted(
     modules: _Modules,
     options: PackOptions,
 ) -> dict[str, str]:
-    """Give the distributions that the analysis imports, and those that the user names."""
+    """Return the distributions that the analysis imports, and those that the user names."""
     roots: dict[str, str] = {}
     sources = [frozen] if frozen is not None and frozen.suffix == ".py" else []
-    sources += [Path(one) for one in modules.local.values() if one.endswith(".py")]
+    sources += [Path(value) for value in modules.local.values() if value.endswith(".py")]
     for source in sources:
         for module in sorted(imports_of(source.read_bytes())):
             for owner in installed.owners(module):
@@ -206,7 +208,7 @@ def _wanted(
 
 
 def own_part() -> Component:
-    """Give eventflock itself, as the worker needs it."""
+    """Return eventflock itself, as the worker needs it."""
     left_out = {"cli", "packing", "plot"}
     files = {
         f"packages/eventflock/{path.relative_to(OURS).as_posix()}": path
@@ -238,9 +240,9 @@ def _given(
             return None, {name: why}
     install_project(folder, target, sys.executable)
     needs = {}
-    for one in metadata.distributions(path=[str(target)]):
+    for distribution in metadata.distributions(path=[str(target)]):
         found = Installed(msgspec.structs.replace(installed.python, path=(str(target),)))
-        name = normal(one.metadata["Name"])
+        name = normal(distribution.metadata["Name"])
         needs = {each: f"needed by {name}" for each, _ in found.requirements(name, ())}
     files = {
         f"{CODE_PACKAGES}/{name}": path

@@ -47,7 +47,7 @@ class Loader(SourceFileLoader):
     """Loads a module whose source, and often byte-code, is in the bundle."""
 
     def get_data(self, path: str) -> bytes:
-        """Give the contents of a file in the bundle, or of one beside it."""
+        """Return the contents of a file in the bundle, or of one beside it."""
         if path not in _places:
             return super().get_data(path)
         offset, size = _places[path]
@@ -56,7 +56,7 @@ class Loader(SourceFileLoader):
             return file.read(size)
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
-        """Give size and time of a source."""
+        """Return size and time of a source."""
         if path not in _places:
             return super().path_stats(path)
         return {"mtime": 0, "size": _places[path][1]}
@@ -98,10 +98,10 @@ class Finder:
             self._files.invalidate_caches()
 
     def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
-        """Give the modules in the folder and whether each is a package, for `pkgutil`."""
+        """Yield the modules in the folder and whether each is a package, for `pkgutil`."""
         import pkgutil
 
-        found = {one[:-3]: False for one in _folders[self._path] if one.endswith(".py")}
+        found = {folder[:-3]: False for folder in _folders[self._path] if folder.endswith(".py")}
         found.update(
             (one.rpartition("/")[2], True)
             for one in _folders

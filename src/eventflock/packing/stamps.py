@@ -32,7 +32,7 @@ class Stamps(msgspec.Struct, frozen=True, kw_only=True):
     folders: dict[str, int] = {}
 
     def hold(self) -> bool:
-        """Tell whether all are as they were."""
+        """Check whether all are as they were."""
         try:
             return all(_file(Path(path)) == was for path, was in self.files.items()) and all(
                 Path(path).stat().st_mtime_ns == was for path, was in self.folders.items()
@@ -48,8 +48,10 @@ def _file(path: Path) -> tuple[int, int]:
 
 def take(files: Iterable[Path], folders: Iterable[Path], trees: Iterable[Path]) -> Stamps:
     """Stamp files, folders, and trees, which are folders with all that is below them."""
-    found = {str(one): _file(one) for one in sorted(set(files))}
-    places = {str(one): one.stat().st_mtime_ns for one in sorted(set(folders)) if one.is_dir()}
+    found = {str(file): _file(file) for file in sorted(set(files))}
+    places = {
+        str(folder): folder.stat().st_mtime_ns for folder in sorted(set(folders)) if folder.is_dir()
+    }
     for tree in sorted(set(trees)):
         if tree.is_file():
             found[str(tree)] = _file(tree)
@@ -65,8 +67,10 @@ def take(files: Iterable[Path], folders: Iterable[Path], trees: Iterable[Path]) 
 def _is_source(name: str) -> bool:
     folders = name.split("/")[:-1]
     return not any(
-        one.startswith((".", "__pycache__")) or one in _NOT_SOURCE or one.endswith(".egg-info")
-        for one in folders
+        folder.startswith((".", "__pycache__"))
+        or folder in _NOT_SOURCE
+        or folder.endswith(".egg-info")
+        for folder in folders
     )
 
 

@@ -137,7 +137,7 @@ def make_reference(probe: InterpreterProbe, cache: Cache, folder: Path) -> Assig
 
 
 def _sample(probe: InterpreterProbe, sample: Path) -> tuple[Path, FileEntry]:
-    """Give the small ROOT file; it is made by another process, as what writes is not what reads."""
+    """Return the small ROOT file. Another process writes it, as jobs only read."""
     described = sample.with_suffix(".json")
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         entry = from_json(described.read_bytes(), FileEntry)

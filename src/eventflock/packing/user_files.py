@@ -17,7 +17,7 @@ __all__ = ["analysis_part", "editable_part", "folder_part", "imports_of"]
 
 
 def imports_of(source: bytes) -> set[str]:
-    """Give the top-level modules that a source imports anywhere, in functions as well."""
+    """Return the top-level modules that a source imports anywhere, in functions as well."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -44,7 +44,7 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
         Names of such modules, and their files.
     """
     files: dict[str, Path] = {}
-    sources = [Path(one) for one in local.values() if one.endswith(".py")]
+    sources = [Path(value) for value in local.values() if value.endswith(".py")]
     if frozen is not None:
         files[f"{ANALYSIS}/{ref.file}"] = frozen
         sources += [frozen] if frozen.suffix == ".py" else []
@@ -78,12 +78,12 @@ def _imported_beside(folder: Path, sources: list[Path], known: set[str]) -> dict
             known.add(name)
             more = dict(_beside(folder, name))
             found.update(more)
-            sources += [one for one in more.values() if one.suffix == ".py"]
+            sources += [value for value in more.values() if value.suffix == ".py"]
     return found
 
 
 def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """Give a module or package that lies in a folder."""
+    """Yield a module or package that lies in a folder."""
     if (folder / f"{name}.py").is_file():
         yield f"{ANALYSIS}/{name}.py", folder / f"{name}.py"
     elif (folder / name).is_dir() and any((folder / name).glob("*.py")):
@@ -92,7 +92,7 @@ def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _module_files(top: str, modules: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Give the files of a top-level module: its whole folder, and submodules from elsewhere."""
+    """Yield the files of a top-level module: its whole folder, and submodules from elsewhere."""
     mine = {name: Path(file) for name, file in modules.items() if name.split(".")[0] == top}
     roots = _roots(top, modules)
     for root in sorted(roots):
@@ -108,13 +108,13 @@ def _module_files(top: str, modules: Mapping[str, str]) -> Iterator[tuple[str, P
 
 
 def _roots(top: str, modules: Mapping[str, str]) -> set[Path]:
-    """Give the folders of a top-level package: one, but for namespaces."""
+    """Return the folders of a top-level package: one, but for namespaces."""
     found = {_root(name, Path(file)) for name, file in modules.items() if name.split(".")[0] == top}
     return {one for one in found if one is not None}
 
 
 def _root(name: str, file: Path) -> Path | None:
-    """Give the folder of the top-level package that a module's file lies in, if it is one."""
+    """Return the folder of the top-level package that a module's file lies in, if it is one."""
     parts = name.split(".")
     folder = file.parent
     depth = len(parts) - (1 if file.stem != "__init__" else 0)
@@ -145,7 +145,7 @@ def editable_part(
         None of its packages can be found.
     """
     distribution = installed.get(name, why)
-    tops = {one.split(".")[0] for one in modules} | _declared(installed, name, folder)
+    tops = {module.split(".")[0] for module in modules} | _declared(installed, name, folder)
     files: dict[str, Path] = {}
     for top in sorted(tops):
         files.update(_module_files(top, modules))
@@ -182,7 +182,7 @@ def editable_part(
 def _declared(installed: Installed, name: str, folder: Path) -> set[str]:
     """Find what an editable project calls its packages, where nothing of it was imported."""
     guess = re.sub(r"[-.]+", "_", name)
-    found = {one for one in installed.modules(name) if not one.startswith("__editable__")}
+    found = {module for module in installed.modules(name) if not module.startswith("__editable__")}
     if any((folder / part / guess).exists() for part in ("src", ".")):
         found.add(guess)
     return {

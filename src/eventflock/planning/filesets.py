@@ -103,7 +103,7 @@ def _split_tree(name: str) -> tuple[str, str]:
 
 
 def _from_folder(folder: Path) -> list[str]:
-    found = sorted(str(one.absolute()) for one in folder.rglob("*.root") if one.is_file())
+    found = sorted(str(path.absolute()) for path in folder.rglob("*.root") if path.is_file())
     if not found:
         raise InputError(
             f"The folder {folder} has no file *.root.",
@@ -204,7 +204,7 @@ def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
 
 
 def _tree_in_fileset(path: Path, file: Any, says: Any) -> str:
-    """Give the tree name of one file of a fileset; its value is a name or a mapping."""
+    """Return the tree name of one file of a fileset; its value is a name or a mapping."""
     inner = says.get("object_path") if isinstance(says, dict) else says
     if not isinstance(file, str) or not (inner is None or isinstance(inner, str)):
         raise _bad_fileset(path, repr(file), says)
@@ -212,7 +212,7 @@ def _tree_in_fileset(path: Path, file: Any, says: Any) -> str:
 
 
 def _replicas_in_fileset(path: Path, file: str, says: Any) -> tuple[str, ...]:
-    """Give other places of the same file, which coffea does not know."""
+    """Return other places of the same file, which coffea does not know."""
     given = says.get("replicas", []) if isinstance(says, dict) else []
     if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
         raise _bad_fileset(path, repr(file), says)
@@ -220,7 +220,7 @@ def _replicas_in_fileset(path: Path, file: str, says: Any) -> tuple[str, ...]:
 
 
 def _entries_in_fileset(path: Path, file: str, says: Any) -> int | None:
-    """Give the number of entries that coffea found in a file, if it says; to be checked later."""
+    """Return the number of entries that coffea found in a file, if it says; to be checked later."""
     if not isinstance(says, dict):
         return None
     steps, entries = says.get("steps"), says.get("num_entries")
@@ -303,7 +303,7 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
 
 
 def _identity(entry: FileEntry) -> str:
-    """Give what tells two files apart: the UUID, and where ROOT wrote none, the real path."""
+    """Return what tells two files apart: the UUID, and where ROOT wrote none, the real path."""
     if entry.uuid != NO_UUID:
         return entry.uuid
     return entry.path if "://" in entry.path else str(Path(entry.path).resolve())
@@ -338,7 +338,7 @@ def restrict(datasets: Sequence[Dataset], text: str) -> tuple[int, int]:
         )
     smallest = min(datasets, key=_count)
     start = int(match[1] or 0)
-    stop = int(match[2]) if match[2] else max(_count(one) for one in datasets)
+    stop = int(match[2]) if match[2] else max(_count(dataset) for dataset in datasets)
     if start >= stop:
         raise UsageError(
             f"The range {text!r} is empty: START {start:,} is not below STOP {stop:,}.",

@@ -133,7 +133,7 @@ class Fact(Frozen, frozen=True, omit_defaults=True):
 
 
 def events_per_job(measured: Measured, target_seconds: float, start_up_seconds: float = 0.0) -> int:
-    """Give the number of events that a job can do in a time, at least one.
+    """Return the number of events that a job can do in a time, at least one.
 
     At least half of the time is that of the events: where starting takes most of it, jobs take
     longer than the target rather than doing almost nothing.
@@ -149,7 +149,7 @@ def events_per_job(measured: Measured, target_seconds: float, start_up_seconds: 
     """
 
     def seconds(events: int) -> float:
-        """Give what more than the least takes, when `events` are done."""
+        """Return what more than the least takes, when `events` are done."""
         return (
             events * measured.event_seconds
             + max(events / measured.chunk - 1, 0) * measured.chunk_seconds
@@ -167,7 +167,7 @@ def jobs_each(
     start_up_seconds: float = 0.0,
     most: int = MOST_JOBS,
 ) -> tuple[tuple[int, ...], float]:
-    """Give the number of jobs for each dataset, so that each job takes about the target.
+    """Return the number of jobs for each dataset, so that each job takes about the target.
 
     Parameters
     ----------
@@ -186,10 +186,12 @@ def jobs_each(
 
     def counts(target: float) -> tuple[int, ...]:
         found = []
-        for one in measured:
-            start_up = start_up_seconds + one.first_seconds * (start_up_seconds > 0)
-            events = events_per_job(one, target, start_up)
-            found.append(min(max(-(-one.entries // events), 1), max(one.entries, 1)))
+        for measurement in measured:
+            start_up = start_up_seconds + measurement.first_seconds * (start_up_seconds > 0)
+            events = events_per_job(measurement, target, start_up)
+            found.append(
+                min(max(-(-measurement.entries // events), 1), max(measurement.entries, 1))
+            )
         return tuple(found)
 
     found = counts(target_seconds)
@@ -237,7 +239,7 @@ def forecast(
     target_seconds: float,
     sent: TransferSizes | None = None,
 ) -> Forecast:
-    """Say what a run of a plan will take.
+    """Forecast what a run of a plan will take.
 
     Parameters
     ----------
@@ -250,7 +252,7 @@ def forecast(
     sent
         What travels to every job; None where jobs run in workers of this machine.
     """
-    by_name = {one.dataset: one for one in measured}
+    by_name = {measurement.dataset: measurement for measurement in measured}
     fresh_processes = sent is not None
     jobs = [
         _expect(plan, job, by_name[plan.datasets[job.dataset].name], fresh_processes)
@@ -282,12 +284,12 @@ def forecast(
 
 
 def memory_to_ask(peak: float) -> int:
-    """Give what to ask of a batch system for a peak in bytes: with a margin, in 2**20 bytes."""
+    """Return what to ask of a batch system for a peak in bytes: with a margin, in 2**20 bytes."""
     return math.ceil((1.3 * peak / MIB + 200) / MEMORY_STEP) * MEMORY_STEP
 
 
 def facts(plan: Plan, done: Iterable[tuple[Manifest, int]]) -> Fact:
-    """Say what the jobs that are done took.
+    """Return what the jobs that are done took.
 
     Parameters
     ----------
@@ -298,7 +300,7 @@ def facts(plan: Plan, done: Iterable[tuple[Manifest, int]]) -> Fact:
     """
     results = list(done)
     counters = [manifest.counters for manifest, _ in results]
-    seconds = [one.wall_seconds for one in counters]
+    seconds = [counter.wall_seconds for counter in counters]
     return Fact(
         jobs=len(results),
         jobs_planned=len(plan.jobs),
@@ -340,7 +342,7 @@ def compare(expected: Forecast, fact: Fact) -> list[tuple[str, str, str]]:
 
 
 def describe_forecast(expected: Forecast) -> str:
-    """Say a forecast in one line."""
+    """Describe a forecast in one line."""
     seconds, cpu = say_duration(expected.job_seconds), say_duration(expected.cpu_seconds)
     parts = [f"{plural(expected.jobs, 'job')} of about {seconds}, {cpu} of CPU time"]
     bring = say_bytes(expected.bytes_to_bring)

@@ -68,7 +68,7 @@ class _Line:
         return bisect_right(self.offsets, position) - 1
 
     def nearest_cluster(self, position: int) -> int:
-        """Give the cluster boundary nearest to `position`, file ends included."""
+        """Return the cluster boundary nearest to `position`, file ends included."""
         index = min(self.file_at(position), len(self.files) - 1)
         offset = self.offsets[index]
         clusters = self.files[index].clusters or (0, self.files[index].entries)
@@ -142,7 +142,7 @@ def _check(sizing: Sizing, datasets: int) -> None:
 
 
 def span_of(dataset: Dataset, sizing: Sizing) -> tuple[int, int]:
-    """Give the entries of a dataset that are asked for, in its files laid end to end."""
+    """Return the entries of a dataset that are asked for, in its files laid end to end."""
     return _span(sum(file.entries for file in dataset.files), sizing)
 
 

@@ -139,14 +139,14 @@ def _cut_by_time(
                 f"the {say_duration(target)} of a job: each of its jobs has 1 event."
             )
     by_name = {one.dataset: count for one, count in zip(measured, counts, strict=True)}
-    each = tuple(by_name.get(one.name, 0) for one in datasets)
+    each = tuple(by_name.get(dataset.name, 0) for dataset in datasets)
     jobs = cut(datasets, msgspec.structs.replace(sizing, jobs_each=each))
     return Prepared(msgspec.structs.replace(plan, jobs=jobs), measured, target)
 
 
 @contextlib.contextmanager
 def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
-    """Give the folder with the frozen code before there is a run folder, if one is needed."""
+    """Yield the folder with the frozen code before there is a run folder, if one is needed."""
     if not ref.file.endswith(".pickle"):
         yield ""
         return
@@ -205,7 +205,7 @@ def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
     first = error_from(failures[0])
     if len(failures) == 1:
         return first
-    lines = [f"  {one.message}" for one in failures[:10]]
+    lines = [f"  {failure.message}" for failure in failures[:10]]
     if len(failures) > 10:
         lines.append(f"  and {len(failures) - 10:,} more")
     return type(first)(
@@ -215,7 +215,7 @@ def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
 
 
 def _note_empty(datasets: Sequence[Dataset], observer: Observer) -> None:
-    empty = [file.path for one in datasets for file in one.files if not file.entries]
+    empty = [file.path for dataset in datasets for file in dataset.files if not file.entries]
     for path in empty[:5]:
         observer.note(f"{path} has no entries.")
     if len(empty) > 5:
@@ -232,7 +232,7 @@ def make_plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         analysis=ref,
         parameters=parameters,
-        datasets=tuple(_without_clusters(one) for one in datasets),
+        datasets=tuple(_without_clusters(dataset) for dataset in datasets),
         jobs=cut(datasets, _sizing(datasets, options)),
     )
 
@@ -247,14 +247,15 @@ def _sizing(datasets: Sequence[Dataset], options: Options) -> Sizing:
 
 
 def _without_clusters(dataset: Dataset) -> Dataset:
-    files = tuple(msgspec.structs.replace(one, clusters=()) for one in dataset.files)
+    files = tuple(msgspec.structs.replace(file, clusters=()) for file in dataset.files)
     return msgspec.structs.replace(dataset, files=files)
 
 
 def _try(workers: Workers, plan: Plan, folder: str) -> None:
     """Call the analysis on no events of each dataset, to find early what would stop every job."""
     requests: list[Request] = [
-        DryCall(assignment=one, folder=folder) for one in FrozenPlan(plan).first_assignments()
+        DryCall(assignment=assignment, folder=folder)
+        for assignment in FrozenPlan(plan).first_assignments()
     ]
     for _, reply in workers.ask(requests):
         if isinstance(reply, Failed):

@@ -202,7 +202,7 @@ def _measure_one(
         ),
         steps,
         elsewhere,
-        sum(one.entries * one.entry_bytes for one in files) / sum(one.entries for one in files),
+        sum(file.entries * file.entry_bytes for file in files) / sum(one.entries for one in files),
     )
 
 
@@ -256,7 +256,7 @@ def _look_elsewhere(
 
 
 def _is_of_jobs(error: EventflockError) -> bool:
-    """Tell what jobs would fail of as well from what may be this machine's, as a full memory."""
+    """Check whether jobs would fail as well, or only this machine, such as with a full memory."""
     return isinstance(error, AnalysisError | InputError)
 
 
@@ -271,13 +271,13 @@ def _attempt(trial: _TimingRun, start: int, size: int, entries: int) -> TimingSt
 
 
 def _is_enough(steps: Sequence[TimingStep], spent: float, long: float) -> bool:
-    """Tell whether the last trial took long, and not just because every trial does."""
+    """Check whether the last trial took long, and not just because every trial does."""
     seconds = steps[-1].seconds
     return seconds >= long and (seconds > 1.5 * steps[0].seconds or spent > PATIENCE * long)
 
 
 def _larger(size: int, step: TimingStep | None, first: Sequence[TimingStep], long: float) -> int:
-    """Give the number of events of the next trial."""
+    """Return the number of events of the next trial."""
     if step is None:
         return FEW if size < FEW else MANY
     seconds = max(step.seconds, 1e-6)
@@ -310,7 +310,7 @@ def fit(
     event_bytes
         Of all branches, uncompressed.
     """
-    opened = [_without_opening(one, plain.file_seconds) for one in (*steps, *elsewhere)]
+    opened = [_without_opening(step, plain.file_seconds) for step in (*steps, *elsewhere)]
     chunk_seconds, event_seconds = _times(opened[: len(steps)], opened[len(steps) :])
     last, everywhere = [steps[-1], *elsewhere], [*steps, *elsewhere]
     seconds = max(sum(one.seconds for one in last), 1e-6)
@@ -337,14 +337,14 @@ def _without_opening(step: TimingStep, file_seconds: float) -> TimingStep:
 
 
 def _times(steps: Sequence[TimingStep], elsewhere: Sequence[TimingStep]) -> tuple[float, float]:
-    """Give the seconds for each chunk and for each event, the latter never zero.
+    """Return the seconds for each chunk and for each event, the latter never zero.
 
     Both follow from a small trial and the largest. A small trial that was held up by something
     would make the fixed part too large, so the one that gives the smallest counts.
     """
     last = steps[-1]
     mean = max(last.seconds, 1e-6) / last.events
-    small = [one for one in steps[:-1] if one.events * 10 <= last.events] or list(steps[:1])
+    small = [step for step in steps[:-1] if step.events * 10 <= last.events] or list(steps[:1])
     slopes = [
         (one.chunks * last.seconds - last.chunks * one.seconds) / determinant
         for one in small
@@ -357,18 +357,18 @@ def _times(steps: Sequence[TimingStep], elsewhere: Sequence[TimingStep]) -> tupl
 
 
 def _mean(numbers: Iterable[float]) -> float:
-    """Give the mean; the module `statistics` would take its time to import."""
+    """Return the mean; the module `statistics` would take its time to import."""
     found = list(numbers)
     return sum(found) / len(found)
 
 
 def _slope(x: int, y: int, further: int, higher: int) -> float:
-    """Give the slope from one point to a further one; from nothing, if it is not further."""
+    """Return the slope from one point to a further one; from nothing, if it is not further."""
     return (higher - y) / (further - x) if further > x else higher / further
 
 
 def _event_memory(steps: Sequence[TimingStep], chunk: float, event_bytes: float) -> float:
-    """Give the bytes for each event of a chunk, so that no large trial is above the line.
+    """Return the bytes for each event of a chunk, so that no large trial is above the line.
 
     A line through small trials says little about a large chunk. There, noise must not become
     gigabytes, and reading the branches takes memory that no small trial has shown.
@@ -377,8 +377,8 @@ def _event_memory(steps: Sequence[TimingStep], chunk: float, event_bytes: float)
     small = min(steps, key=lambda one: one.memory)
     widest = max(one.largest for one in steps)
     found = reading if widest * 10 <= chunk else 0.0
-    for one in steps:
-        further, more = one.largest - small.largest, one.memory - small.memory
-        if further > 0 and one.largest * 10 >= widest:
+    for step in steps:
+        further, more = step.largest - small.largest, step.memory - small.memory
+        if further > 0 and step.largest * 10 >= widest:
             found = max(found, min(more / further, 3 * reading), (more - NOISE) / further)
     return found

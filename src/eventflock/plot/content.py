@@ -33,7 +33,7 @@ class Bins:
     note: str = ""
 
     def count(self, what: str) -> str:
-        """Say what is counted, and in how much of the axis."""
+        """Return what is counted, and in how much of the axis."""
         widths = np.diff(self.edges)
         if self.names is not None or self.whole or len(widths) == 0:
             return what
@@ -69,11 +69,13 @@ def read_bins(one: AnyHist, index: int, path: str) -> Bins:
 
 
 def are_alike(hists: Sequence[AnyHist]) -> bool:
-    """Say whether histograms can be overlaid; a single one always can."""
+    """Check whether histograms can be overlaid; a single one always can."""
     if len(hists) > 1 and any(one.ndim != 1 or one.kind != hists[0].kind for one in hists):
         return False
-    first, *others = [read_bins(one, 0, "") for one in hists]
-    same = [one.names == first.names and np.array_equal(one.edges, first.edges) for one in others]
+    first, *others = [read_bins(hist, 0, "") for hist in hists]
+    same = [
+        other.names == first.names and np.array_equal(other.edges, first.edges) for other in others
+    ]
     return all(same)
 
 

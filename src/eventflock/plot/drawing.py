@@ -48,7 +48,7 @@ def draw(picture: Picture, *, log: bool = False, partial: str = "") -> Figure:
 def _draw_1d(axes: Axes, picture: Picture, *, log: bool) -> str:
     """Draw one histogram or several; returns what is to be said about it."""
     bins = read_bins(next(iter(picture.hists.values())), 0, picture.path)
-    contents = [read_content(one) for one in picture.hists.values()]
+    contents = [read_content(hist) for hist in picture.hists.values()]
     what = max((content.what for content in contents), key=len)
     axes.set_ylabel(drawable(what if what == "mean" else bins.count(what)))
     dress(axes.xaxis, bins)
@@ -102,7 +102,7 @@ def _legend(axes: Axes, handles: Sequence[Any], datasets: Sequence[str]) -> floa
 
 def _set_range(axes: Axes, contents: Sequence[Content], room: float, *, log: bool) -> None:
     """Begin at zero where that makes sense, and leave room for the legend."""
-    values = np.concatenate([one.values for one in contents])
+    values = np.concatenate([content.values for content in contents])
     errors = np.concatenate(
         [one.values * 0 if one.errors is None else one.errors for one in contents]
     )

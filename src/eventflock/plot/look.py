@@ -55,7 +55,7 @@ def style() -> Iterator[None]:
 
 
 def dress(axis: Any, bins: Bins) -> None:
-    """Give an axis its label, its range and its ticks."""
+    """Set the label, the range and the ticks of an axis."""
     from matplotlib.ticker import MaxNLocator, NullLocator
 
     name, axes = axis.axis_name, axis.axes
@@ -106,7 +106,7 @@ def number_ticks(axis: Any, comma: str) -> None:
 
 
 def mark(axes: Axes, partial: str, alpha: float) -> None:
-    """Say above the frame, and all over it, that the result is incomplete."""
+    """Write above the frame, and all over it, that the result is incomplete."""
     look: dict[str, Any] = {"color": _RED, "weight": "bold", "ha": "center"}
     look["transform"] = axes.transAxes
     fit(axes.text(0.5, 1.016, drawable(partial), size=17, va="bottom", **look), 0.78)
@@ -131,7 +131,7 @@ def fit(text: Text, share: float) -> None:
 
 
 def drawable(text: str, limit: int = 140) -> str:
-    """Give what matplotlib can draw: sound LaTeX as it is, anything else as plain characters."""
+    """Return what matplotlib can draw: sound LaTeX as it is, anything else as plain characters."""
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     dollars = text.count("$") - text.count(r"\$")
     if dollars and dollars % 2 == 0 and len(text) < 300 and _is_sound(text):

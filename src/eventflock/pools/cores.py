@@ -29,7 +29,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Give the CPU quota, in cores, of every cgroup above this process, versions 1 and 2."""
+    """Yield the CPU quota, in cores, of every cgroup above this process, versions 1 and 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:

@@ -97,7 +97,7 @@ class _Worker:
             pass
 
     def read(self) -> list[Reply]:
-        """Give the messages that have come in."""
+        """Return the messages that have come in."""
         try:
             data = os.read(self.replies, 1 << 20)
         except BlockingIOError:
@@ -116,7 +116,7 @@ class _Worker:
         return status
 
     def last_words(self) -> str:
-        """Give the end of what it printed, where a crash in C code leaves its trace."""
+        """Return the end of what it printed, where a crash in C code leaves its trace."""
         task = self.task
         named = task is not None and isinstance(task.request, Run) and task.request.log
         log = Path(task.request.log) if named else self.printed  # type: ignore[union-attr]
@@ -189,7 +189,7 @@ class LocalWorkers(Workers):
                 self._end(worker)
 
     def _hand_out(self, fresh: Iterator[_Task], again: deque[_Task]) -> None:
-        """Give every idle worker a request, starting workers while there are requests."""
+        """Send every idle worker a request, starting workers while there are requests."""
         for worker in list(self._crew):
             if worker.task is None:
                 task = again.popleft() if again else next(fresh, None)
@@ -247,7 +247,7 @@ class LocalWorkers(Workers):
 
 
 def _death(status: int, words: str) -> Failure:
-    """Say how a worker ended that left no receipt."""
+    """Describe how a worker ended that left no receipt."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
         how, code = f"was killed by the signal {name}", FailureCode.SIGNAL.with_detail(name)

@@ -35,7 +35,7 @@ _STORAGES = (
 
 
 def show(path: KeyPath) -> str:
-    """Give a key path as the user would write it."""
+    """Return a key path as the user would write it."""
     return repr(path[0]) if len(path) == 1 else repr(path)
 
 
@@ -47,12 +47,12 @@ class Earlier:
         self._last: Any = None
 
     def is_last(self, mapping: Any) -> bool:
-        """Tell whether this very mapping was returned last, and remember it."""
+        """Check whether this very mapping was returned last, and remember it."""
         same, self._last = mapping is self._last, mapping
         return same
 
     def has(self, path: KeyPath, value: Any) -> bool:
-        """Tell whether this object (of a view: its memory) came under this name before."""
+        """Check whether this object (of a view: its memory) came under this name before."""
         while isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray):
             value = value.base
         # A boost-histogram cannot be referred to weakly, but what it wraps can.
@@ -111,7 +111,7 @@ class Fold:
         self._stack[-1] = (number, add(self._path, self._stack[-1][1], right))
 
     def total(self) -> Any:
-        """Give the sum of all."""
+        """Return the sum of all."""
         while len(self._stack) > 1:
             self._join()
         return self._stack[0][1]
@@ -123,7 +123,7 @@ def _height(one: int, other: int) -> int:
 
 
 def _is_exact(value: Any) -> bool:
-    """Tell whether sums of such values do not depend on their order."""
+    """Check whether sums of such values do not depend on their order."""
     if isinstance(value, bh.Histogram):
         return isinstance(value.storage, bh.storage.Int64 | bh.storage.AtomicInt64)
     if isinstance(value, np.ndarray):
@@ -233,7 +233,7 @@ class Accumulator:
         }
 
     def skim(self, path: KeyPath) -> SkimWriter:
-        """Give the writer of a skim, a new one at first."""
+        """Return the writer of a skim, a new one at first."""
         there = self.values.get(path)
         if there is None:
             self._check_new(path)

@@ -32,27 +32,27 @@ def _key(one: Coverage) -> Key:
 
 
 def _continues(last: Coverage, one: Coverage) -> bool:
-    """Tell whether they can be said as one, without losing a path that only one of them has."""
+    """Check whether they can be said as one, without losing a path that only one of them has."""
     return last.stop == one.start and _key(last) == _key(one) and last.path == one.path
 
 
 def coalesce(parts: Iterable[Coverage]) -> Iterator[Coverage]:
     """Join neighbours that continue each other. Keeps the order; needs no memory."""
     last: Coverage | None = None
-    for one in parts:
-        if last is not None and _continues(last, one):
-            last = msgspec.structs.replace(last, stop=one.stop)
+    for part in parts:
+        if last is not None and _continues(last, part):
+            last = msgspec.structs.replace(last, stop=part.stop)
             continue
         if last is not None:
             yield last
-        last = one
+        last = part
     if last is not None:
         yield last
 
 
 def count(parts: Iterable[Coverage]) -> int:
     """Add up the entries."""
-    return sum(one.stop - one.start for one in parts)
+    return sum(part.stop - part.start for part in parts)
 
 
 def compare(planned: Iterable[Coverage], covered: Iterable[Coverage]) -> Comparison:
@@ -106,9 +106,9 @@ def _sweep(planned: list[Coverage], covered: list[Coverage]) -> Iterator[tuple[i
     """Walk over all edges: `(start, stop, times planned, times covered)` between two of them."""
     steps: dict[int, list[int]] = {}
     for index, parts in enumerate((planned, covered)):
-        for one in parts:
-            steps.setdefault(one.start, [0, 0])[index] += 1
-            steps.setdefault(one.stop, [0, 0])[index] -= 1
+        for part in parts:
+            steps.setdefault(part.start, [0, 0])[index] += 1
+            steps.setdefault(part.stop, [0, 0])[index] -= 1
     want = have = position = 0
     for edge in sorted(steps):
         if want or have:

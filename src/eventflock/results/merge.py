@@ -215,5 +215,5 @@ def _manifest(frozen: FrozenPlan, total: _Sum, absent: Iterable[JobState]) -> Ma
 
 def _first_failure(absent: Iterable[JobState]) -> Failure | None:
     manifests = (state.manifest for state in absent if state.manifest is not None)
-    found = ([one.error, *one.failures] for one in manifests)
+    found = ([manifest.error, *manifest.failures] for manifest in manifests)
     return next((one for some in found for one in some if one is not None), None)

@@ -45,7 +45,7 @@ def check_npy(data: bytes) -> Any:
     if start + int.from_bytes(data[8:start], "little") != found.end():
         raise ResultError("An array has a header of another length than it says.")
     dtype = np.dtype(found[1].decode())
-    shape = tuple(int(one) for one in found[3].split(b",") if one.strip())
+    shape = tuple(int(word) for word in found[3].split(b",") if word.strip())
     if math.prod(shape) * dtype.itemsize != len(data) - found.end():
         raise ResultError(f"An array of shape {shape} ({dtype}) has {len(data)} bytes.")
     order: Literal["F", "C"] = "F" if found[2] == b"True" else "C"
@@ -107,7 +107,7 @@ _DELTA_FIELDS = ("_sum_of_deltas_squared", "_sum_of_weighted_deltas_squared")
 
 
 def sum_of_deltas(histogram: Any) -> Any:
-    """Give the sums of squared deltas of a profile (Mean, WeightedMean), flow bins included.
+    """Return the sums of squared deltas of a profile (Mean, WeightedMean), flow bins included.
 
     Returns
     -------

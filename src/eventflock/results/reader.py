@@ -193,8 +193,8 @@ class ResultFile:
         counters = msgspec.structs.astuple(manifest.counters)
         numbers = (manifest.job + 1, manifest.planned, *counters)
         # NaN is not in between either.
-        if not all(0 <= one.start <= one.stop < NUMBER_MAX for one in ranges) or not all(
-            0 <= one < NUMBER_MAX for one in numbers
+        if not all(0 <= part.start <= part.stop < NUMBER_MAX for part in ranges) or not all(
+            0 <= number < NUMBER_MAX for number in numbers
         ):
             raise self._damaged("its numbers make no sense")
 
@@ -308,7 +308,7 @@ class ResultFile:
 
 
 def _is_deeper(value: Any, most: int) -> bool:
-    """Tell whether something parsed from JSON has more levels than that."""
+    """Check whether something parsed from JSON has more levels than that."""
     level = [value]
     for _ in range(most):
         lists = [list(one.values()) if isinstance(one, dict) else one for one in level]

@@ -105,7 +105,7 @@ class Result(Mapping[str, Any]):
 
 
 def label_of(manifest: Manifest) -> str:
-    """Give the label of a partial result: how much of it is there; empty for a complete one."""
+    """Return the label of a partial result: how much of it is there; empty for a complete one."""
     if manifest.status == ResultStatus.COMPLETE:
         return ""
     if manifest.job >= 0:

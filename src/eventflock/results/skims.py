@@ -27,7 +27,7 @@ bytes, or `STREAM_RATIO` times the file if that is more."""
 
 
 def is_skim(value: Any) -> bool:
-    """Tell whether a result of an analysis is an awkward array, which means rows to keep."""
+    """Check whether a result of an analysis is an awkward array, which means rows to keep."""
     kind = type(value)
     return kind.__module__.startswith("awkward.") and kind.__name__ == "Array"
 
@@ -93,7 +93,7 @@ class SkimWriter:
             self._write_first(self._group)
 
     def _has_rows(self, table: Any) -> bool:
-        """Tell whether there is anything to write; an empty chunk may not know its types."""
+        """Check whether there is anything to write; an empty chunk may not know its types."""
         if table.num_rows == 0 and all(str(one.type) != "null" for one in table.schema):
             self._empty = self._empty or table.schema
         return bool(table.num_rows)
@@ -133,7 +133,7 @@ class SkimWriter:
         self._writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
 
     def _fit(self, table: Any) -> Any:
-        """Give the table the writer's schema. Only whether values may be missing may differ."""
+        """Cast a table to the writer's schema. Only whether values may be missing may differ."""
         wanted = self._waiting[0].schema if self._waiting else table.schema
         if self._writer is not None:
             wanted = self._writer.schema
@@ -187,7 +187,7 @@ def need_pyarrow(name: str) -> Any:
 
 
 def tables_of(file: Path) -> Iterator[Any]:
-    """Give the rows of a skim as Arrow tables of limited size.
+    """Yield the rows of a skim as Arrow tables of limited size.
 
     A file from another machine has to pass a `SkimSandbox` first: this takes the memory that the
     file asks for.

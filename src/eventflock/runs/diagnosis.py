@@ -121,7 +121,7 @@ def explain(path: Path) -> Explanation:
     queue, _ = queue_of(run)
     return Explanation(
         run=str(path),
-        events=plan.entries - sum(one.events for one in groups),
+        events=plan.entries - sum(group.events for group in groups),
         events_planned=plan.entries,
         groups=groups,
         tried=_tried(run),
@@ -152,7 +152,7 @@ def _root_of(case: _Case) -> tuple[str, ...]:
     if case.failure is None:
         return (NOT_TRIED.name,)
     frames = _FRAME.findall(case.failure.traceback)
-    own = [one for one in frames if "site-packages" not in one[0]] or frames
+    own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
     place = f"{Path(own[-1][0]).name}:{own[-1][1]}" if own else ""
     return _cause(case).name, normalized(case.failure), place
 

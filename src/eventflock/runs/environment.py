@@ -44,7 +44,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: str
     code: str
-    options: PackOptions = msgspec.field(name="pack_options")
+    options: PackOptions = msgspec.field(name="wish")  # as the format calls them
 
 
 def freeze_environment(run: RunFolder, packed: PackedEnvironment) -> None:
@@ -57,7 +57,7 @@ def freeze_environment(run: RunFolder, packed: PackedEnvironment) -> None:
 
 
 def interpreter_for(ref: AnalysisRef, source: bytes, pack_options: PackOptions, observer: Observer) -> str:
-    """Give the interpreter that the analysis is to be imported with, installing what it requires.
+    """Return the interpreter that the analysis is to be imported with, installing what it requires.
 
     Returns
     -------
@@ -88,15 +88,15 @@ def pack_plan(plan: Plan, source: bytes, pack_options: PackOptions, observer: Ob
     packed = pack(
         plan.analysis, source, pack_options, trials=FrozenPlan(plan).first_assignments(), cache=cache, note=observer.note
     )
-    for one in packed.notes:
-        observer.note(one)
+    for note in packed.notes:
+        observer.note(note)
     observer.note(summary(packed))
     environment, code = packed.archives(cache)
     return PackedEnvironment(environment=environment, code=code, options=pack_options)
 
 
 def summary(packed: PackReport) -> str:
-    """Say in a line what was packed."""
+    """Describe in a line what was packed."""
     packages = sum(row.layer == "packages" for row in packed.rows) - 1
     return (
         f"packed: Python {packed.python} and {plural(packages, 'package')} in "
@@ -162,7 +162,7 @@ def pack_analysis(
     ref, source = locate(analysis)
     cache, pack_options = Cache(), options.packing or PackOptions()
     plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
-    stamps = [_stamp(one) for one in (*files, pack_options.requirements, f"{ref.origin}.lock")]
+    stamps = [_stamp(file) for file in (*files, pack_options.requirements, f"{ref.origin}.lock")]
     key = f"call-{identify(ref, source, pack_options, stamps, options.parameters, options.tree)}"
     known = cache.recall(key, _Call) if plain else None
     if known is not None and is_current(known.packed, cache):

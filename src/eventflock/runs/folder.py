@@ -269,7 +269,7 @@ def next_free(analysis: AnalysisRef, parent: Path) -> Path:
     stem = analysis.name or Path(analysis.origin).stem
     taken = {
         int(tail)
-        for one in parent.glob(f"{stem}-*")
-        if (tail := one.name[len(stem) + 1 :]).isdigit()
+        for path in parent.glob(f"{stem}-*")
+        if (tail := path.name[len(stem) + 1 :]).isdigit()
     }
     return parent / f"{stem}-{max(taken, default=0) + 1:03d}"

@@ -64,7 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.manifest is not None and self.manifest.accepted > 0
 
     def error(self) -> EventflockError | None:
-        """Give what has to be reported, with the cause that comes first in the plan."""
+        """Return what has to be reported, with the cause that comes first in the plan."""
         if self.complete or self.accepted or self.detached:
             return None
         jobs = f"{len({one.job for one in self.absent}):,} of {plural(len(self.plan.jobs), 'job')}"
@@ -82,7 +82,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return error
 
     def _remedies(self, job: int, failure: Failure, jobs: str) -> list[str]:
-        """Say what can be done about the first cause, and about the rest."""
+        """Describe what can be done about the first cause, and about the rest."""
         remedies = [failure.remedy] if failure.remedy else []
         if failure.path and failure.kind != "node":  # which here would not be repeated
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
@@ -130,7 +130,7 @@ def _where(failure: Failure) -> str:
 
 
 def accept_command(run: str, have: int, planned: int, *, raised: bool) -> str:
-    """Give the command that accepts so many events of those planned.
+    """Return the command that accepts so many events of those planned.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def accept_command(run: str, have: int, planned: int, *, raised: bool) -> str:
 
 
 def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> str:
-    """Give the command that repeats just what failed, on this machine.
+    """Return the command that repeats just what failed, on this machine.
 
     What may end or hang the process has one of its own; all else is done in this one, where a
     debugger works.
@@ -152,7 +152,7 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
     written into the run folder.
     """
     dataset = plan.datasets[plan.jobs[job].dataset]
-    tree = next((one.tree for one in dataset.files if one.path == failure.path), "")
+    tree = next((file.tree for file in dataset.files if file.path == failure.path), "")
     ref = plan.analysis
     frozen = run.analysis / ref.file
     target = f"{ref.origin or frozen}:{ref.name}"

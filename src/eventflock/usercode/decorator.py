@@ -142,21 +142,21 @@ def _signature(function: Function, name: str) -> tuple[bool, dict[str, Parameter
         hints = {}
     positional: list[str] = []
     parameters: dict[str, Parameter] = {}
-    for one in inspect.signature(function).parameters.values():
-        if one.kind is one.KEYWORD_ONLY:
-            parameters[one.name] = Parameter(
-                name=one.name,
-                annotation=hints.get(one.name, Any),
-                required=one.default is one.empty,
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            parameters[parameter.name] = Parameter(
+                name=parameter.name,
+                annotation=hints.get(parameter.name, Any),
+                required=parameter.default is parameter.empty,
             )
-        elif one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}:
-            if one.default is not one.empty:
+        elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            if parameter.default is not parameter.empty:
                 raise UsageError(
-                    f"The analysis {name!r} has the positional argument {one.name!r} with a "
+                    f"The analysis {name!r} has the positional argument {parameter.name!r} with a "
                     "default value; parameters are keyword-only.",
-                    remedy=f"Put a '*' before it: def {name}(events, *, {one.name}=...).",
+                    remedy=f"Put a '*' before it: def {name}(events, *, {parameter.name}=...).",
                 )
-            positional.append(one.name)
+            positional.append(parameter.name)
     if len(positional) not in {1, 2}:
         raise UsageError(
             f"The analysis {name!r} takes {len(positional)} positional arguments "
@@ -213,7 +213,7 @@ def check_parameters(
 
 
 def store_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give parameters in a form that JSON can hold, infinities as text."""
+    """Return parameters in a form that JSON can hold, infinities as text."""
     return {name: _storable(msgspec.to_builtins(value)) for name, value in values.items()}
 
 
@@ -226,7 +226,7 @@ def _storable(value: Any) -> Any:
 
 
 def restore_parameters(found: Analysis, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Give stored parameters the types of their annotations again."""
+    """Convert stored parameters to the types of their annotations again."""
     return {
         name: msgspec.convert(value, found.parameters[name].annotation, strict=False)
         for name, value in stored.items()

@@ -97,12 +97,12 @@ def _read_rows(returned: Any, depth: int = 0) -> None:
 
         ak.materialize(returned)
     elif isinstance(returned, Mapping) and depth < DEPTH_MAX:
-        for one in returned.values():
-            _read_rows(one, depth + 1)
+        for value in returned.values():
+            _read_rows(value, depth + 1)
 
 
 def out_of_memory(error: BaseException) -> EventflockError:
-    """Give an error for a process that could not have more memory."""
+    """Return an error for a process that could not have more memory."""
     return OutOfMemoryError(
         f"There was not enough memory: {_line(error)}",
         remedy="Use smaller chunks (--chunk), or ask for more memory.",

@@ -152,7 +152,7 @@ class JobLoop:
     ) -> None:
         """Replace a part that failed by smaller ones, or count it as missing."""
         start, stop = part
-        inside = [one for one in damages if one.start < stop and one.stop > start]
+        inside = [damage for damage in damages if damage.start < stop and damage.stop > start]
         edges = {start, stop}
         if error.code == FailureCode.READ and inside:
             both = (edge for one in inside for edge in (one.start, one.stop))
@@ -178,14 +178,14 @@ class JobLoop:
 
 
 def _can_cut(error: EventflockError) -> bool:
-    """Tell whether fewer events may do better."""
+    """Check whether fewer events may do better."""
     return (
         error.kind in {ErrorKind.ANALYSIS, ErrorKind.MEMORY} and error.code != FailureCode.RETURNED
     )
 
 
 def _named(entry: FileEntry, damages: list[Damage]) -> str:
-    what = " and ".join(one.what for one in damages[:3])
+    what = " and ".join(damage.what for damage in damages[:3])
     return f"{entry.path}: the tree {entry.tree!r} is damaged, cannot read {what}."
 
 
@@ -198,7 +198,7 @@ def _located(path: str, start: int, stop: int) -> Iterator[None]:
 
 
 def context_of(assignment: Assignment, entry: FileEntry, start: int, stop: int) -> Context:
-    """Give what the analysis may know beside the events."""
+    """Return what the analysis may know beside the events."""
     return Context(
         dataset=assignment.dataset,
         metadata=assignment.metadata,

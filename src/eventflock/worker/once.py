@@ -44,7 +44,7 @@ class OneJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
-    """Give the reference to an analysis whose code was unpacked into `folder`.
+    """Return the reference to an analysis whose code was unpacked into `folder`.
 
     What it opens beside itself is then what was packed, also on the machine that packed it.
     Editable packages that lie beside it are packed elsewhere, and are no longer helpers.

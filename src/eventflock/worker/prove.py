@@ -118,7 +118,7 @@ def prove(request: ProofRequest) -> Proof:
 
 
 def _given(analysis: Analysis) -> Analysis:
-    """Give what was loaded before."""
+    """Return what was loaded before."""
     return analysis
 
 

@@ -159,7 +159,7 @@ def _blank(assignment: Assignment, environment: str) -> Manifest:
         plan=assignment.plan,
         job=assignment.job,
         piece=assignment.piece,
-        planned=sum(one.stop - one.start for one in assignment.ranges),
+        planned=sum(part.stop - part.start for part in assignment.ranges),
         analysis=assignment.analysis,
         parameters=store_parameters(assignment.parameters),
         environment=environment,

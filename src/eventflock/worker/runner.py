@@ -174,6 +174,6 @@ class Runner:
 
 
 def _with_parameters(assignment: Assignment, analysis: Analysis) -> Assignment:
-    """Give parameters the types that the analysis wants, which JSON may not have."""
+    """Convert parameters to the types that the analysis wants, which JSON may not have."""
     parameters = restore_parameters(analysis, assignment.parameters)
     return msgspec.structs.replace(assignment, parameters=parameters)

@@ -164,7 +164,7 @@ def _markers() -> dict[str, str]:
 
 
 def _modules() -> dict[str, str]:
-    """Give the files of all modules that have one, byte-code and archives excepted."""
+    """Return the files of all modules that have one, byte-code and archives excepted."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -174,7 +174,7 @@ def _modules() -> dict[str, str]:
 
 
 def _libraries() -> tuple[str, ...]:
-    """Give the shared libraries in this process, also those that were loaded by hand."""
+    """Return the shared libraries in this process, also those that were loaded by hand."""
     found = set()
     with contextlib.suppress(OSError), Path("/proc/self/maps").open() as maps:
         for line in maps:

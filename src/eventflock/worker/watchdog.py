@@ -127,11 +127,11 @@ def _remedy(code: FailureCode, frames: list[traceback.FrameSummary]) -> str:
 
 
 def _is_reading(frames: list[traceback.FrameSummary]) -> bool:
-    return any("/uproot/" in one.filename or "/fsspec/" in one.filename for one in frames)
+    return any("/uproot/" in frame.filename or "/fsspec/" in frame.filename for frame in frames)
 
 
 def _frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
-    """Give the frames of a thread from the user's code on; all, where it is not in there."""
+    """Return the frames of a thread from the user's code on; all, where it is not in there."""
     found = list(traceback.extract_stack(frame)) if frame is not None else []
     ours = str(PACKAGE)
     inside = [one.filename.startswith(ours) for one in found]
@@ -140,7 +140,7 @@ def _frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
 
 
 def _waited_for(frames: list[traceback.FrameSummary]) -> str:
-    """Say where a thread is, by its innermost line."""
+    """Describe where a thread is, by its innermost line."""
     if not frames:
         return "nothing is known of what it did"
     last = frames[-1]

@@ -31,7 +31,7 @@ ANNOTATIONS = ("/typing.py", "/annotationlib.py", "/msgspec/_utils.py")
 
 
 def _importing() -> bool:
-    """Tell whether a module is being imported, or the interpreter just starts."""
+    """Check whether a module is being imported, or the interpreter just starts."""
     frame = sys._getframe(2).f_back
     if frame is None or frame.f_back is None or frame.f_code.co_filename.endswith(ANNOTATIONS):
         return True

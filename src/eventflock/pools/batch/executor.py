@@ -205,7 +205,7 @@ class BatchExecutor(Executor):
             self._observer.note(f"{plural(queued, 'job')} in the queue already")
 
     def _tell_ended(self) -> None:
-        """Tell how jobs ended that are done again, while no client followed them."""
+        """Report the jobs that ended while no client followed them, and that are done again."""
         ended = {job: monitor for job, monitor in self._ended.items() if job in self._asked}
         self._ended.clear()
         if not self._submits:
@@ -356,7 +356,7 @@ class BatchExecutor(Executor):
     # --- telling -------------------------------------------------------------------------------
 
     def _tell(self, job: UnitName, seen: LastSeen) -> None:
-        """Tell why a job is held or came back, once for each reason."""
+        """Report why a job is held or came back, once for each reason."""
         key = f"{seen.status}: {seen.words}"
         self._told[key] += 1
         if self._told[key] > 1:
@@ -382,7 +382,7 @@ class BatchExecutor(Executor):
         return ", ".join(words) + (f" on {plural(len(hosts), 'host')}" if hosts else "")
 
     def _explain(self) -> None:
-        """Tell if no machine of the pool can run what waits."""
+        """Report if no machine of the pool can run what waits."""
         for monitor in self._monitors[-1:]:
             with contextlib.suppress(PoolError):
                 why = monitor.why_idle()

@@ -85,7 +85,7 @@ class _Slots:
         self.spelling: dict[str, str] = {}
 
     def column(self, name: str) -> tuple[list[Any], NDArray[np.int64]]:
-        """Give the distinct values of an attribute (None: a slot has none), and their indices."""
+        """Return the distinct values of an attribute (None: a slot has none), and their indices."""
         if name not in self.columns:
             index, values = dict[Any, int](), list[Any]()
             codes = np.empty(len(self.ads), np.int64)
@@ -100,7 +100,7 @@ class _Slots:
 
     @staticmethod
     def _value(ad: Any, name: str) -> Any:
-        """Give an attribute; of a partitionable slot, as it is when nothing of it is in use."""
+        """Return an attribute; of a partitionable slot, as it is when nothing of it is in use."""
         if ad.get("PartitionableSlot") is not True:
             return ad.get(name)
         if name == "availablegpus":
@@ -109,7 +109,7 @@ class _Slots:
         return ad.get(name) if total is None else total
 
     def reach(self, mine: str, text: str) -> tuple[set[str], set[str]]:
-        """Give the attributes of the slot and of the job that an expression depends on."""
+        """Return the attributes of the slot and of the job that an expression depends on."""
         todo, found = [(mine, text)], {"slot": set[str](), "job": set[str]()}
         while todo:
             whose, expression = todo.pop()
@@ -120,11 +120,11 @@ class _Slots:
                 if name not in found[owner]:
                     found[owner].add(name)
                     values = self.column(name)[0] if owner == "slot" else [self.job.get(name)]
-                    todo += [(owner, str(one)) for one in values if _is_expression(one)]
+                    todo += [(owner, str(value)) for value in values if _is_expression(value)]
         return found["slot"], found["job"]
 
     def _owner(self, whose: str, scope: str, name: str) -> str:
-        """Say whose attribute is meant; a name alone is that of the other if there is none here."""
+        """Return whose attribute is meant; a name alone is looked up in the own ad first."""
         if scope == "my" or (not scope and whose == "job" and name in self.job):
             return whose
         if scope == "target" or whose == "job":
@@ -132,7 +132,7 @@ class _Slots:
         return "job" if name in self.job and self.column(name)[0] == [None] else "slot"
 
     def demands(self) -> Iterator[tuple[str, str, Mask]]:
-        """Give every demand: of the job or the slots, its text, and the slots it is about."""
+        """Yield every demand: of the job or the slots, its text, and the slots it is about."""
         everywhere = np.ones(len(self.ads), bool)
         todo = [("slot", "Requirements", everywhere, 0), ("job", "Requirements", everywhere, 0)]
         while todo:
@@ -144,7 +144,7 @@ class _Slots:
                     yield mine, text, rows
 
     def _definitions(self, mine: str, text: str, mask: Mask) -> list[tuple[Any, Mask]]:
-        """Give what stands behind a clause that is but a name, and for which slots it does."""
+        """Return what stands behind a clause that is but a name, and for which slots it does."""
         named = re.fullmatch(r"(?:MY\.)?([A-Za-z_]\w*)", text, re.IGNORECASE)
         if named is None or mine == "job":
             return [(self.job.get(named[1]) if named else None, mask)]
@@ -179,7 +179,7 @@ class _Slots:
 
 
 def explain(job: Any, slots: Iterable[Any]) -> Verdict:
-    """Say which slots of a pool could run a job, and what excludes the others.
+    """Find which slots of a pool could run a job, and what excludes the others.
 
     Parameters
     ----------
@@ -192,7 +192,9 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
     import classad2
 
     classad2.parseOne("A = 1")  # until it has read an ad, names mean less to it than to HTCondor
-    ads = [one for one in slots if one.get("SlotType") != "Dynamic" and not one.get("DynamicSlot")]
+    ads = [
+        slot for slot in slots if slot.get("SlotType") != "Dynamic" and not slot.get("DynamicSlot")
+    ]
     table, found = _Slots(job, ads), dict[str, tuple[str, str, Mask, Mask]]()
     for mine, text, about in table.demands():
         excluded, failed = table.evaluate(mine, text, about)
@@ -216,14 +218,14 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
 
 
 def _named(table: _Slots, mine: str, text: str) -> tuple[list[str], list[str]]:
-    """Give the attributes of the slot and of the job that stand in a clause."""
+    """Return the attributes of the slot and of the job that stand in a clause."""
     names = {name.lower() for _, name in references(text)}
     slot, job = (sorted(names & one) for one in table.reach(mine, text))
     return slot, job
 
 
 def _request(table: _Slots, mine: str, text: str) -> str:
-    """Give the resource that a clause compares with what the job asks for, if it does."""
+    """Return the resource that a clause compares with what the job asks for, if it does."""
     slot, job = _named(table, mine, text)  # some versions of HTCondor look after the disk later
     named = [name for name in slot if name != "condorversion"]
     return named[0] if len(named) == 1 and job == [f"request{named[0]}"] else ""
@@ -258,14 +260,14 @@ def _request_words(table: _Slots, name: str) -> str:
 
 
 def _have(table: _Slots, name: str, *, alone: bool) -> str:
-    """Say which values of an attribute the slots have."""
+    """Describe which values of an attribute the slots have."""
     (values, codes), spelt = table.column(name), table.spelling[name]
     if values == [None]:
         known = {key for ad in table.ads[:: len(table.ads) // 50 + 1] for key in ad}
         return f"no slot advertises {spelt}; {nearest(name, known)}".rstrip("; ")
     counts = np.bincount(codes)
     order = [one for one in np.argsort(-counts, kind="stable") if values[one] is not None]
-    numbers = [one for one in values if type(one) in {int, float}]
+    numbers = [value for value in values if type(value) in {int, float}]
     if len(order) > LISTED and len(numbers) == len(order):
         said = f"{min(numbers):,} to {max(numbers):,}"
     elif len(order) > LISTED and counts.max() == 1:
@@ -288,7 +290,7 @@ def _short(text: str, most: int = 120) -> str:
 
 
 def in_words(verdict: Verdict) -> str:
-    """Say a verdict in a few lines for a person."""
+    """Describe a verdict in a few lines for a person."""
     count, clauses, total = verdict.slots, verdict.clauses, plural(verdict.slots, "slot")
     if not count:
         return "The pool has no slots now: no machine has joined it, or none that you may see."

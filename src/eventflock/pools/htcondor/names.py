@@ -181,7 +181,7 @@ _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def normal_name(name: str) -> str:
-    """Give a name in the one form that it has here: `+NAME` for attributes.
+    """Return a name in the one form that it has here: `+NAME` for attributes.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def check_name(name: str) -> None:
 
 
 def _meant(name: str) -> str:
-    """Tell what a name that HTCondor does not have is a misspelling of."""
+    """Suggest the name that a name unknown to HTCondor may be a misspelling of."""
     lower = name.lower()
     if name.startswith("+") or lower in KNOWN:
         return ""

@@ -24,7 +24,7 @@ TAKEN = frozenset({"condor_exec.exe", "launch.sh", "result.zip", "template.json"
 
 
 def find_path(line: Line, text: str) -> str:
-    """Give the value of a command with absolute paths of the files that it names.
+    """Return the value of a command with absolute paths of the files that it names.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def find_path(line: Line, text: str) -> str:
     if line.name == "public_input_files":
         return ", ".join(find_inputs(line))
     if line.name == "transfer_plugins":
-        plugins = (one.partition("=") for one in text.split(";") if one.strip())
+        plugins = (word.partition("=") for word in text.split(";") if word.strip())
         return "; ".join(_plugin(kinds, path, line.folder) for kinds, _, path in plugins)
     if line.name == "container_image" and ("://" in text or text.startswith("/")):
         return text  # in a registry, or on the nodes
@@ -42,7 +42,7 @@ def find_path(line: Line, text: str) -> str:
 
 
 def _plugin(kinds: str, path: str, folder: Path) -> str:
-    """Give `KINDS = PATH` of a plugin: which kinds of URLs it is for, and its program."""
+    """Return `KINDS = PATH` of a plugin: which kinds of URLs it is for, and its program."""
     if not kinds.strip() or not path.strip():
         raise UsageError(
             "a plugin is KIND=PATH.", remedy="For example transfer_plugins='s3=plugins/s3.py'."
@@ -51,7 +51,7 @@ def _plugin(kinds: str, path: str, folder: Path) -> str:
 
 
 def find_inputs(line: Line) -> tuple[str, ...]:
-    """Give the files that go to every job: absolute paths, and URLs as they are.
+    """Return the files that go to every job: absolute paths, and URLs as they are.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def find_inputs(line: Line) -> tuple[str, ...]:
     text = text_of(line)
     found: list[str] = []
     seen: dict[str, str] = {}
-    for item in (one.strip(" ") for one in text.split(",")):
+    for item in (word.strip(" ") for word in text.split(",")):
         if not item:
             continue
         path, names = _input(item, text, line.folder)
@@ -86,27 +86,27 @@ def find_inputs(line: Line) -> tuple[str, ...]:
 
 
 def own_bytes(inputs: Iterable[str], commands: Mapping[str, str]) -> int:
-    """Give the size of the files of the user that go to every job."""
+    """Return the size of the files of the user that go to every job."""
     paths = [one for one in inputs if "://" not in one]
     image = commands.get("container_image", "")
     kept = commands.get("transfer_container", "true").lower() in {"false", "no", "0"}
     if not kept and Path(image).is_file() and not image.startswith("/cvmfs/"):
         paths.append(image)
-    return sum(_size(Path(one)) for one in paths)
+    return sum(_size(Path(path)) for path in paths)
 
 
 def _size(path: Path) -> int:
-    """Give the size of a file, or of all that is in a folder."""
+    """Return the size of a file, or of all that is in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     total = 0
-    for one in files:
+    for file in files:
         with contextlib.suppress(OSError):
-            total += one.stat().st_size if one.is_file() else 0
+            total += file.stat().st_size if file.is_file() else 0
     return total
 
 
 def _input(item: str, text: str, folder: Path) -> tuple[str, list[str]]:
-    """Give where an input is, and the names that it has in the job's folder."""
+    """Return where an input is, and the names that it has in the job's folder."""
     if "://" in item:
         return item, [item.partition("?")[0].rstrip("/").rpartition("/")[2]]
     if "," in text and text in _names_in(folder):
@@ -126,7 +126,7 @@ def _input(item: str, text: str, folder: Path) -> tuple[str, list[str]]:
 
 
 def _existing(item: str, folder: Path) -> Path:
-    """Give the absolute path of something that is there and can be read."""
+    """Return the absolute path of something that is there and can be read."""
     try:
         path = folder / Path(item).expanduser()
     except RuntimeError:

@@ -73,7 +73,7 @@ def _ask(what: str, function: Callable[..., T], *words: Any, **named: Any) -> T:
 
 
 def _explain(what: str, text: str) -> PoolError:
-    """Say what a failure of the bindings means, with what to do."""
+    """Explain what a failure of the bindings means, with what to do."""
     line = " ".join(text.split())
     low = line.lower()
     remedy = "See 'condor_q' and 'condor_status'; what was done is kept, and 'resume' goes on."
@@ -145,7 +145,7 @@ class Schedd:
     def version(self) -> tuple[int, ...]:
         """Version of the daemon, such as `(23, 9, 6)`."""
         words = str(self.ad.get("CondorVersion", "")).split()
-        number = next((one for one in words if one[:1].isdigit()), "0")
+        number = next((word for word in words if word[:1].isdigit()), "0")
         return tuple(int(one) for one in number.split(".") if one.isdigit())
 
     def check_allowed(self) -> None:
@@ -164,7 +164,7 @@ class Schedd:
             ) from None
 
     def why_not_common(self) -> str:
-        """Say why files cannot be sent once per node; empty if they can."""
+        """Explain why files cannot be sent once per node; empty if they can."""
         if self.version < COMMON_SINCE:
             version = ".".join(map(str, self.version))
             return f"The schedd is HTCondor {version}, and files are sent once per node from 24.9."
@@ -212,7 +212,7 @@ class Schedd:
             )
 
     def find_cluster(self, constraint: str) -> int | None:
-        """Give the cluster for which the constraint is true, if it is in the queue.
+        """Return the cluster for which the constraint is true, if it is in the queue.
 
         It may have no jobs yet: those that are made late are not there at first.
         """
@@ -226,7 +226,7 @@ class Schedd:
         return int(found[0]["ClusterId"]) if found else None
 
     def jobs(self, constraint: str, projection: Sequence[str]) -> list[dict[str, Any]]:
-        """Give attributes of the jobs in the queue for which the constraint is true."""
+        """Return attributes of the jobs in the queue for which the constraint is true."""
         found = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
@@ -236,7 +236,7 @@ class Schedd:
         return [dict(one) for one in found]
 
     def cluster(self, constraint: str) -> dict[str, Any]:
-        """Give the attributes that the jobs of a cluster share, while it is in the queue."""
+        """Return the attributes that the jobs of a cluster share, while it is in the queue."""
         found = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
@@ -246,7 +246,7 @@ class Schedd:
         return dict(found[0]) if found else {}
 
     def full_job(self, constraint: str) -> Any:
-        """Give all of one job, as a ClassAd; None if there is none."""
+        """Return all of one job, as a ClassAd; None if there is none."""
         found = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.query,
@@ -281,7 +281,7 @@ class Schedd:
     def restrict(self, constraint: str, clause: str) -> None:
         """Add a clause to the requirements of jobs in the queue."""
         jobs = self.jobs(constraint, ["ClusterId", "ProcId", "Requirements"])
-        for requirements in {str(one["Requirements"]) for one in jobs}:
+        for requirements in {str(job["Requirements"]) for job in jobs}:
             if clause in requirements:
                 continue
             which = [one for one in jobs if str(one["Requirements"]) == requirements]
@@ -298,7 +298,7 @@ class Schedd:
         _ask(f"The schedd {self.name} does not hand out results", self._schedd.retrieve, constraint)
 
     def slots(self) -> list[Any]:
-        """Give the ads of the slots of the pool."""
+        """Return the ads of the slots of the pool."""
         return list(
             _ask(
                 "The collector does not answer",
@@ -328,7 +328,7 @@ class EventLog:
         self.broken = ""
 
     def read(self) -> Iterator[Mapping[str, Any]]:
-        """Give the events that are new. A log that cannot be read ends here, and says why."""
+        """Yield the events that are new. A log that cannot be read ends here, and says why."""
         if self._log is None:
             if not self._path.is_file():
                 return

@@ -138,7 +138,7 @@ def amend(settings: Settings, site: SubmitOptions, folder: Path) -> Settings:
 
 
 def _find_table(folder: Path) -> tuple[dict[str, Any], Path]:
-    """Give the nearest table about HTCondor, and the file that it is in."""
+    """Return the nearest table about HTCondor, and the file that it is in."""
     for parent in (folder, *folder.parents):
         path = parent / "eventflock.toml"
         whole = _load(path)
@@ -160,7 +160,7 @@ def _find_table(folder: Path) -> tuple[dict[str, Any], Path]:
 
 
 def _inner(outer: dict[str, Any], before: str, key: str, path: Path) -> dict[str, Any] | None:
-    """Give a table in another one, or None if there is none."""
+    """Return a table in another one, or None if there is none."""
     table = outer.get(key)
     if table is None and key == TABLE:
         if near := next((one for one in outer if nearest(one, [key])), None):
@@ -314,7 +314,7 @@ class _Collected:
         self._lines[name.lower()] = line._replace(name=name)
 
     def has(self, name: str) -> bool:
-        """Tell whether a command was said."""
+        """Check whether a command was said."""
         return name in self._lines
 
     def need(self, names: Iterable[str], profile: str) -> None:
@@ -328,7 +328,7 @@ class _Collected:
                 )
 
     def finish(self) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Give the input files and all other commands, or say all that is wrong."""
+        """Return the input files and all other commands, or say all that is wrong."""
         inputs: tuple[str, ...] = ()
         commands: dict[str, str] = {}
         for line in self._lines.values():

@@ -73,7 +73,7 @@ def command(line: Line) -> str:
 
 
 def text_of(line: Line) -> str:
-    """Give the value of a command as text that HTCondor reads as it stands.
+    """Return the value of a command as text that HTCondor reads as it stands.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def text_of(line: Line) -> str:
 
 
 def _plain(line: Line) -> str:
-    """Give a value of TOML as text."""
+    """Return a value of TOML as text."""
     value = line.value
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         if line.name not in LISTS:
@@ -152,7 +152,7 @@ def _check_macros(text: str) -> None:
 
 
 def _attribute(text: str) -> str:
-    """Give the ClassAd expression for a value: as it is if it is one, else as a string.
+    """Return the ClassAd expression for a value: as it is if it is one, else as a string.
 
     In a submit description a backslash in a string stands for itself, unless a quote follows.
     """
@@ -172,7 +172,7 @@ def _attribute(text: str) -> str:
 
 
 def _is_literal(text: str) -> bool:
-    """Tell whether a text is one ClassAd string in its quotes."""
+    """Check whether a text is one ClassAd string in its quotes."""
     inside = text[1:-1]
     return len(text) > 1 and text[0] == text[-1] == '"' and not re.search(r'(?<!\\)"', inside)
 
@@ -220,7 +220,7 @@ _CHECKS: dict[str, Callable[[str], None]] = {
 
 
 def shown(line: Line) -> str:
-    """Give a line as `NAME=VALUE` for a message, not longer than one reads."""
+    """Return a line as `NAME=VALUE` for a message, not longer than one reads."""
     value = line.value if isinstance(line.value, str) else _toml(line.value)
     text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in value)
     return f"{line.name}={text[:100]}{'...' if len(text) > 100 else ''}"

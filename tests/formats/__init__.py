@@ -1,0 +1,1 @@
+"""Results and run folders as earlier versions wrote them."""
