@@ -489,11 +489,11 @@ ONE = Measured(
 )  # fmt: skip
 
 
-def test_what_is_shipped_is_the_archives_and_whole_local_files() -> None:
+def test_what_is_sent_is_the_archives_and_whole_local_files() -> None:
     plan = plan_of(file_of("/a.root"), file_of("/b.root"), jobs=4)
-    ship = TransferSizes(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
-    found = forecast(plan, [ONE], 60, ship)
-    assert found.bytes_to_ship == 4 * (30 + 1 + 10) * MB
+    sizes = TransferSizes(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
+    found = forecast(plan, [ONE], 60, sizes)
+    assert found.bytes_to_send == 4 * (30 + 1 + 10) * MB
     assert found.bytes_to_bring == 4 * 1000 + 2 * 2000
     assert found.request_disk_mb == math.ceil(1.2 * (100 + 31 + 10) + 100 + 0.01)
     assert found.memory_bytes == 105 * MB
@@ -501,21 +501,21 @@ def test_what_is_shipped_is_the_archives_and_whole_local_files() -> None:
     assert found.job_seconds == found.longest_seconds == 5 + 1 + 2 + 5
     assert found.cpu_seconds == pytest.approx(4 * 13 / 2)
     remote = plan_of(file_of("root://host//a.root"), file_of("/b.root"), jobs=1)
-    assert forecast(remote, [ONE], 60, ship).bytes_to_ship == 41 * MB
+    assert forecast(remote, [ONE], 60, sizes).bytes_to_send == 41 * MB
     unknown = plan_of(file_of("/a.root", size=-1), jobs=1)
-    assert forecast(unknown, [ONE], 60, TransferSizes()).bytes_to_ship == 0
+    assert forecast(unknown, [ONE], 60, TransferSizes()).bytes_to_send == 0
     here = forecast(plan, [ONE], 60)
-    assert (here.bytes_to_ship, here.job_seconds) == (0, 8)
+    assert (here.bytes_to_send, here.job_seconds) == (0, 8)
 
 
 def test_forecasts_are_told_and_kept() -> None:
     plan = plan_of(file_of("/a.root"), file_of("/b.root"), jobs=4)
-    ship = TransferSizes(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
-    found = forecast(plan, [ONE], 60, ship)
+    sizes = TransferSizes(environment_bytes=30 * MB, unpacked_bytes=100 * MB, code_bytes=MB)
+    found = forecast(plan, [ONE], 60, sizes)
     assert from_json(to_json(found), Forecast) == found
     assert from_json(to_json(ONE), Measured) == ONE
     assert describe_forecast(found) == (
-        "forecast  4 jobs of about 13 s, 26 s of CPU time; 172 MB to ship, 8 kB to bring back; "
+        "forecast  4 jobs of about 13 s, 26 s of CPU time; 172 MB to send, 8 kB to bring back; "
         "asks for 384 MB memory, 270 MB disk"
     )
     assert describe_forecast(forecast(plan, [ONE], 60)) == (

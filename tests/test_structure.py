@@ -146,7 +146,9 @@ def test_the_top_level_has_at_most_eight_files_and_each_folder_says_what_it_is()
     assert len(list(PACKAGE.glob("*.py"))) <= 8
     for folder in (path for path in PACKAGE.rglob("*") if any(path.glob("*.py"))):
         module = ".".join([*folder.relative_to(PACKAGE).parts, "__init__"])
-        assert ast.get_docstring(MODULES[module]), f"{folder} has no docstring"
+        said = " ".join((ast.get_docstring(MODULES[module]) or "").split())
+        assert said, f"{folder} has no docstring"
+        assert "Uses " in said or folder.parent != PACKAGE, f"{folder} does not say what it uses"
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class EventflockError(Exception):
         self.remedy = remedy
         self.traceback = traceback
         self.code = code
-        if traceback:  # shown by Python, too, where nobody catches the error
+        if traceback:  # Python shows it, too, if the error is not caught
             self.add_note(traceback)
 
     def __str__(self) -> str:

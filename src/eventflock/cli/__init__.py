@@ -1,4 +1,7 @@
-"""The command line: each command parses, calls one function of the library, and prints."""
+"""The command line: each command parses, calls one function of the library, and prints.
+
+Uses everything. Nothing else in the package prints.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +170,7 @@ def watch(
     accept: float,
     strict: bool,
 ) -> None:
-    """Follow RUN to its end, whoever works on it, then merge and plot. Nothing is submitted."""
+    """Follow RUN to its end, then merge and plot. Nothing is submitted."""
     from eventflock.cli import commands
     from eventflock.core.options import Options
 

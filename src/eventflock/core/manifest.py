@@ -53,7 +53,7 @@ class Counters(Frozen, frozen=True):
 
 
 class Failure(Frozen, frozen=True, omit_defaults=True):
-    """Why a job has no result, in words, and where.
+    """Why a job has no result, in a sentence, and where it failed.
 
     Attributes
     ----------

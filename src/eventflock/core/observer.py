@@ -1,4 +1,4 @@
-"""Telling somebody how a run goes on. The library says what happens, an observer shows it."""
+"""Progress of a run: the library reports what happens, and an observer shows it."""
 
 from __future__ import annotations
 

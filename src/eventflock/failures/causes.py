@@ -85,7 +85,7 @@ CAUSES = {cause.name: cause for cause in (
     Cause("disk", False, 1, (_S.DISK,), 1, True, "disk full"),
     Cause("transfer", False, 2, (), 10, True, "files could not be transferred"),
     Cause("site", False, 2, (), 10, True, "the site could not run it"),
-    Cause("unknown", False, 1, (), 1, False, "an error nobody thought of"),
+    Cause("unknown", False, 1, (), 1, False, "an error that is not in this table"),
     Cause("place", True, 0, (_S.STOP,), 0, False, "files of this machine cannot be used"),
     Cause("credential", True, 0, (_S.STOP,), 0, False, "credentials missing or expired"),
     Cause("held", True, 0, (), 0, False, "on hold by a policy or a person"),

@@ -99,7 +99,7 @@ class Cache:
         )
 
     def _sweep(self) -> None:
-        """Remove the work of processes that were killed: nobody holds the lock in it."""
+        """Remove the scratch folders of processes that were killed: their locks are free."""
         for path in (self.path / "work").iterdir():
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime < _YOUNG:

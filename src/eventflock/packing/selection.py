@@ -83,7 +83,7 @@ def _editables(installed: Installed) -> dict[str, Path]:
     for name in installed.found:
         try:
             folder = installed.editable(name)
-        except EnvError:  # its folder is gone; that matters if somebody needs it
+        except EnvError:  # its folder is gone; that matters only if it is needed
             continue
         if folder is not None and name != "eventflock":
             found[name] = folder.resolve()

@@ -130,5 +130,5 @@ def _start() -> None:
             site.addsitedir(os.path.join(_root, folder))
 
 
-if __name__ == "sitecustomize":  # else somebody reads it
+if __name__ == "sitecustomize":  # else it is only read
     _start()

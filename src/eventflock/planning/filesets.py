@@ -1,7 +1,7 @@
 """From what the user names (files, globs, folders, lists, filesets) to datasets that are scanned.
 
 `expand` finds the files without opening any; `assemble` puts the scanned files together and
-refuses what would be counted twice. Between them, whoever has processes opens the files.
+refuses what would be counted twice. Between these two steps, workers open the files.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Forecast(Frozen, frozen=True, omit_defaults=True):
         Peak in a job, without a margin.
     request_memory_mb, request_disk_mb
         To ask of a batch system, with a margin, in units of 2**20 bytes.
-    bytes_to_ship, bytes_to_bring
+    bytes_to_send, bytes_to_bring
         To all jobs together, and back from them.
     """
 
@@ -112,7 +112,7 @@ class Forecast(Frozen, frozen=True, omit_defaults=True):
     memory_bytes: int
     request_memory_mb: int
     request_disk_mb: int
-    bytes_to_ship: int = 0
+    bytes_to_send: int = msgspec.field(default=0, name="bytes_to_ship")  # as files call it
     bytes_to_bring: int = 0
 
 
@@ -278,7 +278,7 @@ def forecast(
         memory_bytes=math.ceil(memory),
         request_memory_mb=memory_to_ask(memory),
         request_disk_mb=math.ceil(disk),
-        bytes_to_ship=len(jobs) * archives + sum(inputs),
+        bytes_to_send=len(jobs) * archives + sum(inputs),
         bytes_to_bring=math.ceil(sum(one.output for one in jobs)),
     )
 
@@ -346,8 +346,8 @@ def describe_forecast(expected: Forecast) -> str:
     seconds, cpu = say_duration(expected.job_seconds), say_duration(expected.cpu_seconds)
     parts = [f"{plural(expected.jobs, 'job')} of about {seconds}, {cpu} of CPU time"]
     bring = say_bytes(expected.bytes_to_bring)
-    if expected.bytes_to_ship:
-        parts.append(f"{say_bytes(expected.bytes_to_ship)} to ship, {bring} to bring back")
+    if expected.bytes_to_send:
+        parts.append(f"{say_bytes(expected.bytes_to_send)} to send, {bring} to bring back")
         parts.append(
             f"asks for {expected.request_memory_mb:,} MB memory, "
             f"{expected.request_disk_mb:,} MB disk"

@@ -1,4 +1,7 @@
-"""Pictures of results: one for each histogram, datasets overlaid, partial ones marked as such."""
+"""Pictures of results: one for each histogram, datasets overlaid, partial results marked.
+
+Uses `core`.
+"""
 
 from eventflock.plot.drawing import draw
 from eventflock.plot.pictures import Picture, arrange

@@ -2,7 +2,7 @@
 
 Each worker is a fresh interpreter (nothing is forked from this process, which may have threads). It
 starts as soon as the pool is opened, so that it imports while the client plans. A worker that dies
-costs the request that it had: another worker answers it, after a few deaths nobody.
+costs the request that it had: another worker answers it, but after a few deaths it is given up.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class PackedExecutor(Executor):
         return status
 
     def _stop(self) -> None:
-        """End the jobs under way: their supervisors hear it from their standard input."""
+        """End the jobs under way: their supervisors see the end of their standard input."""
         self._stopped = True
         for process in list(self._running):
             with contextlib.suppress(OSError, ValueError):

@@ -1,1 +1,4 @@
-"""Results: the versioned file, adding them up, proving what they cover, merging, opening."""
+"""Results: the versioned file, adding them up, proving what they cover, merging, opening.
+
+Uses `core`.
+"""

@@ -69,7 +69,7 @@ class Fold:
     """Adds numbered values up along a binary tree over their numbers.
 
     Sums of floating-point numbers depend on their order. Here two sums meet where the binary forms
-    of their numbers first differ, whoever made them: so a job and its halves, done apart and
+    of their numbers first differ, wherever they were made: so a job and its halves, done apart and
     added here, give the same bits. Where order does not matter, values are added at once.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The result file: a ZIP with `manifest.json` and payloads, written by workers, trusted by nobody.
+"""The result file: a ZIP with `manifest.json` and payloads, written by workers.
 
 Histograms are in the UHI serialization (https://uhi.readthedocs.io/en/latest/serialization.html),
 which other tools read too, arrays are `.npy` (https://numpy.org/neps/nep-0001-npy-format.html)

@@ -111,7 +111,7 @@ def out_of_memory(error: BaseException) -> EventflockError:
 
 
 def raise_if_interrupted(error: BaseException) -> None:
-    """Pass on Ctrl-C. A worker process does not hear it, so there the analysis itself raised."""
+    """Pass on Ctrl-C. It does not reach a worker process: there, the analysis itself raised it."""
     if isinstance(error, BdbQuit):  # the user leaves the debugger
         raise KeyboardInterrupt from error
     if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not IGNORED:

@@ -40,7 +40,7 @@ class WaveMonitor(ABC):
 
     @abstractmethod
     def look(self) -> Iterator[tuple[UnitName, LastSeen]]:
-        """Take in what is new, and yield the jobs that a person should hear of.
+        """Take in what is new, and yield the jobs that deserve a line for the user.
 
         Raises
         ------

@@ -58,7 +58,7 @@ class JobStates:
         self.jobs = jobs
         self.seen: dict[int, LastSeen] = {}
         self.over: list[int] = []
-        """Jobs that are over; whoever follows takes them from here."""
+        """Jobs that are over; the executor takes them from here."""
         self.held: list[int] = []
         """Jobs that were put on hold, likewise."""
         self.paused = ""

@@ -24,7 +24,7 @@ class BatchQueue(ABC):
     """The queue of a batch system, as the jobs of one run see it."""
 
     server: ClassVar[str]
-    """What answers for the queue, in words."""
+    """What answers for the queue, such as "the schedd", for messages."""
     limit_of_held: ClassVar[str] = ""
     """The setting, if there is one, by which held jobs keep others from being made."""
 

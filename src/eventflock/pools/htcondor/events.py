@@ -30,7 +30,7 @@ class CondorJobStates(JobStates):
         Returns
         -------
         int or None
-            The process number of the job, if a person should hear of the event.
+            The process number of the job, if the event deserves a line for the user.
         """
         kind, proc = int(event.get("EventTypeNumber", -1)), int(event.get("Proc", -1))
         if proc < 0:
@@ -58,7 +58,7 @@ class CondorJobStates(JobStates):
             self.paused = ""
 
     def _take_job_event(self, last: LastSeen, kind: int, event: Mapping[str, Any]) -> bool:
-        """Take in an event of a job, and return whether a person should hear of it."""
+        """Take in an event of a job, and return whether it deserves a line for the user."""
         reason = str(event.get("Reason", "")).strip()
         if kind == CondorEvent.EXECUTE:
             last.status, last.host = QueueStatus.RUNNING, _host(event)

@@ -1,4 +1,4 @@
-"""What HTCondor says in codes, said in words: why a job is held, and why it lost its node.
+"""Explaining the codes of HTCondor: why a job is held, and why it lost its node.
 
 The codes are those of HTCondor's manual, in the appendices on hold reason codes and vacate reason
 codes, and of its `condor_holdcodes.h`.

@@ -121,7 +121,7 @@ class CondorMonitor(WaveMonitor):
         self._asked = self._heard = time.monotonic()
 
     def look(self) -> Iterator[tuple[UnitName, LastSeen]]:
-        """Take in what is new, and yield the jobs that a person should hear of."""
+        """Take in what is new, and yield the jobs that deserve a line for the user."""
         if self.record.spool:
             if time.monotonic() - self._asked >= FETCH_EVERY:
                 self._ask(fetch=FETCH_MOST)

@@ -22,7 +22,7 @@ from eventflock.pools.htcondor.values import Line, check_text, command, shown
 
 __all__ = ["Settings", "amend", "read_settings"]
 
-SHIPPED = Path(__file__).with_name("profiles.toml")
+BUILT_IN = Path(__file__).with_name("profiles.toml")
 TABLE = "htcondor"
 INPUTS = "transfer_input_files"
 
@@ -196,9 +196,9 @@ def _load(path: Path) -> dict[str, Any] | None:
 def _profile(
     name: str, where: str, own: Mapping[str, Any], file: str, collected: _Collected
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Add the commands of a profile; give its other settings, and the names that it needs."""
-    shipped = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
-    profiles = {key.lower(): value for key, value in (shipped | dict(own)).items()}
+    """Add the commands of a profile; return its other settings, and the names that it needs."""
+    built_in = tomllib.loads(BUILT_IN.read_text(encoding="utf-8"))
+    profiles = {key.lower(): value for key, value in (built_in | dict(own)).items()}
     names = {key.lower() for key in own}
     found = profiles.get(name.lower())
     if found is None:
