@@ -1,9 +1,9 @@
 """Run the tests under coverage, and print the ten least covered files.
 
 Workers are children of this process; coverage follows them by itself. A node gets nothing of our
-environment but what is packed. So a tiny distribution is installed for the time of the run, which
-every process imports, and which is packed for that reason, with coverage: it says where the
-configuration is, and where the data go.
+environment but what is packed. So a tiny distribution is installed for the time of the run: every
+process imports it, and it says where the configuration is, and where the data go. A distribution
+that every worker needs requires it for as long, so it is packed, and coverage with it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / ".coverage-data"
 NAME = "eventflock_coverage"
 LEAST = 10
+NEEDED = "cloudpickle"
+"""The distribution that requires ours: a small one that is packed for every analysis."""
 HOOK = f"""\
 import os
 
@@ -39,15 +41,20 @@ def hook() -> Iterator[None]:
     files = {
         f"{NAME}.py": HOOK,
         f"a0_{NAME}.pth": f"import {NAME}\n",  # before coverage's own a1_coverage.pth
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1\nRequires-Dist: coverage\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
     (site / info).mkdir(exist_ok=True)
+    (needed,) = site.glob(f"{NEEDED}-*.dist-info/METADATA")
+    requires = f"Requires-Dist: {NAME}\n"
+    plain = needed.read_text().replace(requires, "")
     try:
+        needed.write_text(plain.replace("\nVersion:", f"\n{requires}Version:", 1))
         for name, text in files.items():
             (site / name).write_text(text)
         yield
     finally:
+        needed.write_text(plain)
         for name in files:
             (site / name).unlink(missing_ok=True)
         (site / info).rmdir()
