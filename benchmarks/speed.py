@@ -29,7 +29,7 @@ ANALYSIS = HERE.parent / "examples" / "jets.py"
 CLUSTER = 100_000
 MILLION = 1_000_000
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 130)
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,15 @@ class Group:
 
 @dataclass
 class Times:
-    """Seconds of each repetition; `bare` and `ours` at the same place ran after one another."""
+    """Seconds of each repetition; those at the same place ran after one another.
+
+    `before` are those of another eventflock, see `--beside`.
+    """
 
     case: Case
     bare: list[float] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)
 
     @property
     def ratio(self) -> float | None:
@@ -113,6 +117,11 @@ def parse() -> argparse.Namespace:
         type=Path,
         default=Path(sys.executable).parent / "eventflock",
         help="the eventflock to time (default: the one beside this Python)",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        help="another eventflock to time in turns with it, such as that of an earlier commit",
     )
     options = parser.parse_args()
     options.repeat = options.repeat or (1 if options.quick else 5)
@@ -181,7 +190,7 @@ def measure(group: Group, options: argparse.Namespace) -> list[Times]:
     for number, last in rounds(options.repeat):
         console.print(f"{group.cases[0].name.rpartition(',')[0]}: {last}", style="dim")
         with tempfile.TemporaryDirectory(prefix="eventflock-bench-") as folder:
-            once(group, Path(folder), options.command, results, count=number > 0)
+            once(group, Path(folder), sides(options, number), results, count=number > 0)
     return results
 
 
@@ -192,21 +201,30 @@ def rounds(repeat: int) -> Iterator[tuple[int, str]]:
         yield number, f"{number} of {repeat}"
 
 
-def once(group: Group, folder: Path, command: Path, results: list[Times], *, count: bool) -> None:
+def sides(options: argparse.Namespace, number: int) -> dict[str, Path]:
+    """Return the commands to time by the lists of their times; each comes first in turn."""
+    both = {"ours": options.command, "before": options.beside}
+    order = [name for name in both if both[name]][:: 1 if number % 2 else -1]
+    return {name: both[name] for name in order}
+
+
+def once(
+    group: Group, folder: Path, commands: dict[str, Path], results: list[Times], *, count: bool
+) -> None:
     """Run the bare script and each case after it, and compare all bins."""
     files = [str(path) for path in group.files]
     counts = folder / "counts.npy"
     bare = seconds([sys.executable, str(HERE / "bare.py"), str(counts), *files])
     for times in results:
-        out = folder / f"run-{times.case.workers}"
-        workers = ["--workers", str(times.case.workers)]
-        ours = seconds(
-            [str(command), "run", str(ANALYSIS), *files, "--no-plot", *workers, "--out", str(out)]
-        )
-        check_bins(counts, out)
         if count:
             times.bare.append(bare)
-            times.ours.append(ours)
+        for side, command in commands.items():
+            out = folder / f"{side}-{times.case.workers}"
+            words = ["--no-plot", "--workers", str(times.case.workers), "--out", str(out)]
+            took = seconds([str(command), "run", str(ANALYSIS), *files, *words])
+            check_bins(counts, out)
+            if count:
+                getattr(times, side).append(took)
 
 
 def check_bins(counts: Path, run: Path) -> None:
@@ -226,9 +244,10 @@ def check_bins(counts: Path, run: Path) -> None:
 def measure_help(options: argparse.Namespace) -> Times:
     times = Times(Case("eventflock --help", 0, 0.3))
     for number, _ in rounds(options.repeat):
-        took = seconds([str(options.command), "--help"])
-        if number:
-            times.ours.append(took)
+        for side, command in sides(options, number).items():
+            took = seconds([str(command), "--help"])
+            if number:
+                getattr(times, side).append(took)
     return times
 
 
@@ -238,8 +257,12 @@ def measure_help(options: argparse.Namespace) -> Times:
 def show(results: list[Times]) -> None:
     table = Table(caption="Seconds of whole processes: median, and smallest to largest.")
     table.add_column("case", no_wrap=True)
+    beside = any(times.before for times in results)
     for column in ("bare script", "eventflock", "ratio", "pairwise", "target"):
         table.add_column(column, justify="right")
+    if beside:
+        for column in ("beside it", "ratio", "eventflock\nto that"):
+            table.add_column(column, justify="right")
     for times in results:
         verdict = "[green]met[/]" if times.met else "[red]not met[/]"
         unit = " s" if times.ratio is None else ""
@@ -250,8 +273,16 @@ def show(results: list[Times]) -> None:
             "" if times.ratio is None else f"{times.ratio:.2f}",
             "" if times.pairwise is None else f"{times.pairwise:.2f}",
             f"<= {times.case.limit}{unit}\n{verdict}",
+            *(beside_it(times) if beside else ()),
         )
     console.print(table)
+
+
+def beside_it(times: Times) -> tuple[str, str, str]:
+    """Return what the other eventflock took, its ratio to the bare script, and ours to it."""
+    median = statistics.median(times.before)
+    ratio = f"{median / statistics.median(times.bare):.2f}" if times.bare else ""
+    return spread(times.before), ratio, f"{statistics.median(times.ours) / median:.2f}"
 
 
 def spread(times: list[float]) -> str:
@@ -276,6 +307,7 @@ def save(results: list[Times], options: argparse.Namespace) -> None:
                 "case": times.case.name,
                 "bare_seconds": times.bare,
                 "eventflock_seconds": times.ours,
+                "beside_seconds": times.before,
                 "ratio_of_medians": times.ratio,
                 "median_of_pairwise_ratios": times.pairwise,
                 "target": times.case.limit,

@@ -115,7 +115,7 @@ def run(
     parameters
         Keyword-only arguments of the analysis.
     observer
-        Is told how the run proceeds.
+        Receives the progress of the run.
     **options
         See `RunOptions`.
 

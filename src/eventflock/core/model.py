@@ -1,4 +1,4 @@
-"""What a plan is made of: datasets, files, ranges of entries, jobs, and what a worker is told."""
+"""What a plan is made of: datasets, files, ranges of entries, jobs, and what a worker is given."""
 
 from __future__ import annotations
 

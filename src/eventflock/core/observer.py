@@ -12,7 +12,7 @@ __all__ = ["JobProgress", "Observer", "shown"]
 
 
 class Observer:
-    """Hears what happens; this one keeps it to itself. Subclasses show it."""
+    """Receives what happens; this one keeps it to itself. Subclasses show it."""
 
     def note(self, text: str) -> None:
         """Receive a fact that deserves a line."""

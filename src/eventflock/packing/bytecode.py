@@ -63,9 +63,9 @@ def compile_tree(
     command = [python, "-S", "-s", "-P", "-W", "ignore", __file__]
 
     def run(share: list[str]) -> None:
-        told = subprocess.run(command, input="\n".join(share).encode(), env=env, check=False)
-        if told.returncode:
-            number = max(told.returncode - _ERRNO, 0)
+        process = subprocess.run(command, input="\n".join(share).encode(), env=env, check=False)
+        if process.returncode:
+            number = max(process.returncode - _ERRNO, 0)
             raise OSError(number, os.strerror(number), str(target))
 
     with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as threads:

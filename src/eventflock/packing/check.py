@@ -119,8 +119,8 @@ def check(
             )
             (folder / "request.json").write_bytes(to_json(request))
             words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
-            told, started = launch(place, packed.archives(cache), words, "proof.json", glibc)
-            proof = read_proof(place, told)
+            process, started = launch(place, packed.archives(cache), words, "proof.json", glibc)
+            proof = read_proof(place, process)
         if proof.error is not None:
             raise error_from(proof.error)
         failed = [module for module in proof.imported if module.error]
@@ -133,7 +133,7 @@ def check(
         broken=tuple(broken),
         seconds_to_python=proof.began - started,
         seconds_to_first_event=proof.first_event - started,
-        printed=f"{told.stdout}{told.stderr}",
+        printed=f"{process.stdout}{process.stderr}",
     )
 
 

@@ -127,10 +127,10 @@ def _read_cache() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for command in ("/sbin/ldconfig", "/usr/sbin/ldconfig", "ldconfig"):
         try:
-            told = subprocess.run([command, "-p"], capture_output=True, text=True, check=True)
+            process = subprocess.run([command, "-p"], capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             continue
-        for line in told.stdout.splitlines():
+        for line in process.stdout.splitlines():
             name, arrow, path = line.strip().partition(" => ")
             if arrow:
                 found.setdefault(name.split(" ")[0], []).append(path)

@@ -103,7 +103,7 @@ def pack(
     cache
         Where archives are kept.
     note
-        Hears what takes a while.
+        Receives a line for what takes a while.
 
     Returns
     -------

@@ -84,7 +84,7 @@ def launch(
     command = launch_command(names[0], names[1], "template.json", result, *words, glibc=glibc)
     script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
     started = time.time()
-    told = subprocess.run(
+    process = subprocess.run(
         [*place.enter, "/bin/sh", "-c", script, "sh", place.inside, *command],
         capture_output=True,
         text=True,
@@ -93,10 +93,10 @@ def launch(
         check=False,
         cwd=place.folder if not place.enter else None,
     )
-    return told, started
+    return process, started
 
 
-def read_proof(place: Place, told: subprocess.CompletedProcess[str]) -> Proof:
+def read_proof(place: Place, process: subprocess.CompletedProcess[str]) -> Proof:
     """Read what the program found.
 
     Raises
@@ -106,9 +106,9 @@ def read_proof(place: Place, told: subprocess.CompletedProcess[str]) -> Proof:
     """
     result = place.folder / "proof.json"
     data = result.read_bytes() if result.exists() else b""
-    if told.returncode == 0 and data:
+    if process.returncode == 0 and data:
         return from_json(data, Proof)
-    words = f"{told.stdout}\n{told.stderr}".strip()
+    words = f"{process.stdout}\n{process.stderr}".strip()
     try:
         failure = from_json(data, Failure)
         if failure.kind == ErrorKind.NODE:
@@ -116,7 +116,7 @@ def read_proof(place: Place, told: subprocess.CompletedProcess[str]) -> Proof:
         raise EnvError(failure.message, traceback=words[-4000:])
     except msgspec.MsgspecError:
         raise EnvError(
-            f"The launcher ended with exit status {told.returncode}.", traceback=words[-4000:]
+            f"The launcher ended with exit status {process.returncode}.", traceback=words[-4000:]
         ) from None
 
 
@@ -139,8 +139,8 @@ def prove_quickly(
         request = ProofRequest(modules=dict(modules), analysis=ref)
         (place.folder / "request.json").write_bytes(to_json(request))
         words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
-        told, _ = launch(place, archives, words, "proof.json")
-        proof = read_proof(place, told)
+        process, _ = launch(place, archives, words, "proof.json")
+        proof = read_proof(place, process)
     if proof.error is not None:
         raise error_from(proof.error)
     wrong = [module for module in proof.imported if module.error]

@@ -125,8 +125,10 @@ def _from_file(path: Path) -> Requirements:
 
 
 def _export(where: Sequence[str]) -> tuple[str, ...]:
-    told = _uv(["export", "--frozen", "--no-hashes", "--no-dev", "--no-emit-project", *where])
-    return tuple(line for line in told.splitlines() if line and not line.lstrip().startswith("#"))
+    process = _uv(["export", "--frozen", "--no-hashes", "--no-dev", "--no-emit-project", *where])
+    return tuple(
+        line for line in process.splitlines() if line and not line.lstrip().startswith("#")
+    )
 
 
 def worker_requirements() -> tuple[str, ...]:
@@ -238,16 +240,16 @@ def install_project(folder: Path, target: Path, python: str) -> None:
 
 
 def _uv(words: Sequence[str], folder: str = "") -> str:
-    """Run uv in a folder, and give what it prints."""
-    told = subprocess.run(
+    """Run uv in a folder, and return what it prints."""
+    process = subprocess.run(
         [_find_uv(), *words], capture_output=True, text=True, check=False, cwd=folder or None
     )
-    if told.returncode:
-        reason = "\n".join(line for line in told.stderr.strip().splitlines() if line.strip())
+    if process.returncode:
+        reason = "\n".join(line for line in process.stderr.strip().splitlines() if line.strip())
         raise EnvError(
-            reason or f"uv ended with exit status {told.returncode}.", remedy=_remedy(words)
+            reason or f"uv ended with exit status {process.returncode}.", remedy=_remedy(words)
         )
-    return told.stdout
+    return process.stdout
 
 
 def _remedy(words: Sequence[str]) -> str:

@@ -61,13 +61,13 @@ class InterpreterProbe:
         """
         asked, answer = self.scratch / f"{name}.request", self.scratch / f"{name}.survey"
         asked.write_bytes(to_json(request))
-        told = self.run("-m", "eventflock.worker.survey", str(asked), str(answer))
-        if told.returncode or not answer.exists():
+        process = self.run("-m", "eventflock.worker.survey", str(asked), str(answer))
+        if process.returncode or not answer.exists():
             raise EnvError(
                 f"The trial of the analysis in {self.python} ended with exit status "
-                f"{told.returncode}.",
+                f"{process.returncode}.",
                 remedy="Its last words are above.",
-                traceback=told.stderr.strip()[-4000:],
+                traceback=process.stderr.strip()[-4000:],
             )
         return from_json(answer.read_bytes(), Survey)
 
@@ -144,9 +144,9 @@ def _sample(probe: InterpreterProbe, sample: Path) -> tuple[Path, FileEntry]:
         if sample.stat().st_size == entry.size:
             return sample, entry
     made = probe.scratch / "sample.root"
-    told = probe.run(str(_HERE / "make_sample.py"), str(made), str(_SAMPLE_EVENTS))
-    if told.returncode:
-        raise EnvError("No sample file can be written.", traceback=told.stderr[-4000:])
+    process = probe.run(str(_HERE / "make_sample.py"), str(made), str(_SAMPLE_EVENTS))
+    if process.returncode:
+        raise EnvError("No sample file can be written.", traceback=process.stderr[-4000:])
     made.replace(sample)
     made.with_suffix(".json").replace(described)
     return sample, from_json(described.read_bytes(), FileEntry)
@@ -154,14 +154,14 @@ def _sample(probe: InterpreterProbe, sample: Path) -> tuple[Path, FileEntry]:
 
 def boot_modules(probe: InterpreterProbe, path: Sequence[str]) -> list[str]:
     """Find the files that are needed to unpack zstandard, and to find modules in the bundle."""
-    told = probe.run("-S", "-s", str(_HERE / "list_boot.py"), str(_HERE), *path)
-    if told.returncode:
+    process = probe.run("-S", "-s", str(_HERE / "list_boot.py"), str(_HERE), *path)
+    if process.returncode:
         raise EnvError(
             "The archive could not be unpacked on a node: the interpreter has no zstandard.",
             remedy=f"Install it: {probe.python} -m pip install backports.zstd",
-            traceback=told.stderr.strip()[-2000:],
+            traceback=process.stderr.strip()[-2000:],
         )
-    return list(json.loads(told.stdout))
+    return list(json.loads(process.stdout))
 
 
 def first_events(assignment: Assignment, events: int) -> Assignment:

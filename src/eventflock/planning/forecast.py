@@ -2,7 +2,7 @@
 
 The model is made of straight lines: a job takes a time for each file, for each chunk and for each
 event, a fixed memory and some for each event of its largest chunk, a fixed output and the rows
-of skims of each event. `measuring` finds these numbers, on this machine.
+of skims of each event. `timing` finds these numbers, on this machine.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def measure(
     folder
         With the frozen code, if there is one.
     observer
-        Hears what was found.
+        Receives what was found.
 
     Returns
     -------

@@ -87,7 +87,7 @@ class _Worker:
         self._buffer = b""
 
     def give(self, task: _Task) -> None:
-        """Send a request. If the process is gone, its silence will say so."""
+        """Send a request. If the process is gone, reading from it will show that."""
         self.task = task
         data = memoryview(msgspec.json.encode(task.request) + b"\n")
         try:
@@ -106,7 +106,7 @@ class _Worker:
         return [_decode(line) for line in lines]
 
     def end(self) -> int:
-        """Kill the process if it still runs, and give its exit status."""
+        """Kill the process if it still runs, and return its exit status."""
         gone = self.process.poll() is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)  # with what the analysis started

@@ -128,7 +128,7 @@ class PackedExecutor(Executor):
 
 
 def _collect(made: Path, request: Run, status: int) -> Reply:
-    """Bring a result file home, and read from it what to answer."""
+    """Move a result file into the run folder, and read from it what to answer."""
     target = Path(request.result)
     try:
         manifest = read_manifest(made)

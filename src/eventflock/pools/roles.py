@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Listener(Protocol):
-    """Is told how requests proceed."""
+    """Receives the progress of requests."""
 
     def on_progress(self, index: int, events: int) -> None:
         """Take how many events of a request are done so far."""
@@ -254,7 +254,7 @@ class Pool(ABC):
         environment
             What jobs bring along; None to use what is installed.
         observer
-            Is told what a person should know.
+            Receives what the user should know.
         """
 
     def follow(self, place: RunPlace, observer: Observer) -> Executor | None:  # noqa: ARG002

@@ -226,7 +226,7 @@ class Accumulator:
         self._mappings.update(above)
 
     def finish(self) -> dict[KeyPath, Any]:
-        """Close the skims, and give the values as they are written."""
+        """Close the skims, and return the values as they are written."""
         return {
             path: value.close() if isinstance(value, SkimWriter) else value.total()
             for path, value in self.values.items()
@@ -264,7 +264,7 @@ def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath
 
 
 def _first(path: KeyPath, value: Any) -> Any:
-    """Check that a value can be added and stored, and give it in the form that is kept."""
+    """Check that a value can be added and stored, and return it in the form that is kept."""
     if isinstance(value, bh.Histogram):
         if not isinstance(value.storage, _STORAGES):
             raise AnalysisError(

@@ -89,7 +89,7 @@ class SkimSandbox:
         return child
 
     def _end(self) -> int:
-        """End the process, if there is one, and give its exit code."""
+        """End the process, if there is one, and return its exit code."""
         child, self._child = self._child, None
         if child is None:
             return 0

@@ -152,7 +152,7 @@ class SkimWriter:
         )
 
     def close(self) -> Path:
-        """Finish the file and give its path."""
+        """Finish the file and return its path."""
         if self._waiting:
             self._write_first(self._rows)
         if self._writer is None:

@@ -155,7 +155,7 @@ class JobScheduler:
     units
         What is to be done.
     observer
-        Is told of failures.
+        Receives the failures.
     abilities
         Of the executor.
     """
@@ -176,7 +176,7 @@ class JobScheduler:
         self._later: list[tuple[float, int, Unit]] = []
         self._under_way: dict[int, Unit] = {}
         self._given = 0
-        self._told: Counter[tuple[str, RecoveryStep]] = Counter()
+        self._reported: Counter[tuple[str, RecoveryStep]] = Counter()
         self._failed = _FirstFailures()
         self._datasets = {frozen.plan.jobs[unit.job].dataset for unit in self._ready}
         self.done_before = False
@@ -305,7 +305,7 @@ class JobScheduler:
         if self.done_before or len(failed.jobs) < GIVE_UP_AFTER or len(failed.roots) != 1:
             return False
         cause = next(iter(failed.roots))[0]
-        deaths = sum(n for (name, _), n in self._told.items() if name == "died")
+        deaths = sum(n for (name, _), n in self._reported.items() if name == "died")
         if cause not in {"analysis", "returned", "branch", "node"} and deaths < DEATHS:
             return False
         if cause == "node" and self._abilities.limits_resources and len(failed.hosts) < GIVE_UP_AFTER:
@@ -342,8 +342,8 @@ class JobScheduler:
         }
         with contextlib.suppress(OSError), self._run.failures.open("ab") as file:
             file.write(to_json(record) + b"\n")
-        self._told[cause.name, step] += 1
-        if self._told[cause.name, step] == 1 and step not in {RecoveryStep.FAIL, RecoveryStep.STOP}:
+        self._reported[cause.name, step] += 1
+        if self._reported[cause.name, step] == 1 and step not in {RecoveryStep.FAIL, RecoveryStep.STOP}:
             name = unit_name(unit.job, unit.piece)
             self._observer.note(f"job {name}: {_first_line(failure.message)} It is {step}.")
 

@@ -117,7 +117,7 @@ def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
 
 
 def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
-    """Import the module of an analysis and give the analysis.
+    """Import the module of an analysis and return the analysis.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def call(analysis: Analysis, events: Any, context: Context, parameters: dict[str
 
 
 def _read_rows(returned: Any, depth: int = 0) -> None:
-    """Read what rows to keep have not read yet, while it can be told what cannot be read."""
+    """Read the rows to keep now, while an error can still name what cannot be read."""
     if is_skim(returned):
         import awkward as ak
 

@@ -26,7 +26,7 @@ RESULT = "result.zip"
 
 
 class OneJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is told about its job.
+    """What a node needs to know of its job.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ def main(job: str, result: str, line: str = "0") -> int:
     from eventflock.worker.runner import Runner
 
     faulthandler.enable()
-    told = from_json(Path(job).read_bytes().splitlines()[int(line)], OneJob)
+    given = from_json(Path(job).read_bytes().splitlines()[int(line)], OneJob)
     folder = Path(sys.executable).parents[1] / ANALYSIS
-    ref = moved(told.assignment.analysis, folder)
-    runner = Runner(environment=told.environment, places=told.inputs)
+    ref = moved(given.assignment.analysis, folder)
+    runner = Runner(environment=given.environment, places=given.inputs)
     manifest = runner.run(
-        told.assignment,
+        given.assignment,
         lambda: load(ref, folder),
         Path(result),
         lambda _events: None,

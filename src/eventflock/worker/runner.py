@@ -120,7 +120,7 @@ class Runner:
         tally: Tally,
         report: Report,
     ) -> Failure | None:
-        """Do what can be done of a job; give why nothing could be, if that is so."""
+        """Do what can be done of a job; return why nothing could be, if that is so."""
         analysis = load()
         assignment = _with_parameters(assignment, analysis)
 

@@ -39,7 +39,7 @@ GATHER = 5.0
 PATIENCE = 600.0
 """Seconds for which the batch system may not answer."""
 REASONS = 5
-"""The most reasons that are told, why jobs are done again."""
+"""The most reasons that are reported, why jobs are done again."""
 EXPLAIN_AFTER = 15.0
 """Seconds without a running job, after which it is asked whether any machine could run one."""
 
@@ -56,7 +56,7 @@ class BatchExecutor(Executor):
     environment
         What jobs bring along. Without it no jobs can be submitted: those that were are followed.
     observer
-        Is told what a person should know.
+        Receives what the user should know.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class BatchExecutor(Executor):
             self._submitter = WaveSubmitter(self._folder, queue, environment, observer)
         self._monitors: list[WaveMonitor] = []
         self._paused: dict[Path, str] = {}
-        self._told: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
         self._asked: dict[UnitName, _Asked] = {}
         self._owners: dict[UnitName, WaveMonitor] = {}
         """The wave of each job that is in the queue."""
@@ -136,7 +136,7 @@ class BatchExecutor(Executor):
         before = len(self._asked)
         more: dict[JobDemands, list[Assignment]] = {}
         self._submit(USUAL, self._new(feed, more))
-        self._tell_ended()
+        self._report_ended()
         for demands, assignments in more.items():
             self._submit(demands, assignments)
         return len(self._asked) > before
@@ -204,7 +204,7 @@ class BatchExecutor(Executor):
         if queued:
             self._observer.note(f"{plural(queued, 'job')} in the queue already")
 
-    def _tell_ended(self) -> None:
+    def _report_ended(self) -> None:
         """Report the jobs that ended while no client followed them, and that are done again."""
         ended = {job: monitor for job, monitor in self._ended.items() if job in self._asked}
         self._ended.clear()
@@ -277,7 +277,7 @@ class BatchExecutor(Executor):
             try:
                 monitor.remove_one(job)
             except PoolError as error:
-                self._bear(error)
+                self._raise_unless_away(error)
                 monitor.states.held.append(number)
                 return
             if self._owners.get(job) is monitor and job in self._asked:
@@ -305,9 +305,9 @@ class BatchExecutor(Executor):
         away = self._away
         try:
             for job, seen in monitor.look():
-                self._tell(job, seen)
+                self._report(job, seen)
         except PoolError as error:
-            self._bear(error)
+            self._raise_unless_away(error)
             if not away:
                 self._observer.note(f"{error.message} Its jobs may go on; waiting for it.")
         if away and not self._away:
@@ -322,7 +322,7 @@ class BatchExecutor(Executor):
         """Whether the batch system does not answer."""
         return any(monitor.away for monitor in self._monitors)
 
-    def _bear(self, error: PoolError) -> None:
+    def _raise_unless_away(self, error: PoolError) -> None:
         """Raise an error, unless the batch system does not answer, and not for too long."""
         if not is_unreachable(error):
             raise error
@@ -355,11 +355,11 @@ class BatchExecutor(Executor):
 
     # --- telling -------------------------------------------------------------------------------
 
-    def _tell(self, job: UnitName, seen: LastSeen) -> None:
+    def _report(self, job: UnitName, seen: LastSeen) -> None:
         """Report why a job is held or came back, once for each reason."""
         key = f"{seen.status}: {seen.words}"
-        self._told[key] += 1
-        if self._told[key] > 1:
+        self._reported[key] += 1
+        if self._reported[key] > 1:
             return
         where = f" (on {seen.host})" if seen.host else ""
         what = "is held" if seen.status == QueueStatus.HELD else "went back to the queue"

@@ -1,4 +1,4 @@
-"""The states of the jobs of one wave, as a batch system has told them."""
+"""The states of the jobs of one wave, as a batch system reports them."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class WaveSubmitter:
     environment
         What jobs bring along.
     observer
-        Is told what a person should know.
+        Receives what the user should know.
     """
 
     def __init__(

@@ -44,10 +44,10 @@ class CondorJobStates(JobStates):
         memory = event.get("MemoryUsage")
         if isinstance(memory, int):
             last.memory_mb = max(last.memory_mb, memory)
-        told = self._take_job_event(last, kind, event)
+        shown = self._take_job_event(last, kind, event)
         if last.status.is_over():
             self.end(proc)
-        return proc if told else None
+        return proc if shown else None
 
     def _take_cluster_event(self, kind: int, event: Mapping[str, Any]) -> None:
         if kind == CondorEvent.CLUSTER_REMOVE:
@@ -79,10 +79,10 @@ class CondorJobStates(JobStates):
             last.status, last.how = QueueStatus.ENDED, _how(event)
         return False
 
-    def _hold(self, last: LastSeen, proc: int, told: Mapping[str, Any], reason: str) -> None:
+    def _hold(self, last: LastSeen, proc: int, attributes: Mapping[str, Any], reason: str) -> None:
         """Take in that a job is held; an event and an ad have the same names for the codes."""
-        code = int(told.get("HoldReasonCode", 0) or 0)
-        subcode = int(told.get("HoldReasonSubCode", 0) or 0)
+        code = int(attributes.get("HoldReasonCode", 0) or 0)
+        subcode = int(attributes.get("HoldReasonSubCode", 0) or 0)
         hold = explain_hold(code, subcode, reason)
         if last.status != QueueStatus.HELD:
             self.held.append(proc)

@@ -263,7 +263,7 @@ class Schedd:
         PoolError
             The schedd does not answer, or it did not do it.
         """
-        told = _ask(
+        answer = _ask(
             f"The schedd {self.name} does not answer",
             self._schedd.act,
             self._condor.JobAction.Remove,
@@ -271,7 +271,7 @@ class Schedd:
             reason=(reason, 0),  # the bindings drop a reason that is not with a code
         )
         for what, why in _NOT_REMOVED.items():
-            number = int(told.get(what, 0)) if told is not None else 0
+            number = int(answer.get(what, 0)) if answer is not None else 0
             if number:
                 raise PoolError(
                     f"The schedd {self.name} has not removed {plural(number, 'job')}: {why}.",

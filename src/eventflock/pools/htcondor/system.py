@@ -112,7 +112,7 @@ class HTCondor(BatchSystem):
             yield monitor
 
     def memory_requested(self, place: RunPlace) -> str:
-        """Return the memory that jobs ask for, as HTCondor is told."""
+        """Return the memory that jobs ask for, in the words of HTCondor."""
         submission = self.recall(place)
         own = {name.lower(): value for name, value in submission.settings.commands.items()}
         return own.get("request_memory", f"{submission.needs.memory_mb} MB")

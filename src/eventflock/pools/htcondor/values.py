@@ -56,7 +56,7 @@ _AMOUNT = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+) *(?:[KMGT]B?)?", re.IGNORECA
 
 
 def command(line: Line) -> str:
-    """Check a command whose name is in the normal form, and give what to write right of '='.
+    """Check a command whose name is in the normal form, and return what to write right of '='.
 
     Raises
     ------
