@@ -83,6 +83,7 @@ def test_a_reader_that_crashes_is_a_finding_and_started_again(tmp_path: Path, hu
         assert reader.read(good, None)["outcome"] == "read"
         assert reader._child is not None
         reader._child.kill()
+        reader._child.wait()
         assert "crash" in reader.read(good, None)["why"]
         assert reader.read(good, None)["outcome"] == "read"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -59,11 +60,14 @@ class Reader:
         )
 
     def read(self, path: Path, second: Path | None) -> dict[str, Any]:
-        """Have a file read, and say what came of it, a crash or a hang included."""
+        """Have a file read, and return the outcome, also of a crash or a hang."""
         child = self._child = self._child or self._start()
         assert child.stdin
         assert child.stdout
-        print(json.dumps([str(path), str(second or "")]), file=child.stdin, flush=True)
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it may be dead already: then it answers nothing
+            print(json.dumps([str(path), str(second or "")]), file=child.stdin, flush=True)
         ready = select.select([child.stdout], [], [], PATIENCE)[0]
         line = child.stdout.readline() if ready else ""
         if not line:
@@ -82,7 +86,8 @@ class Reader:
         if child is not None and child.stdin and child.stdout:
             child.kill()
             child.wait()
-            child.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
             child.stdout.close()
 
 
