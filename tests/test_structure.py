@@ -64,6 +64,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.core.units",
     "eventflock.errors",
     "eventflock.events",
+    "eventflock.events.files",
     "eventflock.events.reader",
     "eventflock.failures",
     "eventflock.failures.codes",

@@ -27,7 +27,7 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What ROOT writes with its option `reproducible`: it identifies nothing."""
 
 
-FORMAT = 1
+FORMAT = 2
 """Version of the plan and of the result file. It grows when an old reader would be misled."""
 
 
@@ -70,11 +70,22 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
 
 
 class Dataset(Frozen, frozen=True, omit_defaults=True):
-    """A named list of files with the same tree, and what the user says about it."""
+    """A named list of files with the same tree, and what the user says about it.
+
+    Attributes
+    ----------
+    branches
+        The branches that the analysis asks for, as far as a call with no events shows.
+    share
+        Their share of the uncompressed bytes: the sizes of chunks and jobs follow from it. A branch
+        that is asked for later makes a chunk larger than it should be, and no event is wrong.
+    """
 
     name: str
     files: tuple[FileEntry, ...]
     metadata: dict[str, Any] = {}
+    branches: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):

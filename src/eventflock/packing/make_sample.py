@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from eventflock.core.structs import to_json
-from eventflock.events.reader import scan_file
+from eventflock.events.files import scan_file
 from eventflock.events.sample import write_sample
 
 

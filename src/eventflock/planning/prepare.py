@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from eventflock.worker.messages import (
     Describe,
     Described,
     DryCall,
+    DryCalled,
     Failed,
     Reply,
     Request,
@@ -88,7 +89,8 @@ def prepare(
         datasets = assemble(named, _scan(workers, named, described.columns, observer))
         _note_empty(datasets, observer)
         plan = make_plan(ref, described.parameters, datasets, options)
-        _try(workers, plan, folder)
+        datasets = _with_branches(datasets, _try(workers, plan, folder))
+        plan = make_plan(ref, described.parameters, datasets, options)
         if options.target_seconds is None:
             return Prepared(plan)
         return _cut_by_time(workers, plan, datasets, options, folder, observer)
@@ -251,12 +253,26 @@ def _without_clusters(dataset: Dataset) -> Dataset:
     return msgspec.structs.replace(dataset, files=files)
 
 
-def _try(workers: Workers, plan: Plan, folder: str) -> None:
-    """Call the analysis on no events of each dataset, to find early what would stop every job."""
-    requests: list[Request] = [
-        DryCall(assignment=assignment, folder=folder)
-        for assignment in FrozenPlan(plan).first_assignments()
-    ]
-    for _, reply in workers.ask(requests):
-        if isinstance(reply, Failed):
-            raise error_from(reply.failure)
+def _try(workers: Workers, plan: Plan, folder: str) -> dict[str, DryCalled]:
+    """Call the analysis on no events of each dataset, to find early what would stop every job.
+
+    Returns
+    -------
+    dict
+        By the name of the dataset, what the analysis has asked for.
+    """
+    first = FrozenPlan(plan).first_assignments()
+    requests = [DryCall(assignment=assignment, folder=folder) for assignment in first]
+    replies = _answers(workers, requests, DryCalled)
+    return {one.dataset: reply for one, reply in zip(first, replies, strict=True)}
+
+
+def _with_branches(
+    datasets: Sequence[Dataset], asked: Mapping[str, DryCalled]
+) -> tuple[Dataset, ...]:
+    """Note with each dataset what the analysis reads of it: sizes of chunks follow from that."""
+    found = []
+    for dataset in datasets:
+        reply = asked.get(dataset.name, DryCalled())
+        found.append(msgspec.structs.replace(dataset, branches=reply.branches, share=reply.share))
+    return tuple(found)

@@ -171,9 +171,10 @@ class RunFolder:
             ) from None
         try:
             version = msgspec.json.decode(data, type=_Version).format
-            if version != FORMAT:
+            if version not in READABLE:
                 raise ResultError(
-                    f"{self.plan_file} has format {version}; this eventflock reads {FORMAT}.",
+                    f"{self.plan_file} has format {version}; this eventflock reads "
+                    f"{' and '.join(map(str, READABLE))}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
             return FrozenPlan(from_json(data, Plan), digest(data))

@@ -14,6 +14,7 @@ __all__ = [
     "Described",
     "Done",
     "DryCall",
+    "DryCalled",
     "Failed",
     "Progress",
     "Reply",
@@ -68,6 +69,13 @@ class DryCall(_Message, frozen=True):
     folder: str = ""
 
 
+class DryCalled(_Message, frozen=True):
+    """The branches that the analysis asked for, and their share of the bytes; 1 if not known."""
+
+    branches: tuple[str, ...] = ()
+    share: float = 1.0
+
+
 class Run(_Message, frozen=True):
     """Do one job and write its result file.
 
@@ -112,4 +120,4 @@ class Failed(_Message, frozen=True):
 
 
 Request = Describe | Scan | DryCall | Run
-Reply = Described | Scanned | Done | Failed | Progress
+Reply = Described | Scanned | DryCalled | Done | Failed | Progress

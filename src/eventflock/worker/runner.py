@@ -23,18 +23,21 @@ from eventflock.results.format import write_result
 from eventflock.usercode.decorator import Analysis, restore_parameters
 from eventflock.worker.calling import failure_of, missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
+from eventflock.worker.messages import DryCalled
 from eventflock.worker.receipt import Clock, Tally, receipt
 from eventflock.worker.watchdog import Watchdog
 
 __all__ = ["Runner"]
 
+FILES_OPEN = 4
+"""A worker keeps so many files open: with a thousand branches, each costs some megabytes."""
 LastWords = Callable[[Manifest], None]
 
 
 class Runner:
     """Does jobs, one after the other, in this process.
 
-    It keeps the last file open, as the next job often continues in it, and remembers which
+    It keeps the last few files open, as the next jobs often continue in them, and remembers which
     objects the analysis returned last, as an object that is returned again has events twice.
 
     Parameters
@@ -48,7 +51,7 @@ class Runner:
     def __init__(self, environment: str = "", places: Mapping[str, str] | None = None) -> None:
         self._environment = environment
         self._places = places or {}
-        self._reader: TreeReader | None = None
+        self._readers: dict[str, TreeReader] = {}
         self._earlier = Earlier()
 
     def run(
@@ -130,7 +133,7 @@ class Runner:
         JobLoop(assignment, analysis, accumulator, tally, opened, report).do()
         return tally.failures[0] if tally.failures and not tally.coverage else None
 
-    def trial(self, assignment: Assignment, analysis: Analysis) -> None:
+    def trial(self, assignment: Assignment, analysis: Analysis) -> DryCalled:
         """Call the analysis on no events, and raise what would stop every job as well.
 
         An analysis may well fail on no events and be right on some, so only what cannot depend
@@ -149,28 +152,34 @@ class Runner:
                 missing = missing_branch(error, events, entry.path, entry.tree, analysis.columns)
                 if missing is not None:
                     raise missing from None
-                return
+                return DryCalled()
             early = isinstance(returned, Mapping) and not returned
             if returned is not None and not early:  # to return early for no events is fine
                 with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                     Accumulator(Path(scratch)).add(returned)
+            _, touched = reader.done()
+            return DryCalled(branches=tuple(sorted(touched)), share=reader.share_of(touched))
         finally:
             reader.close()
 
     def _open(self, entry: FileEntry, analysis: Analysis, replica: int) -> TreeReader:
         planned = entry.place(replica)
         place = self._places.get(planned, planned)
-        reader = self._reader
-        if reader is None or reader.entry != entry or reader.place != place:
-            self.close()
-            self._reader = TreeReader(entry, analysis.columns, place)
-        return self._reader  # type: ignore[return-value]
+        reader = self._readers.pop(place, None)
+        if reader is not None and reader.entry != entry:
+            reader.close()
+            reader = None
+        if reader is None:
+            while len(self._readers) >= FILES_OPEN:
+                self._readers.pop(next(iter(self._readers))).close()
+            reader = TreeReader(entry, analysis.columns, place)
+        self._readers[place] = reader  # the last one used comes last
+        return reader
 
     def close(self) -> None:
-        """Close the file that is open."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        """Close the files that are open."""
+        while self._readers:
+            self._readers.popitem()[1].close()
 
 
 def _with_parameters(assignment: Assignment, analysis: Analysis) -> Assignment:

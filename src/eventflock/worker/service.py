@@ -12,7 +12,7 @@ from eventflock.core.model import AnalysisRef
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
-from eventflock.events.reader import scan_file
+from eventflock.events.files import scan_file
 from eventflock.usercode.decorator import Analysis, check_parameters
 from eventflock.usercode.loading import helpers_of, load
 from eventflock.worker.calling import failure_of
@@ -66,8 +66,7 @@ class Service:
                 return Scanned(entry=scan_file(request.path, request.tree, request.columns))
             case DryCall():
                 found = self._load(request.assignment.analysis, request.folder)
-                self._runner.trial(request.assignment, found)
-                return Done()
+                return self._runner.trial(request.assignment, found)
             case Run():
                 return self._run(request, send)
 
