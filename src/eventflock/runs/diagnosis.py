@@ -10,20 +10,20 @@ from pathlib import Path
 
 import msgspec
 
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.halving import unit_name
+from eventflock.core.manifest import Coverage, Failure
+from eventflock.core.model import Plan
+from eventflock.core.states import JobStatus
+from eventflock.core.tracebacks import crash_in
 from eventflock.errors import ErrorKind
 from eventflock.failures.causes import Cause, cause_of, normalized
-from eventflock.core.manifest import (Coverage, Failure)
-from eventflock.core.model import Plan
-from eventflock.runs.outcome import repeat_command
-from eventflock.core.halving import unit_name
-from eventflock.results.cover import coalesce, count
-from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.core.states import JobStatus
 from eventflock.pools.batch.wave import wave_folders
+from eventflock.results.cover import coalesce, count
 from eventflock.results.verify import JobState, job_states
 from eventflock.runs.folder import RunFolder
+from eventflock.runs.outcome import repeat_command
 from eventflock.runs.status import queue_of
-from eventflock.core.tracebacks import crash_in
 
 __all__ = ["Explanation", "Group", "Tried", "explain"]
 

@@ -8,26 +8,25 @@ from pathlib import Path
 
 import msgspec
 
+from eventflock.core.atomic import atomic_write
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.model import AnalysisRef, Assignment, Plan
+from eventflock.core.observer import Observer
+from eventflock.core.options import Options, PackOptions
+from eventflock.core.structs import from_json, to_json
+from eventflock.errors import EnvError, ResultError, plural
 from eventflock.packing.cache import Cache, is_whole
 from eventflock.packing.check import CheckReport, check
+from eventflock.packing.environment import PackedEnvironment
 from eventflock.packing.pack import PackReport, identify, is_current, pack
 from eventflock.packing.proving import enter_root
 from eventflock.packing.requirements import install, read_requirements
-from eventflock.errors import EnvError, ResultError, plural
-from eventflock.core.atomic import atomic_write
-from eventflock.usercode.loading import locate
-from eventflock.core.model import (AnalysisRef, Assignment, Plan)
-from eventflock.core.options import PackOptions
-from eventflock.core.structs import (from_json, to_json)
-from eventflock.core.observer import Observer
-from eventflock.core.options import Options
-from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.packing.environment import PackedEnvironment
+from eventflock.planning.prepare import prepare
 from eventflock.pools.batch.wave import wave_folders
 from eventflock.pools.names import DEFAULT
 from eventflock.pools.table import find_pool, open_workers
-from eventflock.planning.prepare import prepare
 from eventflock.runs.folder import RunFolder
+from eventflock.usercode.loading import locate
 
 __all__ = [
     "check_analysis",
@@ -50,13 +49,13 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 def freeze_environment(run: RunFolder, packed: PackedEnvironment) -> None:
     """Write into a run folder which environment it has, and keep the code there."""
     shutil.copyfile(packed.code, run.analysis / packed.code.name)
-    kept = _Kept(
-        environment=packed.environment.name, code=packed.code.name, options=packed.options
-    )
+    kept = _Kept(environment=packed.environment.name, code=packed.code.name, options=packed.options)
     atomic_write(run.environment, msgspec.json.format(to_json(kept)) + b"\n")
 
 
-def interpreter_for(ref: AnalysisRef, source: bytes, pack_options: PackOptions, observer: Observer) -> str:
+def interpreter_for(
+    ref: AnalysisRef, source: bytes, pack_options: PackOptions, observer: Observer
+) -> str:
     """Return the interpreter that the analysis is to be imported with, installing what it requires.
 
     Returns
@@ -76,7 +75,9 @@ def interpreter_for(ref: AnalysisRef, source: bytes, pack_options: PackOptions, 
     return install(wanted, pack_options.python, Cache())
 
 
-def pack_plan(plan: Plan, source: bytes, pack_options: PackOptions, observer: Observer) -> PackedEnvironment:
+def pack_plan(
+    plan: Plan, source: bytes, pack_options: PackOptions, observer: Observer
+) -> PackedEnvironment:
     """Pack the environment for a plan, trying the analysis on the first events of each dataset.
 
     Raises
@@ -86,7 +87,12 @@ def pack_plan(plan: Plan, source: bytes, pack_options: PackOptions, observer: Ob
     """
     cache = Cache()
     packed = pack(
-        plan.analysis, source, pack_options, trials=FrozenPlan(plan).first_assignments(), cache=cache, note=observer.note
+        plan.analysis,
+        source,
+        pack_options,
+        trials=FrozenPlan(plan).first_assignments(),
+        cache=cache,
+        note=observer.note,
     )
     for note in packed.notes:
         observer.note(note)

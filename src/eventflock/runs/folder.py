@@ -17,12 +17,12 @@ from typing import IO
 
 import msgspec
 
-from eventflock.errors import ResultError, UsageError
 from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
-from eventflock.core.model import (FORMAT, AnalysisRef, Plan)
-from eventflock.core.structs import (digest, from_json, to_json)
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.halving import JobNumber, UnitName, unit_name, unit_of
+from eventflock.core.model import FORMAT, AnalysisRef, Plan
+from eventflock.core.structs import digest, from_json, to_json
+from eventflock.errors import ResultError, UsageError
 from eventflock.pools.batch.wave import wave_folders
 from eventflock.results.verify import JobFiles
 

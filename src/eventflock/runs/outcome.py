@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from eventflock.failures.causes import cause_of
+from eventflock.core.atomic import atomic_write
+from eventflock.core.manifest import Failure, Manifest
+from eventflock.core.model import Dataset, Plan
 from eventflock.core.states import JobStatus, ResultStatus
 from eventflock.errors import ErrorKind, EventflockError, IncompleteError, error_from, plural
-from eventflock.core.atomic import atomic_write
-from eventflock.core.manifest import (Failure, Manifest)
-from eventflock.core.model import (Dataset, Plan)
+from eventflock.failures.causes import cause_of
 from eventflock.results.cover import count, describe
 from eventflock.results.verify import JobState
 from eventflock.runs.folder import RunFolder

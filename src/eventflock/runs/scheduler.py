@@ -12,14 +12,13 @@ from typing import Self
 
 import msgspec
 
-from eventflock.core.states import UnitEnd
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.halving import UnitName, unit_name, within_chunk
 from eventflock.core.manifest import Failure
 from eventflock.core.model import Assignment
 from eventflock.core.observer import JobProgress, Observer, shown
 from eventflock.core.options import JobLimits
-from eventflock.core.states import JobStatus
+from eventflock.core.states import JobStatus, UnitEnd
 from eventflock.core.structs import to_json
 from eventflock.errors import ErrorKind, ResultError
 from eventflock.failures.causes import RecoveryStep, cause_of, normalized
@@ -281,12 +280,13 @@ class JobScheduler:
 
     def _step(self, unit: Unit, failure: Failure) -> RecoveryStep:
         """Decide what to do; a job of which every part fails is not halved for ever."""
-        step = step_for(
-            unit, failure, self._frozen.plan, asks=self._abilities.limits_resources
-        )
+        step = step_for(unit, failure, self._frozen.plan, asks=self._abilities.limits_resources)
         if not self._abilities.retries and step is not RecoveryStep.STOP:
             return RecoveryStep.FAIL
-        if step in {RecoveryStep.HALVE, RecoveryStep.HALVE_CHUNKS} and self._parts[unit.job] >= PARTS_MAX:
+        if (
+            step in {RecoveryStep.HALVE, RecoveryStep.HALVE_CHUNKS}
+            and self._parts[unit.job] >= PARTS_MAX
+        ):
             return RecoveryStep.FAIL
         if step is RecoveryStep.FAIL and unit.piece:
             self._parts[unit.job] += 1
@@ -308,7 +308,11 @@ class JobScheduler:
         deaths = sum(n for (name, _), n in self._reported.items() if name == "died")
         if cause not in {"analysis", "returned", "branch", "node"} and deaths < DEATHS:
             return False
-        if cause == "node" and self._abilities.limits_resources and len(failed.hosts) < GIVE_UP_AFTER:
+        if (
+            cause == "node"
+            and self._abilities.limits_resources
+            and len(failed.hosts) < GIVE_UP_AFTER
+        ):
             return False  # others may be better
         return failed.datasets == self._datasets
 
@@ -343,7 +347,10 @@ class JobScheduler:
         with contextlib.suppress(OSError), self._run.failures.open("ab") as file:
             file.write(to_json(record) + b"\n")
         self._reported[cause.name, step] += 1
-        if self._reported[cause.name, step] == 1 and step not in {RecoveryStep.FAIL, RecoveryStep.STOP}:
+        if self._reported[cause.name, step] == 1 and step not in {
+            RecoveryStep.FAIL,
+            RecoveryStep.STOP,
+        }:
             name = unit_name(unit.job, unit.piece)
             self._observer.note(f"job {name}: {_first_line(failure.message)} It is {step}.")
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import msgspec
 
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.manifest import Failure, Manifest
+from eventflock.core.model import Plan
+from eventflock.core.states import JobStatus
+from eventflock.core.structs import from_json
+from eventflock.errors import ErrorKind, ResultError
 from eventflock.failures.causes import normalized
 from eventflock.planning.forecast import Forecast, compare, facts, memory_to_ask
-from eventflock.core.manifest import (Failure, Manifest)
-from eventflock.core.model import Plan
-from eventflock.core.structs import from_json
-from eventflock.results.cover import add_counters
-from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.core.states import JobStatus
-from eventflock.errors import ErrorKind, ResultError
 from eventflock.pools.batch.states import QueueState
 from eventflock.pools.table import pool_of_run
+from eventflock.results.cover import add_counters
 from eventflock.results.reader import read_manifest
 from eventflock.results.verify import JobState, job_states
 from eventflock.runs.folder import RunFolder
