@@ -15,9 +15,9 @@ import uproot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflock.events.files import scan_file
 from eventflock.events.lazy import LazyEvents
 from eventflock.events.reader import TreeReader
+from eventflock.events.scan import scan_file
 
 N = 40
 

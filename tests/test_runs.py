@@ -557,8 +557,9 @@ def test_a_worker_that_is_killed_once_is_replaced(tmp_path: Path) -> None:
 def test_branches_that_cannot_be_arrays_do_not_stop_the_others(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    from eventflock.events.files import is_readable, scan_file
+    from eventflock.events.files import is_readable
     from eventflock.events.reader import TreeReader
+    from eventflock.events.scan import scan_file
 
     entry = scan_file(str(data_dir / "uproot-HZZ.root"))
     reader = TreeReader(entry)

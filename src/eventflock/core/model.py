@@ -13,6 +13,8 @@ from eventflock.core.structs import Frozen
 __all__ = [
     "FORMAT",
     "NO_UUID",
+    "PLAN_FORMAT",
+    "PLAN_FORMATS",
     "AnalysisRef",
     "Assignment",
     "Dataset",
@@ -27,8 +29,12 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What ROOT writes with its option `reproducible`: it identifies nothing."""
 
 
-FORMAT = 2
-"""Version of the plan and of the result file. It grows when an old reader would be misled."""
+FORMAT = 1
+"""Version of the result file. It grows when an old reader would be misled."""
+PLAN_FORMAT = 2
+"""Version of the plan; 2 says of datasets which branches the analysis asks for."""
+PLAN_FORMATS = (1, PLAN_FORMAT)
+"""The versions that can be read."""
 
 
 class FileEntry(Frozen, frozen=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""Opening ROOT files, and looking at each of them once.
+"""Opening ROOT files, and finding the trees in them.
 
 All failures leave here as `InputError` with the file's name, so that callers need not know
 which of uproot's, fsspec's or the system's exceptions a broken file leads to.
@@ -16,13 +16,13 @@ from eventflock.errors import InputError, nearest
 __all__ = [
     "branch_names",
     "check_columns",
+    "choose_tree",
     "clusters_of",
     "find_trees",
     "is_readable",
     "is_url",
     "open_file",
     "same_file",
-    "scan_file",
     "size_of",
 ]
 
@@ -190,56 +190,6 @@ def _check_cycle(path: str, root: Any, name: str, clean: str) -> None:
         raise InputError(
             f"{path}: the tree {name!r} is not the newest cycle, which is ;{newest}.",
             remedy=f"Name it {clean!r}.",
-        )
-
-
-def scan_file(path: str, tree: str = "", columns: Sequence[str] = ()) -> FileEntry:
-    """Look at one file once: what planning and later checks need to know about it.
-
-    Parameters
-    ----------
-    path
-        Path or URL.
-    tree
-        Name of the tree; may be empty where the file has just one.
-    columns
-        Branches that must be there.
-
-    Raises
-    ------
-    InputError
-        See `open_file`; or the tree or a branch is not there, or cannot be understood.
-    """
-    with open_file(path) as root:
-        name = choose_tree(path, root, tree)
-        try:
-            found = root[name]
-            entries = int(found.num_entries)
-            clusters = clusters_of(found)
-        except Exception as error:
-            raise InputError(
-                f"{path}: the tree {name!r} cannot be read: {type(error).__name__}: {error}",
-                remedy="The file may be damaged: copy it again, or leave it out.",
-            ) from error
-        if columns:
-            check_columns(path, name, branch_names(found), columns)
-            for column in columns:
-                if not is_readable(root, found, column):
-                    raise InputError(
-                        f"The branch {column!r} of {path} cannot be read as an array.",
-                        remedy="Leave it out of columns=[...].",
-                    )
-        size = size_of(path, root)
-        # Baskets kept inside the tree's own record are missing from its count of bytes.
-        total = max(getattr(found, "uncompressed_bytes", 0), size)
-        return FileEntry(
-            path=path,
-            tree=name,
-            uuid=str(root.file.uuid),
-            size=size,
-            entries=entries,
-            entry_bytes=float(total) / max(entries, 1),
-            clusters=clusters,
         )
 
 

@@ -138,10 +138,11 @@ class LazyEvents(ak.Array):  # type: ignore[misc]
 def _length_of(where: Any, length: int) -> int | None:
     """Return how many of `length` events are selected; None where awkward has to decide."""
     if isinstance(where, slice):
-        whole = (int, np.integer, type(None))
-        edges = (where.start, where.stop, where.step)
-        usual = all(isinstance(edge, whole) for edge in edges) and where.step != 0
-        return len(range(*where.indices(length))) if usual else None
+        edges = all(isinstance(edge, int | None) for edge in (where.start, where.stop))
+        if not edges or where.step not in {None, 1}:
+            return None
+        start, stop, _ = where.indices(length)
+        return stop - start if start <= stop else None  # some of the others awkward refuses
     if isinstance(where, ak.Array):
         if where.ndim != 1 or not isinstance(where.layout, ak.contents.NumpyArray):
             return None

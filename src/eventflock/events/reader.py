@@ -15,12 +15,43 @@ from eventflock.events.files import (
     branch_names,
     clusters_of,
     is_readable,
-    open_file,
     same_file,
     size_of,
 )
+from eventflock.events.open_files import OpenFile, OpenFiles
 
-__all__ = ["Damage", "TreeReader"]
+__all__ = ["Damage", "TreeReader", "reader_of"]
+
+
+def reader_of(
+    files: OpenFiles, place: str, entry: FileEntry, columns: Sequence[str] = ()
+) -> TreeReader:
+    """Return a reader for a tree of a file that is kept open, the same as the last time.
+
+    Parameters
+    ----------
+    files
+        Keeps the file open, also after this reader is done.
+    place
+        Where the file is.
+    entry, columns
+        See `TreeReader`.
+
+    Raises
+    ------
+    InputError
+        See `TreeReader`.
+    """
+    opened = files.open(place)
+    key = (entry.tree, tuple(columns))
+    reader: TreeReader | None = opened.readers.get(key)
+    if reader is None or reader.entry != entry:
+        try:
+            reader = opened.readers[key] = TreeReader(entry, columns, opened)
+        except BaseException:
+            files.drop(place)
+            raise
+    return reader
 
 
 class Damage(NamedTuple):
@@ -85,8 +116,8 @@ class TreeReader:
         The file and tree; the file must still be the one that was scanned.
     columns
         The only branches to offer; all readable ones if empty.
-    place
-        Where the file is, if it is not where it was scanned.
+    opened
+        The file, if it is open, or not where it was scanned.
 
     Raises
     ------
@@ -94,26 +125,25 @@ class TreeReader:
         The file cannot be opened, or is not the one that was planned.
     """
 
-    def __init__(self, entry: FileEntry, columns: Sequence[str] = (), place: str = "") -> None:
+    def __init__(
+        self, entry: FileEntry, columns: Sequence[str] = (), opened: OpenFile | None = None
+    ) -> None:
         self.entry = entry
-        self.place = place or entry.path
+        self._file = opened or OpenFile(entry.path)
         self.columns = frozenset(columns)
         self._log: list[Any] = []
         self._touched: set[str] = set()
         self._bytes = 0
-        # uproot reads a jagged branch once for its offsets and once for its content: the cache
-        # makes that one read. It is emptied with every chunk, so memory does not grow.
-        self._cache: dict[str, Any] = {}
-        self._root = open_file(self.place, array_cache=self._cache)
+        self._root, self._cache = self._file.root, self._file.cache
         try:
             self._check_unchanged()
-            self._tree = self._root[entry.tree]
+            self._tree = self._file.tree(entry.tree)
         except BaseException:
-            self._root.close()
+            self._file.close()
             raise
 
     def _check_unchanged(self) -> None:
-        uuid, size = str(self._root.file.uuid), size_of(self.place, self._root)
+        uuid, size = str(self._root.file.uuid), size_of(self._file.place, self._root)
         if same_file(self.entry, uuid, size):
             return
         what = (
@@ -246,5 +276,4 @@ class TreeReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._cache.clear()
-        self._root.close()
+        self._file.close()

@@ -15,7 +15,7 @@ import msgspec
 from eventflock._version import __version__
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Failure
-from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan
+from eventflock.core.model import PLAN_FORMAT, AnalysisRef, Dataset, FileEntry, Plan
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
@@ -229,7 +229,7 @@ def make_plan(
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
     return Plan(
-        format=FORMAT,
+        format=PLAN_FORMAT,
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         analysis=ref,

@@ -20,7 +20,7 @@ import msgspec
 from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.halving import JobNumber, UnitName, unit_name, unit_of
-from eventflock.core.model import FORMAT, AnalysisRef, Plan
+from eventflock.core.model import PLAN_FORMATS, AnalysisRef, Plan
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import ResultError, UsageError
 from eventflock.pools.batch.wave import wave_folders
@@ -171,10 +171,10 @@ class RunFolder:
             ) from None
         try:
             version = msgspec.json.decode(data, type=_Version).format
-            if version not in READABLE:
+            if version not in PLAN_FORMATS:
                 raise ResultError(
                     f"{self.plan_file} has format {version}; this eventflock reads "
-                    f"{' and '.join(map(str, READABLE))}.",
+                    f"{' and '.join(map(str, PLAN_FORMATS))}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
             return FrozenPlan(from_json(data, Plan), digest(data))

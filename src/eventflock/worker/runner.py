@@ -17,7 +17,8 @@ from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Assignment, FileEntry
 from eventflock.core.states import ResultStatus
 from eventflock.errors import EventflockError
-from eventflock.events.reader import TreeReader
+from eventflock.events.open_files import OpenFiles
+from eventflock.events.reader import TreeReader, reader_of
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
 from eventflock.usercode.decorator import Analysis, restore_parameters
@@ -29,8 +30,6 @@ from eventflock.worker.watchdog import Watchdog
 
 __all__ = ["Runner"]
 
-FILES_OPEN = 4
-"""A worker keeps so many files open: with a thousand branches, each costs some megabytes."""
 LastWords = Callable[[Manifest], None]
 
 
@@ -46,12 +45,19 @@ class Runner:
         Digest of the packed environment that this process runs in, for the result files.
     places
         From planned paths to where the files are, for those that are elsewhere here.
+    files
+        Those that are open.
     """
 
-    def __init__(self, environment: str = "", places: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        environment: str = "",
+        places: Mapping[str, str] | None = None,
+        files: OpenFiles | None = None,
+    ) -> None:
         self._environment = environment
         self._places = places or {}
-        self._readers: dict[str, TreeReader] = {}
+        self._files = files or OpenFiles()
         self._earlier = Earlier()
 
     def run(
@@ -141,7 +147,7 @@ class Runner:
         """
         assignment = _with_parameters(assignment, analysis)
         entry = assignment.files[0]
-        reader = TreeReader(entry, analysis.columns)
+        reader = reader_of(self._files, entry.path, entry, analysis.columns)
         try:
             events = reader.chunk(0, 0)
             context = context_of(assignment, entry, 0, 0)
@@ -160,26 +166,15 @@ class Runner:
             _, touched = reader.done()
             return DryCalled(branches=tuple(sorted(touched)), share=reader.share_of(touched))
         finally:
-            reader.close()
+            reader.done()
 
     def _open(self, entry: FileEntry, analysis: Analysis, replica: int) -> TreeReader:
         planned = entry.place(replica)
-        place = self._places.get(planned, planned)
-        reader = self._readers.pop(place, None)
-        if reader is not None and reader.entry != entry:
-            reader.close()
-            reader = None
-        if reader is None:
-            while len(self._readers) >= FILES_OPEN:
-                self._readers.pop(next(iter(self._readers))).close()
-            reader = TreeReader(entry, analysis.columns, place)
-        self._readers[place] = reader  # the last one used comes last
-        return reader
+        return reader_of(self._files, self._places.get(planned, planned), entry, analysis.columns)
 
     def close(self) -> None:
         """Close the files that are open."""
-        while self._readers:
-            self._readers.popitem()[1].close()
+        self._files.close()
 
 
 def _with_parameters(assignment: Assignment, analysis: Analysis) -> Assignment:

@@ -12,7 +12,8 @@ from eventflock.core.model import AnalysisRef
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
-from eventflock.events.files import scan_file
+from eventflock.events.open_files import OpenFiles
+from eventflock.events.scan import scan_file
 from eventflock.usercode.decorator import Analysis, check_parameters
 from eventflock.usercode.loading import helpers_of, load
 from eventflock.worker.calling import failure_of
@@ -48,7 +49,8 @@ class Service:
 
     def __init__(self, end: Callable[[], object] | None = None) -> None:
         self._end = end
-        self._runner = Runner()
+        self._files = OpenFiles()
+        self._runner = Runner(files=self._files)
         self._loaded: dict[bytes, Analysis] = {}
 
     def answer(self, request: Request, send: Send) -> None:
@@ -63,7 +65,9 @@ class Service:
             case Describe():
                 return self._describe(request)
             case Scan():
-                return Scanned(entry=scan_file(request.path, request.tree, request.columns))
+                return Scanned(
+                    entry=scan_file(request.path, request.tree, request.columns, self._files)
+                )
             case DryCall():
                 found = self._load(request.assignment.analysis, request.folder)
                 return self._runner.trial(request.assignment, found)
