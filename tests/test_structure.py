@@ -65,6 +65,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.errors",
     "eventflock.events",
     "eventflock.events.files",
+    "eventflock.events.naming",
     "eventflock.events.open_files",
     "eventflock.events.reader",
     "eventflock.events.scan",

@@ -6,6 +6,7 @@ which of uproot's, fsspec's or the system's exceptions a broken file leads to.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,20 @@ def clusters_of(tree: Any) -> tuple[int, ...]:
     if hasattr(tree, "cluster_summaries"):
         offsets = {int(summary.num_first_entry) for summary in tree.cluster_summaries}
     else:
-        offsets = {int(offset) for offset in tree.common_entry_offsets()}
-    return tuple(sorted({0, entries} | {one for one in offsets if 0 < one < entries}))
+        offsets = _common_offsets(tree)
+    return tuple(sorted({0, entries} | {offset for offset in offsets if 0 < offset < entries}))
+
+
+def _common_offsets(tree: Any) -> set[int]:
+    """Find where the baskets of all branches start, but for branches that cannot say it."""
+    try:
+        return {int(offset) for offset in tree.common_entry_offsets()}
+    except ValueError:
+        found: list[set[int]] = []
+        for branch in tree.itervalues(recursive=True):
+            with contextlib.suppress(ValueError):
+                found.append({int(offset) for offset in branch.entry_offsets})
+        return set.intersection(*found) if found else set()
 
 
 def choose_tree(path: str, root: Any, name: str) -> str:
@@ -210,12 +223,13 @@ def branch_names(tree: Any) -> list[str]:
     return [str(key) for key in tree.keys(full_paths=False)]
 
 
-def is_readable(root: Any, tree: Any, name: str) -> bool:
-    """Check whether a branch can be an awkward array; one that cannot must not stop others."""
+def is_readable(root: Any, tree: Any, branch: Any) -> bool:
+    """Check whether a branch, or the one of a name, can be an awkward array."""
     if not hasattr(tree, "common_entry_offsets"):  # RNTuple knows all its types
         return True
     try:
-        tree[name].interpretation.awkward_form(root.file)
+        found = tree[branch] if isinstance(branch, str) else branch
+        found.interpretation.awkward_form(root.file)
     except Exception:  # noqa: BLE001 -- each kind of unknown class raises its own
         return False
     return True

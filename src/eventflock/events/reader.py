@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
@@ -18,7 +18,9 @@ from eventflock.events.files import (
     same_file,
     size_of,
 )
+from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
+from eventflock.failures.codes import FailureCode
 
 __all__ = ["Damage", "TreeReader", "reader_of"]
 
@@ -64,17 +66,23 @@ class Damage(NamedTuple):
 
 def _broken_baskets(branch: Any, name: str, start: int, stop: int) -> list[Damage]:
     found = []
-    edges = [int(offset) for offset in branch.entry_offsets]
+    try:
+        edges = [int(offset) for offset in branch.entry_offsets]
+    except Exception as error:  # noqa: BLE001 -- what is damaged raises anything
+        return [Damage(start, stop, f"the branch {name!r} ({_first_line(error)})")]
     for number, (first, last) in enumerate(pairwise(edges)):
         if first >= stop or last <= start:
             continue
         try:
             branch.basket(number)
         except Exception as error:  # noqa: BLE001 -- what is damaged raises anything
-            text = str(error).strip().splitlines()
-            why = f" ({type(error).__name__}: {text[0]})" if text else ""
-            found.append(Damage(first, last, f"basket {number} of the branch {name!r}{why}"))
+            why = _first_line(error)
+            found.append(Damage(first, last, f"basket {number} of the branch {name!r} ({why})"))
     return found
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
 
 
 class _Chunk:
@@ -178,19 +186,8 @@ class TreeReader:
         return [str(name) for name in self.whole(0, 0).fields]
 
     @functools.cached_property
-    def _plain(self) -> dict[str, Any]:
-        """The branches that can be read by themselves, by name: one level, and not there twice."""
-        if not self.is_ttree:
-            return {}
-        counts = Counter(str(branch.name) for branch in self._tree.branches)
-        return {
-            branch.name: branch
-            for branch in self._tree.branches
-            if counts[branch.name] == 1
-            and not branch.branches
-            and not set(branch.name) & set("/.")
-            and (not self.columns or branch.name in self.columns)
-        }
+    def _names(self) -> BranchNames | None:
+        return BranchNames(self._tree) if self.is_ttree else None
 
     def chunk(self, start: int, stop: int) -> Any:
         """Return entries `[start, stop)` as an awkward array that reads what is touched.
@@ -209,18 +206,51 @@ class TreeReader:
 
     def whole(self, start: int, stop: int) -> Any:
         """Make virtual arrays of all branches for entries `[start, stop)`."""
+        if self._names is not None and self._names.collide:
+            return self._whole_by_hand(self._names, start, stop)
         select = {} if self._filter is None else {"filter_name": self._filter}
         return self._tree.arrays(
             entry_start=start, entry_stop=stop, virtual=True, access_log=self._log, **select
         )
 
+    def _whole_by_hand(self, names: BranchNames, start: int, stop: int) -> Any:
+        """Read all branches, for a tree in which uproot finds two of the same name."""
+        import awkward as ak
+
+        found = {}
+        for name, branch in names.shortest():
+            offered = not self.columns or name in self.columns
+            with contextlib.suppress(Exception):  # one that cannot be read is not offered
+                branch.interpretation.awkward_form(self._root.file)
+                if offered:
+                    found[name] = branch.array(entry_start=start, entry_stop=stop, library="ak")
+        return ak.zip(found, depth_limit=1)
+
     def branch(self, name: str, start: int, stop: int) -> Any:
-        """Read a branch of numbers, or of lists of numbers; None for any other."""
-        branch = self._plain.get(name)
-        if branch is None or not _is_numeric(branch):
+        """Read a branch of numbers, or of lists of numbers; None for any other.
+
+        Raises
+        ------
+        InputError
+            The name stands for more than one branch, or the branch cannot be read.
+        """
+        if self._names is None or (self.columns and name not in self.columns):
+            return None
+        branch = self._names.find(name)
+        if branch is None or not (self._names.collide or _is_numeric(branch)):
             return None
         self._touched.add(name)
-        return branch.array(entry_start=start, entry_stop=stop, library="ak")
+        try:
+            return branch.array(entry_start=start, entry_stop=stop, library="ak")
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{self.entry.path}: entries {start:,} to {stop:,} of the branch {name!r} cannot "
+                f"be read: {_first_line(error)}",
+                remedy="The file may be damaged: copy it again, or leave it out.",
+                code=FailureCode.READ,
+            ) from error
 
     def done(self) -> tuple[int, set[str]]:
         """Let the last chunk's arrays go.
@@ -250,7 +280,7 @@ class TreeReader:
         total = self.entry.entry_bytes * self.entry.entries
         try:
             found = sum(float(self._tree[name].uncompressed_bytes) for name in names)
-        except KeyError:
+        except (KeyError, ValueError):
             return 1.0
         return min(1.0, found / total) if found and total else 1.0
 

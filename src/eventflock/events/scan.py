@@ -14,6 +14,7 @@ from eventflock.events.files import (
     is_readable,
     size_of,
 )
+from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
 
 __all__ = ["scan_file"]
@@ -65,9 +66,12 @@ def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> Fil
             remedy="The file may be damaged: copy it again, or leave it out.",
         ) from error
     if columns:
-        check_columns(path, name, branch_names(found), columns)
+        names = BranchNames(found) if hasattr(found, "common_entry_offsets") else None
+        full = [] if names is None else [full for full, _ in names.shortest()]
+        check_columns(path, name, [*branch_names(found), *full], columns)
         for column in columns:
-            if not is_readable(root, found, column):
+            branch = names.find(column) if names is not None else None
+            if not is_readable(root, found, column if branch is None else branch):
                 raise InputError(
                     f"The branch {column!r} of {path} cannot be read as an array.",
                     remedy="Leave it out of columns=[...].",

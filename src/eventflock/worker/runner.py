@@ -19,6 +19,7 @@ from eventflock.core.states import ResultStatus
 from eventflock.errors import EventflockError
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.reader import TreeReader, reader_of
+from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
 from eventflock.usercode.decorator import Analysis, restore_parameters
@@ -153,8 +154,10 @@ class Runner:
             context = context_of(assignment, entry, 0, 0)
             try:
                 returned = analysis.on_chunk(events, context, assignment.parameters)
-            except BaseException as error:  # noqa: BLE001 -- the user's code may raise anything
+            except BaseException as error:
                 raise_if_interrupted(error)
+                if isinstance(error, EventflockError) and error.code == FailureCode.BRANCH:
+                    raise
                 missing = missing_branch(error, events, entry.path, entry.tree, analysis.columns)
                 if missing is not None:
                     raise missing from None
