@@ -20,7 +20,7 @@ from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
 from eventflock.errors import EventflockError, UsageError, error_from
-from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
+from eventflock.planning.filesets import Fileset, NamedFile, assemble, expand, restrict
 from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
 from eventflock.planning.partition import Sizing, cut
 from eventflock.pools.roles import Workers
@@ -67,7 +67,7 @@ def prepare(
     workers: Workers,
     ref: AnalysisRef,
     source: bytes,
-    files: Sequence[str],
+    files: Sequence[str | Fileset],
     options: Options,
     observer: Observer,
 ) -> Prepared:
@@ -85,7 +85,7 @@ def prepare(
     with _frozen(ref, source) as folder:
         described = _describe(workers, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
-        named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
+        named = expand(files, dataset=options.dataset, tree=options.tree, declared=described.tree)
         datasets = assemble(named, _scan(workers, named, described.columns, observer))
         _note_empty(datasets, observer)
         plan = make_plan(ref, described.parameters, datasets, options)

@@ -19,6 +19,7 @@ from eventflock.core.options import Acceptance, Options, SubmitOptions
 from eventflock.core.states import JobStatus, ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import InterruptedRunError, ResultError, UsageError, plural
+from eventflock.planning.filesets import Fileset
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
 from eventflock.planning.prepare import prepare
 from eventflock.pools.names import batch_hint
@@ -42,7 +43,10 @@ LOOK_EVERY = 1.0
 
 
 def execute(
-    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+    analysis: str | Path | Analysis,
+    files: Sequence[str | Fileset],
+    options: Options,
+    observer: Observer,
 ) -> Outcome:
     """Run an analysis over all events of the files: from the names to the merged result.
 
@@ -61,7 +65,10 @@ def execute(
 
 
 def show_submission(
-    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+    analysis: str | Path | Analysis,
+    files: Sequence[str | Fileset],
+    options: Options,
+    observer: Observer,
 ) -> tuple[str, Plan]:
     """Return the submit description that a run on a batch system would have, and its plan."""
     pool = find_pool(options.pool)
@@ -144,7 +151,7 @@ class _Draft(NamedTuple):
 @contextlib.contextmanager
 def _planned(
     analysis: str | Path | Analysis,
-    files: Sequence[str],
+    files: Sequence[str | Fileset],
     options: Options,
     pool: Pool,
     observer: Observer,
