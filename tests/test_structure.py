@@ -59,6 +59,7 @@ IN_WORKERS = {
 """What a worker loads before it reads its first request."""
 IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.core.atomic",
+    "eventflock.core.edges",
     "eventflock.core.halving",
     "eventflock.core.tracebacks",
     "eventflock.core.units",

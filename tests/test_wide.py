@@ -116,3 +116,17 @@ def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
     again = scan_file(str(path), "t", (), files)
     assert float(reader_of(files, str(path), again).chunk(0, 1).b00[0]) == 1000
     files.close()
+
+
+def test_a_fileset_may_be_given_as_it_is(tmp_path: Path) -> None:
+    files = [str(wide(tmp_path / f"{name}.root")) for name in "ab"]
+    fileset = {
+        "one": {"files": {files[0]: "t"}, "metadata": {"weight": 2}},
+        "two": {"files": [files[1]], "treename": "t"},
+    }
+    body = """@ef.analysis
+def a(events, context):
+    return {"n": len(events) * context.metadata.get("weight", 1)}
+"""
+    result = ef.run(write(tmp_path / "a.py", body), fileset, out=tmp_path / "run")
+    assert (result["one", "n"], result["two", "n"]) == (200, 100)

@@ -116,7 +116,7 @@ def run(
         A function marked with `analysis`, or its name as on the command line.
     files
         One or more of what the command line takes: paths, globs, folders, URLs, `@list.txt`,
-        `NAME=path`, `fileset.json`.
+        `NAME=path`, `fileset.json`; or a fileset itself, a mapping as coffea has it.
     parameters
         Keyword-only arguments of the analysis.
     observer

@@ -69,8 +69,9 @@ def read_fileset(fileset: Any, where: str) -> Iterator[FilesetFile]:
         says = value if isinstance(value, Mapping) else {"files": value}
         files, metadata = says.get("files"), says.get("metadata") or {}
         tree = says.get("treename") or says.get("object_path") or ""
-        known = isinstance(files, Mapping | list | tuple) and files and isinstance(tree, str)
-        if not known or not isinstance(metadata, Mapping) or not isinstance(name, str):
+        if not isinstance(files, Mapping | list | tuple) or not files:
+            raise _wrong(where, repr(name), value)
+        if not all((isinstance(tree, str), isinstance(metadata, Mapping), isinstance(name, str))):
             raise _wrong(where, repr(name), value)
         pairs = files.items() if isinstance(files, Mapping) else [_listed(file) for file in files]
         for file, about in pairs:
