@@ -147,8 +147,8 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     search
         Folders that were on the module search path because of this analysis.
     helpers
-        The user's own modules beside it that it imports, by path, with their SHA-256: a run is
-        not continued with others.
+        The user's own modules beside it that it imports, and the data files that it opens, by
+        path, with their SHA-256: a run is not continued with others.
     """
 
     name: str

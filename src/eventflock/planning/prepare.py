@@ -89,7 +89,10 @@ def prepare(
         datasets = assemble(named, _scan(workers, named, described.columns, observer))
         _note_empty(datasets, observer)
         plan = make_plan(ref, described.parameters, datasets, options)
-        datasets = _with_branches(datasets, _try(workers, plan, folder))
+        asked = _try(workers, plan, folder)
+        datasets = _with_branches(datasets, asked)
+        opened = {file: sha for reply in asked.values() for file, sha in reply.opened.items()}
+        ref = msgspec.structs.replace(ref, helpers={**ref.helpers, **opened})
         plan = make_plan(ref, described.parameters, datasets, options)
         if options.target_seconds is None:
             return Prepared(plan)

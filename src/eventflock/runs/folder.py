@@ -29,6 +29,10 @@ from eventflock.results.verify import JobFiles
 __all__ = ["RunFolder", "next_free"]
 
 
+RECORDED = 16 * 2**20
+"""Files that an analysis uses are copied into the run folder, for the record, up to this size."""
+
+
 class _Version(msgspec.Struct):
     format: int
 
@@ -141,7 +145,8 @@ class RunFolder:
             if plan.analysis.file:
                 (made.analysis / plan.analysis.file).write_bytes(source)
             for number, file in enumerate(plan.analysis.helpers):  # for the record
-                shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
+                if Path(file).stat().st_size < RECORDED:
+                    shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
             atomic_write(made.plan_file, to_json(plan))
             made.path.rename(path)
         except OSError as error:

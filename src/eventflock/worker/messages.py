@@ -70,10 +70,19 @@ class DryCall(_Message, frozen=True):
 
 
 class DryCalled(_Message, frozen=True):
-    """The branches that the analysis asked for, and their share of the bytes; 1 if not known."""
+    """What the analysis asked for.
+
+    Attributes
+    ----------
+    branches, share
+        The branches, and their share of the bytes; 1 if it is not known.
+    opened
+        Data files that it opened, with their SHA-256.
+    """
 
     branches: tuple[str, ...] = ()
     share: float = 1.0
+    opened: dict[str, str] = {}
 
 
 class Run(_Message, frozen=True):
