@@ -90,3 +90,23 @@ def test_a_branch_without_its_entries_is_named_and_costs_only_itself(tmp_path: P
     code = write(tmp_path / "b.py", '{"y": float(ak.sum(events.yy))}')
     with pytest.raises(ef.EventflockError, match="cannot read the branch 'yy'"):
         ef.run(code, file, out=tmp_path / "run2")
+
+
+def test_a_file_without_uuid_that_was_written_anew_is_not_taken_for_the_old_one(
+    tmp_path: Path,
+) -> None:
+    """The same size, no UUID: only the time tells them apart."""
+    file = tree_file(tmp_path / "a.root", ["xx"])
+    with uproot.open(file) as root:
+        uuid = root.file.uuid.bytes
+    old = file.read_bytes().replace(uuid, bytes(16))
+    file.write_bytes(old)
+    code = write(tmp_path / "a.py", '{"x": float(ak.sum(events.xx))}')
+    run = tmp_path / "run"
+    assert ef.run(code, file, jobs=4, out=run)["x"] == SUM
+    (run / "result.zip").unlink()
+    (run / "results/job-000003.zip").unlink()
+    file.write_bytes(old.replace(struct.pack(">d", 7000.0), struct.pack(">d", 9000.0)))
+    with pytest.raises(ef.EventflockError, match="no UUID, and was written at another time"):
+        ef.resume(run)
+    assert ef.run(code, file, jobs=4, out=tmp_path / "new")["x"] == SUM + 2000

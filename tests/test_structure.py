@@ -77,6 +77,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.results.format",
     "eventflock.results.skims",
     "eventflock.usercode",
+    "eventflock.usercode.data_files",
     "eventflock.usercode.decorator",
     "eventflock.usercode.loading",
     "eventflock.worker.calling",

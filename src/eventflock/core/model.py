@@ -59,6 +59,9 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         Needed for planning only, so a plan does not keep them.
     replicas
         Other paths or URLs of the same file, tried where this one cannot be read.
+    modified
+        When the file was changed last, in nanoseconds since 1970; only of files on this machine
+        without a UUID, as nothing else tells them from files written anew.
     """
 
     path: str
@@ -69,6 +72,7 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     entry_bytes: float = 0.0
     clusters: tuple[int, ...] = ()
     replicas: tuple[str, ...] = ()
+    modified: int = 0
 
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""

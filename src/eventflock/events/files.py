@@ -22,6 +22,7 @@ __all__ = [
     "find_trees",
     "is_readable",
     "is_url",
+    "modified",
     "open_file",
     "same_file",
     "size_of",
@@ -126,6 +127,13 @@ def size_of(path: str, root: Any) -> int:
         return int(root.file.source.num_bytes)
     except (OSError, TypeError, NotImplementedError):
         return -1
+
+
+def modified(path: str) -> int:
+    """Return when a file was changed last, in nanoseconds since 1970; 0 if that is not known."""
+    with contextlib.suppress(OSError):
+        return Path(path).stat().st_mtime_ns
+    return 0
 
 
 def find_trees(root: Any) -> dict[str, str]:

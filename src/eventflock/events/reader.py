@@ -15,6 +15,7 @@ from eventflock.events.files import (
     branch_names,
     clusters_of,
     is_readable,
+    modified,
     same_file,
     size_of,
 )
@@ -152,13 +153,16 @@ class TreeReader:
 
     def _check_unchanged(self) -> None:
         uuid, size = str(self._root.file.uuid), size_of(self._file.place, self._root)
-        if same_file(self.entry, uuid, size):
+        here = self._file.place == self.entry.path  # a copy has a time of its own
+        anew = here and self.entry.modified not in {0, modified(self.entry.path)}
+        if same_file(self.entry, uuid, size) and not anew:
             return
-        what = (
-            f"UUID {uuid}, planned {self.entry.uuid}"
-            if uuid != self.entry.uuid
-            else f"{size:,} bytes, planned {self.entry.size:,}"
-        )
+        if uuid != self.entry.uuid:
+            what = f"UUID {uuid}, planned {self.entry.uuid}"
+        elif anew:
+            what = "it has no UUID, and was written at another time"
+        else:
+            what = f"{size:,} bytes, planned {self.entry.size:,}"
         raise InputError(
             f"{self.entry.path} changed since the run was planned ({what}).",
             remedy="Restore the file and resume, or start a new run.",

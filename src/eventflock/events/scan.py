@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventflock.core.model import FileEntry
+from eventflock.core.model import NO_UUID, FileEntry
 from eventflock.errors import InputError
 from eventflock.events.files import (
     branch_names,
@@ -12,6 +12,7 @@ from eventflock.events.files import (
     choose_tree,
     clusters_of,
     is_readable,
+    modified,
     size_of,
 )
 from eventflock.events.naming import BranchNames
@@ -79,10 +80,12 @@ def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> Fil
     size = size_of(path, root)
     # Baskets kept inside the tree's own record are missing from its count of bytes.
     total = max(getattr(found, "uncompressed_bytes", 0), size)
+    uuid = str(root.file.uuid)
     return FileEntry(
         path=path,
         tree=name,
-        uuid=str(root.file.uuid),
+        uuid=uuid,
+        modified=modified(path) if uuid == NO_UUID else 0,
         size=size,
         entries=entries,
         entry_bytes=float(total) / max(entries, 1),
