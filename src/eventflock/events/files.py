@@ -13,6 +13,7 @@ from typing import Any
 
 from eventflock.core.model import FileEntry
 from eventflock.errors import InputError, nearest
+from eventflock.failures.codes import FailureCode
 
 __all__ = [
     "branch_names",
@@ -103,11 +104,15 @@ def _explain(path: str, error: Exception) -> InputError:
             remedy="Install what reads such URLs: pip install 'eventflock[http]' for https://, "
             "'eventflock[xrootd]' for root://.",
         )
+    if local:
+        remedy = "Check the file with 'eventflock inspect', or leave it out."
+    else:
+        remedy = "Check the address, the network and your credential."
+    gone = local or isinstance(error, FileNotFoundError) or "no such file" in str(error).lower()
     return InputError(
         f"{path} cannot be opened: {type(error).__name__}: {text}",
-        remedy="Check the address, the network and your credential."
-        if not local
-        else "Check the file with 'eventflock inspect', or leave it out.",
+        remedy=remedy,
+        code="" if gone else FailureCode.UNREACHABLE,
     )
 
 
