@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +23,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import files
+
 HERE = Path(__file__).resolve().parent
-ANALYSIS = HERE.parent / "examples" / "jets.py"
-CLUSTER = 100_000
 MILLION = 1_000_000
 
 console = Console(width=None if sys.stdout.isatty() else 130)
@@ -50,6 +49,9 @@ class Group:
 
     files: tuple[Path, ...]
     cases: tuple[Case, ...]
+    script: Path = HERE / "bare.py"
+    analysis: Path = HERE.parent / "examples" / "jets.py"
+    name: str = "E"
 
 
 @dataclass
@@ -93,14 +95,18 @@ def main() -> None:
         sys.exit(f"There is no {options.command}: install eventflock, or use 'make bench'.")
     events = 50_000 if options.quick else 5 * MILLION
     small = 20_000 if options.quick else MILLION // 2
-    names = [(HERE / "data" / f"jets-{events}-{seed}.root", events, seed) for seed in range(4)]
-    names.append((HERE / "data" / f"jets-{small}-9.root", small, 9))
-    write_files(names)
-    large = tuple(path for path, _, _ in names[:4])
-    total = f"{4 * events:,} events, 4 files"
+    broad = 5_000 if options.quick else MILLION // 4
+    large = tuple(files.jets(events, seed) for seed in range(4))
+    one = (files.jets(small, 9),)
+    wide = tuple(files.wide(broad, seed) for seed in range(4))
+    for path in files.write_missing([*large, *one, *wide]):
+        console.print(f"Written, this once: {path}")
+    total, many = f"{4 * events:,} events, 4 files", f"{4 * broad:,} events, 947 branches"
+    wide_cases = Case(f"{many}, 1 worker", 1, 1.15), Case(f"{many}, 2 workers", 2, 0.65)
     groups = [
         Group(large, (Case(f"{total}, 1 worker", 1, 1.15), Case(f"{total}, 2 workers", 2, 0.65))),
-        Group((names[4][0],), (Case(f"{small:,} events, 1 file, 1 worker", 1, 1.5),)),
+        Group(one, (Case(f"{small:,} events, 1 file, 1 worker", 1, 1.5),)),
+        Group(wide, wide_cases, HERE / "bare_met.py", HERE / "met.py", "MET"),
     ]
     results = [times for group in groups for times in measure(group, options)]
     results.append(measure_help(options))
@@ -128,46 +134,6 @@ def parse() -> argparse.Namespace:
     return options
 
 
-# --- Files --------------------------------------------------------------------------------
-
-
-def write_files(names: list[tuple[Path, int, int]]) -> None:
-    """Write the files that are not there yet, or not complete."""
-    from eventflock.events.sample import write_sample
-
-    missing = [name for name in names if not is_complete(name[0], name[1])]
-    if not missing:
-        return
-    console.print(f"Writing {len(missing)} files to {HERE / 'data'}, this once ...")
-    with ProcessPoolExecutor() as pool:
-        written = [
-            pool.submit(write_sample, path, events, seed=seed, cluster=CLUSTER)
-            for path, events, seed in missing
-        ]
-        for one in written:
-            one.result()
-
-
-def is_complete(path: Path, events: int) -> bool:
-    from eventflock.errors import InputError
-    from eventflock.events.inspection import inspect_file
-
-    try:
-        trees = inspect_file(str(path)).trees
-    except InputError:
-        return False
-    clusters = (*range(0, events, CLUSTER), events)
-    return [tree.clusters for tree in trees] == [clusters]
-
-
-def warm(files: tuple[Path, ...]) -> None:
-    """Bring the files into the page cache, so that no process is the one to pay for the disk."""
-    for path in files:
-        with path.open("rb") as file:
-            while file.read(1 << 24):
-                pass
-
-
 # --- Timing -------------------------------------------------------------------------------
 
 
@@ -185,7 +151,7 @@ def seconds(command: list[str]) -> float:
 
 
 def measure(group: Group, options: argparse.Namespace) -> list[Times]:
-    warm(group.files)
+    files.warm(group.files)
     results = [Times(case) for case in group.cases]
     for number, last in rounds(options.repeat):
         console.print(f"{group.cases[0].name.rpartition(',')[0]}: {last}", style="dim")
@@ -212,28 +178,28 @@ def once(
     group: Group, folder: Path, commands: dict[str, Path], results: list[Times], *, count: bool
 ) -> None:
     """Run the bare script and each case after it, and compare all bins."""
-    files = [str(path) for path in group.files]
+    names = [str(path) for path in group.files]
     counts = folder / "counts.npy"
-    bare = seconds([sys.executable, str(HERE / "bare.py"), str(counts), *files])
+    bare = seconds([sys.executable, str(group.script), str(counts), *names])
     for times in results:
         if count:
             times.bare.append(bare)
         for side, command in commands.items():
             out = folder / f"{side}-{times.case.workers}"
             words = ["--no-plot", "--workers", str(times.case.workers), "--out", str(out)]
-            took = seconds([str(command), "run", str(ANALYSIS), *files, *words])
-            check_bins(counts, out)
+            took = seconds([str(command), "run", str(group.analysis), *names, *words])
+            check_bins(counts, out, group.name)
             if count:
                 getattr(times, side).append(took)
 
 
-def check_bins(counts: Path, run: Path) -> None:
+def check_bins(counts: Path, run: Path, name: str) -> None:
     import numpy as np
 
     import eventflock
 
     expected = np.load(counts)
-    found = eventflock.load(run)["E"].view(flow=True)
+    found = eventflock.load(run)[name].view(flow=True)
     if not np.array_equal(found, expected):
         sys.exit(
             f"WRONG RESULT in {run}: eventflock filled {found.sum():,} of {expected.sum():,}, "

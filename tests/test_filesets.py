@@ -132,6 +132,53 @@ def test_filesets_that_cannot_be_understood(here: Path, content: str) -> None:
     assert error.value.remedy
 
 
+OLD_FORMS = {
+    "list": ["a.root"],
+    "old": {"files": ["a.root", "b.root"], "treename": "Runs", "metadata": {"xs": 1}},
+    "new": {"files": {"a.root": "Events", "b.root": {"object_path": None}}, "treename": "Lumi"},
+    "ttbar": {
+        "nominal": {"files": [{"path": "sub/c.root", "nevts": 7}], "nevts_total": 7},
+        "scaleup": {"files": [{"path": "a.root"}]},
+    },
+}
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_filesets_of_every_age(here: Path, as_file: bool) -> None:
+    (here / "f.json").write_text(json.dumps(OLD_FORMS))
+    found = expand(["f.json"] if as_file else [OLD_FORMS], tree="T")
+    assert [(one.dataset, Path(one.path).name, one.tree) for one in found] == [
+        ("list", "a.root", "T"),
+        ("old", "a.root", "Runs"),
+        ("old", "b.root", "Runs"),
+        ("new", "a.root", "Events"),
+        ("new", "b.root", "Lumi"),
+        ("ttbar__nominal", "c.root", "T"),
+        ("ttbar__scaleup", "a.root", "T"),
+    ]
+    assert [one.entries for one in found] == [None] * 5 + [7, None]
+    assert found[1].metadata == {"xs": 1}
+
+
+def test_a_fileset_and_an_analysis_that_name_different_trees_are_refused(here: Path) -> None:
+    fileset = {"d": {"files": ["a.root"], "treename": "Runs"}}
+    with pytest.raises(UsageError, match="names the tree 'Runs' of"):
+        expand([fileset], declared="Events")
+    assert [one.tree for one in expand([fileset], declared="/Runs;2")] == ["Runs"]
+    assert [one.tree for one in expand([fileset], declared="Events", tree="Runs")] == ["Runs"]
+    assert [one.tree for one in expand(["a.root:Runs"], declared="Events")] == ["Runs"]
+    assert [one.tree for one in expand(["a.root"], declared="Events")] == ["Events"]
+
+
+def test_numbered_files_of_a_pool_are_root_files(here: Path) -> None:
+    name = "DAOD.12345._000001.pool.root.1"
+    (here / "sub" / name).touch()
+    (here / "sub" / "x.root.part").touch()
+    assert [Path(one.path).name for one in expand(["sub"])][:2] == [name, "c.root"]
+    (one,) = expand([f"sub/{name}:CollectionTree"])
+    assert (Path(one.path).name, one.tree) == (name, "CollectionTree")
+
+
 def test_steps_that_cover_the_file_are_no_restriction(here: Path) -> None:
     says = {"object_path": "t", "steps": [[0, 5], [5, 10]], "num_entries": 10}
     (here / "f.json").write_text(json.dumps({"d": {"files": {"a.root": says}}}))

@@ -192,7 +192,7 @@ def test_what_each_call_takes_is_not_taken_for_that_of_its_events(
 def test_many_small_files_take_the_time_of_opening_them(pool: Workers, tmp_path: Path) -> None:
     for number in range(40):
         with uproot.recreate(tmp_path / f"{number:02d}.root") as root:
-            root[TREE] = {f"x{n}": np.arange(10) for n in range(30)}
+            root.mktree(TREE, {f"x{n}": np.arange(10) for n in range(100)})
     analysis = write(tmp_path, "return {'n': n}")
     told = prepared(pool, analysis, tmp_path, target_seconds=0.05)
     assert told.measured[0].file == 10

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eventflock.core.model import Dataset, FileEntry, Job
 from eventflock.errors import UsageError
-from eventflock.planning.partition import CHUNK_BYTES, CHUNK_MIN, Sizing, cut, span_of
+from eventflock.planning.partition import CHUNK_BYTES, CHUNK_MAX, CHUNK_MIN, Sizing, cut, span_of
 
 
 def entry(index: int, entries: int, clusters: tuple[int, ...] = ()) -> FileEntry:
@@ -45,7 +45,10 @@ def files(draw: st.DrawFn) -> tuple[FileEntry, ...]:
 @st.composite
 def datasets(draw: st.DrawFn) -> tuple[Dataset, ...]:
     count = draw(st.integers(1, 3))
-    return tuple(Dataset(name=f"d{n}", files=draw(files())) for n in range(count))
+    shares = st.sampled_from([1.0, 0.5, 1e-3, 1e-12])
+    return tuple(
+        Dataset(name=f"d{n}", files=draw(files()), share=draw(shares)) for n in range(count)
+    )
 
 
 sizings = st.one_of(
@@ -162,6 +165,15 @@ def test_chunks_end_at_clusters_by_default() -> None:
     assert part.edges
     assert all(edge % 1000 == 0 for edge in part.edges)
     assert all(b - a <= CHUNK_BYTES / 2000 for a, b in pairwise(part.edges))
+
+
+def test_chunks_follow_from_the_bytes_that_are_read() -> None:
+    wide = msgspec.structs.replace(entry(0, 4_000_000), entry_bytes=CHUNK_BYTES / 60_000)
+    sizes = []
+    for share in (1.0, 0.5, 1e-3):
+        jobs = cut([Dataset(name="d", files=(wide,), share=share)], Sizing(jobs=1))
+        sizes.append(max(stop - start for start, stop in jobs[0].ranges[0].chunks()))
+    assert sizes == [60_000, 120_000, CHUNK_MAX]
 
 
 def test_a_cluster_larger_than_a_chunk_is_cut_inside() -> None:

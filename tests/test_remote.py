@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import eventflock as ef
+from eventflock.core.observer import Observer
 from eventflock.errors import InputError
 
 
@@ -18,8 +19,24 @@ class Ranges(SimpleHTTPRequestHandler):
     """A file server that answers requests for ranges, and counts the bytes it sends."""
 
     sent = 0
+    refuse: ClassVar[dict[str, int]] = {}
+    """By name, how many times a file is refused with 503 before it is given."""
+
+    def do_HEAD(self) -> None:
+        if not self.is_refused():
+            super().do_HEAD()
+
+    def is_refused(self) -> bool:
+        name = self.path.rpartition("/")[2]
+        if not self.refuse.get(name):
+            return False
+        self.refuse[name] -= 1
+        self.send_error(503)
+        return True
 
     def do_GET(self) -> None:
+        if self.is_refused():
+            return
         data = Path(self.translate_path(self.path)).read_bytes()
         start, stop = 0, len(data)
         asked = self.headers.get("Range", "")
@@ -69,3 +86,26 @@ def test_a_file_that_is_not_there_is_named(server: str, jets: Path) -> None:
     pytest.importorskip("aiohttp")
     with pytest.raises(InputError, match=r"nothing\.root cannot be opened"):
         ef.run(jets, f"{server}/nothing.root", pool="inline")
+
+
+def test_a_server_whose_trouble_passes_is_asked_again(
+    server: str, sample: Path, jets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr("eventflock.planning.prepare.PAUSES", (0.1, 0.1))
+    notes: list[str] = []
+
+    class Notes(Observer):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    monkeypatch.setattr(Ranges, "refuse", {"sample.root": 1})
+    run = tmp_path / "run"
+    assert ef.run(jets, f"{server}/sample.root", jobs=2, out=run, observer=Notes()).complete
+    assert any(
+        "sample.root cannot be opened" in note and "again in 0.1 s" in note for note in notes
+    )
+    monkeypatch.setattr(Ranges, "refuse", {"sample.root": 99})
+    with pytest.raises(InputError, match="503"):
+        ef.run(jets, f"{server}/sample.root", out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -19,6 +19,7 @@ from hist import Hist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eventflock.core.edges import edges_of
 from eventflock.core.manifest import Coverage, Manifest
 from eventflock.core.model import FORMAT, AnalysisRef
 from eventflock.errors import AnalysisError, ResultError
@@ -223,6 +224,53 @@ def test_small_types_do_not_overflow(tmp_path: Path) -> None:
 
 
 KEPT = Hist.new.Reg(2, 0, 1).Int64()
+
+
+@pytest.mark.parametrize("first", [np.int64(2**62), np.int64(-(2**63)), np.uint64(2**63)])
+def test_integers_do_not_wrap_around(tmp_path: Path, first: Any) -> None:
+    made = Accumulator(tmp_path)
+    chunk = {"s": np.array([first, 1], type(first)), "t": np.array([1.0])}
+    made.add(chunk, 0)
+    with pytest.raises(AnalysisError, match="'s' needs more than 64 bits"):
+        made.add({name: array.copy() for name, array in chunk.items()}, 1)
+
+
+@given(st.lists(st.lists(st.integers(-(2**62), 2**62), min_size=2, max_size=2), max_size=6))
+def test_integer_arrays_are_the_exact_sum_or_refused(rows: list[list[int]]) -> None:
+    exact = [sum(column) for column in zip(*rows, strict=True)]
+    made = Accumulator(Path("/nowhere"))
+    try:
+        for number, row in enumerate(rows):
+            made.add({"s": np.array(row, np.int64)}, number)
+        found = made.finish()
+    except AnalysisError:
+        assert any(abs(sum(row[n] for row in rows[:k])) >= 2**62 for k in range(9) for n in (0, 1))
+    else:
+        assert not rows or found["s",].tolist() == exact
+
+
+def test_names_may_be_texts_of_numpy(tmp_path: Path) -> None:
+    made = Accumulator(tmp_path)
+    made.add(dict.fromkeys(np.array(["a", "b"]), 1))
+    path = tmp_path / "r.zip"
+    write_result(path, manifest(), {("d", *key): value for key, value in made.finish().items()})
+    assert load(path)["a"] == load(path)["b"] == 1
+
+
+@pytest.mark.parametrize("edges", [[-3.1, -1, 0.5, 3.1], [-1, 0, 0.3, 1], [0, 1, 2, 5, 6, 9]])
+def test_circular_axes_keep_their_edges(tmp_path: Path, edges: list[float]) -> None:
+    """The property `edges` of boost-histogram is wrong for them: the bins tell."""
+    values = np.random.default_rng(1).uniform(edges[0], edges[-1], 1000)
+    axis = hist.axis.Variable(edges, circular=True, name="phi")
+    filled = Hist(axis, storage=hist.storage.Int64()).fill(values)
+    path = tmp_path / "r.zip"
+    write_result(path, manifest(), {("d", "h"): filled + filled})
+    found = load(path)["h"]
+    assert edges_of(found.axes[0]).tolist() == edges
+    assert found.axes[0] == axis
+    assert np.array_equal(found.view(flow=True), 2 * filled.view(flow=True))
+    assert np.array_equal(found.view(), 2 * np.histogram(values, edges)[0])
+    assert np.array_equal(found.axes[0].index(values), axis.index(values))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -557,15 +557,17 @@ def test_a_worker_that_is_killed_once_is_replaced(tmp_path: Path) -> None:
 def test_branches_that_cannot_be_arrays_do_not_stop_the_others(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    from eventflock.events.reader import TreeReader, _readable, scan_file
+    from eventflock.events.files import is_readable
+    from eventflock.events.reader import TreeReader
+    from eventflock.events.scan import scan_file
 
     entry = scan_file(str(data_dir / "uproot-HZZ.root"))
     reader = TreeReader(entry)
     assert len(reader.chunk(0, 3).fields) == 51
     reader.close()
     with uproot.open(entry.path) as root:
-        assert _readable(root, root["events"], "NMuon")
-        assert not _readable(root, root["events"], "no such branch")
+        assert is_readable(root, root["events"], "NMuon")
+        assert not is_readable(root, root["events"], "no such branch")
 
 
 def test_a_damaged_result_is_done_again(tmp_path: Path, count_x: Path) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import msgspec
 
 from eventflock.core.observer import Observer
 from eventflock.core.options import Acceptance, JobLimits, Options, PackOptions, SubmitOptions
 from eventflock.errors import EventflockError, UsageError
+from eventflock.planning.filesets import Fileset
 from eventflock.pools.roles import Stopped
 from eventflock.results.result import Result, load
 from eventflock.runs import lifecycle
@@ -43,6 +44,10 @@ __all__ = [
     "watch",
     "why",
 ]
+
+
+Files: TypeAlias = str | Path | Fileset | Sequence[str | Path | Fileset]
+"""Names of files, or filesets themselves."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -97,7 +102,7 @@ class RunOptions(TypedDict, total=False):
 
 def run(
     analysis: Analysis | str | Path,
-    files: str | Path | Sequence[str | Path],
+    files: Files,
     *,
     parameters: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
@@ -111,7 +116,7 @@ def run(
         A function marked with `analysis`, or its name as on the command line.
     files
         One or more of what the command line takes: paths, globs, folders, URLs, `@list.txt`,
-        `NAME=path`, `fileset.json`.
+        `NAME=path`, `fileset.json`; or a fileset itself, a mapping as coffea has it.
     parameters
         Keyword-only arguments of the analysis.
     observer
@@ -140,7 +145,7 @@ def run(
 
 def submit(
     analysis: Analysis | str | Path,
-    files: str | Path | Sequence[str | Path],
+    files: Files,
     *,
     parameters: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
@@ -169,7 +174,7 @@ def submit(
 
 def _execute(
     analysis: Analysis | str | Path,
-    files: str | Path | Sequence[str | Path],
+    files: Files,
     parameters: Mapping[str, Any] | None,
     observer: Observer | None,
     options: RunOptions,
@@ -179,10 +184,11 @@ def _execute(
             "A run was started while the analysis was imported for another run.",
             remedy="Put the call under: if __name__ == '__main__':",
         )
-    names = [files] if isinstance(files, str | Path) else list(files)
+    several = [files] if isinstance(files, str | Path | Mapping) else list(files)
+    names = [name if isinstance(name, Mapping) else str(name) for name in several]
     target = str(analysis) if isinstance(analysis, Path) else analysis
     chosen = _read_options(options, parameters or {})
-    return lifecycle.execute(target, [str(name) for name in names], chosen, observer or Observer())
+    return lifecycle.execute(target, names, chosen, observer or Observer())
 
 
 def _read_options(options: RunOptions, parameters: Mapping[str, Any]) -> Options:

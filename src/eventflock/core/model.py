@@ -13,6 +13,8 @@ from eventflock.core.structs import Frozen
 __all__ = [
     "FORMAT",
     "NO_UUID",
+    "PLAN_FORMAT",
+    "PLAN_FORMATS",
     "AnalysisRef",
     "Assignment",
     "Dataset",
@@ -28,7 +30,11 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 FORMAT = 1
-"""Version of the plan and of the result file. It grows when an old reader would be misled."""
+"""Version of the result file. It grows when an old reader would be misled."""
+PLAN_FORMAT = 2
+"""Version of the plan; 2 says of datasets which branches the analysis asks for."""
+PLAN_FORMATS = (1, PLAN_FORMAT)
+"""The versions that can be read."""
 
 
 class FileEntry(Frozen, frozen=True, omit_defaults=True):
@@ -53,6 +59,9 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         Needed for planning only, so a plan does not keep them.
     replicas
         Other paths or URLs of the same file, tried where this one cannot be read.
+    modified
+        When the file was changed last, in nanoseconds since 1970; only of files on this machine
+        without a UUID, as nothing else tells them from files written anew.
     """
 
     path: str
@@ -63,6 +72,7 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     entry_bytes: float = 0.0
     clusters: tuple[int, ...] = ()
     replicas: tuple[str, ...] = ()
+    modified: int = 0
 
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""
@@ -70,11 +80,22 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
 
 
 class Dataset(Frozen, frozen=True, omit_defaults=True):
-    """A named list of files with the same tree, and what the user says about it."""
+    """A named list of files with the same tree, and what the user says about it.
+
+    Attributes
+    ----------
+    branches
+        The branches that the analysis asks for, as far as a call with no events shows.
+    share
+        Their share of the uncompressed bytes: the sizes of chunks and jobs follow from it. A branch
+        that is asked for later makes a chunk larger than it should be, and no event is wrong.
+    """
 
     name: str
     files: tuple[FileEntry, ...]
     metadata: dict[str, Any] = {}
+    branches: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -130,8 +151,8 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     search
         Folders that were on the module search path because of this analysis.
     helpers
-        The user's own modules beside it that it imports, by path, with their SHA-256: a run is
-        not continued with others.
+        The user's own modules beside it that it imports, and the data files that it opens, by
+        path, with their SHA-256: a run is not continued with others.
     """
 
     name: str

@@ -6,6 +6,7 @@ definition and one check: an unknown field or a wrong type is an error when it i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 __all__ = [
     "Frozen",
     "digest",
+    "digest_file",
     "from_json",
     "to_json",
 ]
@@ -46,3 +48,17 @@ def digest(data: bytes) -> str:
     import hashlib  # takes 3 ms, which a worker that starts can do without
 
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of what is in a file, in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

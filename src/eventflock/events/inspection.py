@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from eventflock.core.structs import Frozen
-from eventflock.events.reader import clusters_of, find_trees, open_file, size_of
+from eventflock.events.files import clusters_of, find_trees, open_file, size_of
 
 __all__ = ["BranchReport", "FileReport", "TreeReport", "inspect_file"]
 

@@ -1,279 +1,60 @@
-"""Everything that opens ROOT files: looking at a file once, and reading chunks of its entries.
-
-All failures leave here as `InputError` with the file's name, so that callers need not know
-which of uproot's, fsspec's or the system's exceptions a broken file leads to.
-"""
+"""Reading chunks of the entries of a tree, and finding what cannot be read of them."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventflock.core.model import FileEntry
-from eventflock.errors import InputError, nearest
+from eventflock.errors import InputError
+from eventflock.events.files import (
+    branch_names,
+    clusters_of,
+    is_readable,
+    modified,
+    same_file,
+    size_of,
+)
+from eventflock.events.naming import BranchNames
+from eventflock.events.open_files import OpenFile, OpenFiles
+from eventflock.failures.codes import FailureCode
 
-__all__ = [
-    "Damage",
-    "TreeReader",
-    "check_columns",
-    "clusters_of",
-    "find_trees",
-    "is_url",
-    "open_file",
-    "same_file",
-    "scan_file",
-    "size_of",
-]
-
-
-def is_url(path: str) -> bool:
-    """Check whether this is a URL (`root://`, `https://`, ...), not a path on this machine."""
-    return "://" in path
+__all__ = ["Damage", "TreeReader", "reader_of"]
 
 
-def open_file(path: str, *, array_cache: dict[str, Any] | None = None) -> Any:
-    """Open a ROOT file and check that all of it is there.
+def reader_of(
+    files: OpenFiles, place: str, entry: FileEntry, columns: Sequence[str] = ()
+) -> TreeReader:
+    """Return a reader for a tree of a file that is kept open, the same as the last time.
 
     Parameters
     ----------
-    path
-        A path or a URL, without a tree name.
-    array_cache
-        Where uproot keeps the arrays it has read; by default it keeps none.
-
-    Returns
-    -------
-    uproot.ReadOnlyDirectory
-        To be closed by the caller (a context manager).
+    files
+        Keeps the file open, also after this reader is done.
+    place
+        Where the file is.
+    entry, columns
+        See `TreeReader`.
 
     Raises
     ------
     InputError
-        Missing, not readable, not ROOT, or truncated.
+        See `TreeReader`.
     """
-    import uproot
-
-    try:
-        # A Path is never split at a colon into file and tree, a URL has to be a string.
-        root = uproot.open(path if is_url(path) else Path(path), array_cache=array_cache)
-    except Exception as error:
-        raise _explain(path, error) from error
-    end = root.file.fEND
-    size = size_of(path, root)
-    if 0 <= size < end:
-        root.close()
-        raise InputError(
-            f"{path} is truncated: {size:,} bytes of {end:,} are there.",
-            remedy="Copy the file again, or leave it out.",
-        )
-    return root
-
-
-def _explain(path: str, error: Exception) -> InputError:
-    """Explain in one sentence why a file could not be opened."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    local = not is_url(path)
-    if local and not Path(path).exists():
-        return InputError(f"There is no file {path}.", remedy=_look_beside(path))
-    if local and Path(path).is_dir():
-        return InputError(
-            f"{path} is a folder, not a ROOT file.", remedy="Name the files in it, or the folder."
-        )
-    if isinstance(error, PermissionError):
-        return InputError(f"{path} cannot be read: {text}.", remedy="Check its permissions.")
-    if "not a ROOT file" in text:
-        return InputError(
-            f"{path} is not a ROOT file: it does not begin with 'root'.",
-            remedy="Name ROOT files only, or a text file of names as @list.txt.",
-        )
-    if local and Path(path).stat().st_size == 0:
-        return InputError(f"{path} is empty (0 bytes).", remedy="Copy the file again.")
-    if local and "expected Chunk of length" in text:
-        return InputError(
-            f"{path} is truncated or damaged: {Path(path).stat().st_size:,} bytes are there, and "
-            "the file refers to more.",
-            remedy="Copy the file again, or leave it out.",
-        )
-    if isinstance(error, ImportError):
-        return InputError(
-            f"{path} cannot be opened: {text}.",
-            remedy="Install what reads such URLs: pip install 'eventflock[http]' for https://, "
-            "'eventflock[xrootd]' for root://.",
-        )
-    return InputError(
-        f"{path} cannot be opened: {type(error).__name__}: {text}",
-        remedy="Check the address, the network and your credential."
-        if not local
-        else "Check the file with 'eventflock inspect', or leave it out.",
-    )
-
-
-def _look_beside(path: str) -> str:
-    folder = Path(path).parent
-    if not folder.is_dir():
-        return f"There is no folder {folder} either."
-    near = nearest(Path(path).name, (one.name for one in folder.iterdir()))
-    return near[:1].upper() + near[1:] if near else "Check the path."
-
-
-def size_of(path: str, root: Any) -> int:
-    """Return the size of a file in bytes; -1 where a server does not say."""
-    if not is_url(path):
-        return Path(path).stat().st_size
-    try:
-        return int(root.file.source.num_bytes)
-    except (OSError, TypeError, NotImplementedError):
-        return -1
-
-
-def find_trees(root: Any) -> dict[str, str]:
-    """Return all trees in all directories of a file, as `{name: class name}`, without cycles."""
-    names: dict[str, str] = root.classnames(recursive=True, cycle=False)
-    return {name: kind for name, kind in names.items() if _is_tree(kind)}
-
-
-def _is_tree(kind: str) -> bool:
-    return kind in {"TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple", "ROOT::Experimental::RNTuple"}
-
-
-def clusters_of(tree: Any) -> tuple[int, ...]:
-    """Return the entry offsets, with the first and last, where all branches start a basket."""
-    entries = int(tree.num_entries)
-    if hasattr(tree, "cluster_summaries"):
-        offsets = {int(summary.num_first_entry) for summary in tree.cluster_summaries}
-    else:
-        offsets = {int(offset) for offset in tree.common_entry_offsets()}
-    return tuple(sorted({0, entries} | {one for one in offsets if 0 < one < entries}))
-
-
-def choose_tree(path: str, root: Any, name: str) -> str:
-    """Return the full name of the tree to read; with an empty `name`, the only one there is.
-
-    Raises
-    ------
-    InputError
-        No tree of that name, no tree at all, or several to choose from.
-    """
-    if name:
-        # One spelling for each tree, so that none is counted twice under two.
-        clean = "/".join(part.split(";")[0] for part in name.split("/") if part)
+    opened = files.open(place)
+    key = (entry.tree, tuple(columns))
+    reader: TreeReader | None = opened.readers.get(key)
+    if reader is None or reader.entry != entry:
         try:
-            kind = root.classname_of(clean)
-        except Exception:  # noqa: BLE001 -- uproot raises several kinds for what is not there
-            kind = ""
-        if _is_tree(kind):
-            _check_cycle(path, root, name, clean)
-            return clean
-    trees = list(find_trees(root))
-    shown = ", ".join(repr(tree) for tree in trees[:10]) + (", ..." if len(trees) > 10 else "")
-    if not trees:
-        raise InputError(f"{path} has no tree.", remedy=f"See 'eventflock inspect {path}'.")
-    if name:
-        raise InputError(
-            f"{path} has no tree {name!r}, it has {shown}.",
-            remedy="Choose one with --tree, or in the analysis with @analysis(tree=...).",
-        )
-    if len(trees) > 1:
-        raise InputError(
-            f"{path} has {len(trees)} trees: {shown}.",
-            remedy="Choose one with --tree, or in the analysis with @analysis(tree=...).",
-        )
-    return trees[0]
-
-
-def _check_cycle(path: str, root: Any, name: str, clean: str) -> None:
-    """Refuse an older cycle of a tree: only the newest is read."""
-    _, semicolon, cycle = name.rpartition(";")
-    newest = str(root.key(clean).fCycle)
-    if semicolon and cycle != newest:
-        raise InputError(
-            f"{path}: the tree {name!r} is not the newest cycle, which is ;{newest}.",
-            remedy=f"Name it {clean!r}.",
-        )
-
-
-def scan_file(path: str, tree: str = "", columns: Sequence[str] = ()) -> FileEntry:
-    """Look at one file once: what planning and later checks need to know about it.
-
-    Parameters
-    ----------
-    path
-        Path or URL.
-    tree
-        Name of the tree; may be empty where the file has just one.
-    columns
-        Branches that must be there.
-
-    Raises
-    ------
-    InputError
-        See `open_file`; or the tree or a branch is not there, or cannot be understood.
-    """
-    with open_file(path) as root:
-        name = choose_tree(path, root, tree)
-        try:
-            found = root[name]
-            entries = int(found.num_entries)
-            clusters = clusters_of(found)
-        except Exception as error:
-            raise InputError(
-                f"{path}: the tree {name!r} cannot be read: {type(error).__name__}: {error}",
-                remedy="The file may be damaged: copy it again, or leave it out.",
-            ) from error
-        if columns:
-            check_columns(path, name, _names(found), columns)
-            for column in columns:
-                if not _readable(root, found, column):
-                    raise InputError(
-                        f"The branch {column!r} of {path} cannot be read as an array.",
-                        remedy="Leave it out of columns=[...].",
-                    )
-        size = size_of(path, root)
-        # Baskets kept inside the tree's own record are missing from its count of bytes.
-        total = max(getattr(found, "uncompressed_bytes", 0), size)
-        return FileEntry(
-            path=path,
-            tree=name,
-            uuid=str(root.file.uuid),
-            size=size,
-            entries=entries,
-            entry_bytes=float(total) / max(entries, 1),
-            clusters=clusters,
-        )
-
-
-def check_columns(path: str, tree: str, known: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise `InputError` for the first of `wanted` that is not in `known`."""
-    have = set(known)
-    for column in wanted:
-        if column not in have:
-            raise InputError(
-                f"There is no branch {column!r} in the tree {tree!r} of {path}"
-                f"{'; ' + near if (near := nearest(column, known)) else '.'}",
-                remedy=f"'eventflock inspect {path}' lists the branches.",
-            )
-
-
-def _names(tree: Any) -> list[str]:
-    return [str(key) for key in tree.keys(full_paths=False)]
-
-
-def _readable(root: Any, tree: Any, name: str) -> bool:
-    """Check whether a branch can be an awkward array; one that cannot must not stop others."""
-    if not hasattr(tree, "common_entry_offsets"):  # RNTuple knows all its types
-        return True
-    try:
-        tree[name].interpretation.awkward_form(root.file)
-    except Exception:  # noqa: BLE001 -- each kind of unknown class raises its own
-        return False
-    return True
-
-
-def same_file(entry: FileEntry, uuid: str, size: int) -> bool:
-    """Check whether a file is still the one that was planned."""
-    return uuid == entry.uuid and (size < 0 or entry.size < 0 or size == entry.size)
+            reader = opened.readers[key] = TreeReader(entry, columns, opened)
+        except BaseException:
+            files.drop(place)
+            raise
+    return reader
 
 
 class Damage(NamedTuple):
@@ -286,21 +67,57 @@ class Damage(NamedTuple):
 
 def _broken_baskets(branch: Any, name: str, start: int, stop: int) -> list[Damage]:
     found = []
-    edges = [int(offset) for offset in branch.entry_offsets]
+    try:
+        edges = [int(offset) for offset in branch.entry_offsets]
+    except Exception as error:  # noqa: BLE001 -- what is damaged raises anything
+        return [Damage(start, stop, f"the branch {name!r} ({_first_line(error)})")]
     for number, (first, last) in enumerate(pairwise(edges)):
         if first >= stop or last <= start:
             continue
         try:
             branch.basket(number)
         except Exception as error:  # noqa: BLE001 -- what is damaged raises anything
-            text = str(error).strip().splitlines()
-            why = f" ({type(error).__name__}: {text[0]})" if text else ""
-            found.append(Damage(first, last, f"basket {number} of the branch {name!r}{why}"))
+            why = _first_line(error)
+            found.append(Damage(first, last, f"basket {number} of the branch {name!r} ({why})"))
     return found
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+
+
+class _Chunk:
+    """Some entries of a tree, as `LazyEvents` asks for them."""
+
+    def __init__(self, reader: TreeReader, start: int, stop: int) -> None:
+        self._reader = reader
+        self._range = start, stop
+
+    def fields(self) -> list[str]:
+        return self._reader.fields
+
+    def branch(self, name: str) -> Any:
+        return self._reader.branch(name, *self._range)
+
+    def whole(self) -> Any:
+        return self._reader.whole(*self._range)
+
+
+def _is_numeric(branch: Any) -> bool:
+    """Check whether a branch has a number, or a list of numbers, for each entry."""
+    from uproot.interpretation.jagged import AsJagged
+    from uproot.interpretation.numerical import AsDtype
+
+    try:
+        found = branch.interpretation
+    except Exception:  # noqa: BLE001 -- each kind of unknown class raises its own
+        return False
+    found = found.content if type(found) is AsJagged else found
+    return type(found) is AsDtype and found.to_dtype.names is None
+
+
 class TreeReader:
-    """One open tree, from which chunks are read as virtual arrays.
+    """One open tree, from which chunks are read.
 
     Parameters
     ----------
@@ -308,8 +125,8 @@ class TreeReader:
         The file and tree; the file must still be the one that was scanned.
     columns
         The only branches to offer; all readable ones if empty.
-    place
-        Where the file is, if it is not where it was scanned.
+    opened
+        The file, if it is open, or not where it was scanned.
 
     Raises
     ------
@@ -317,46 +134,64 @@ class TreeReader:
         The file cannot be opened, or is not the one that was planned.
     """
 
-    def __init__(self, entry: FileEntry, columns: Sequence[str] = (), place: str = "") -> None:
+    def __init__(
+        self, entry: FileEntry, columns: Sequence[str] = (), opened: OpenFile | None = None
+    ) -> None:
         self.entry = entry
-        self.place = place or entry.path
+        self._file = opened or OpenFile(entry.path)
+        self.columns = frozenset(columns)
         self._log: list[Any] = []
+        self._touched: set[str] = set()
         self._bytes = 0
-        # uproot reads a jagged branch once for its offsets and once for its content: the cache
-        # makes that one read. It is emptied with every chunk, so memory does not grow.
-        self._cache: dict[str, Any] = {}
-        self._root = open_file(self.place, array_cache=self._cache)
+        self._root, self._cache = self._file.root, self._file.cache
         try:
             self._check_unchanged()
-            self._tree = self._root[entry.tree]
-            self._filter = self._choose(columns)
+            self._tree = self._file.tree(entry.tree)
         except BaseException:
-            self._root.close()
+            self._file.close()
             raise
 
     def _check_unchanged(self) -> None:
-        uuid, size = str(self._root.file.uuid), size_of(self.place, self._root)
-        if same_file(self.entry, uuid, size):
+        uuid, size = str(self._root.file.uuid), size_of(self._file.place, self._root)
+        here = self._file.place == self.entry.path  # a copy has a time of its own
+        anew = here and self.entry.modified not in {0, modified(self.entry.path)}
+        if same_file(self.entry, uuid, size) and not anew:
             return
-        what = (
-            f"UUID {uuid}, planned {self.entry.uuid}"
-            if uuid != self.entry.uuid
-            else f"{size:,} bytes, planned {self.entry.size:,}"
-        )
+        if uuid != self.entry.uuid:
+            what = f"UUID {uuid}, planned {self.entry.uuid}"
+        elif anew:
+            what = "it has no UUID, and was written at another time"
+        else:
+            what = f"{size:,} bytes, planned {self.entry.size:,}"
         raise InputError(
             f"{self.entry.path} changed since the run was planned ({what}).",
             remedy="Restore the file and resume, or start a new run.",
         )
 
-    def _choose(self, columns: Sequence[str]) -> Any:
-        """Return a filter of branch names, or None where all can be offered."""
-        if columns:
-            return set(columns).__contains__
-        if not hasattr(self._tree, "common_entry_offsets"):
+    @property
+    def is_ttree(self) -> bool:
+        """Whether this is a TTree, not an RNTuple."""
+        return hasattr(self._tree, "common_entry_offsets")
+
+    @functools.cached_property
+    def _filter(self) -> Any:
+        """A filter of branch names, or None where all can be offered."""
+        if self.columns:
+            return self.columns.__contains__
+        if not self.is_ttree:
             return None
-        names = _names(self._tree)
-        readable = {name for name in names if _readable(self._root, self._tree, name)}
+        names = branch_names(self._tree)
+        readable = {name for name in names if is_readable(self._root, self._tree, name)}
         return None if len(readable) == len(set(names)) else readable.__contains__
+
+    @functools.cached_property
+    def fields(self) -> list[str]:
+        """Names of what can be read, as fields of the events."""
+        return [str(name) for name in self.whole(0, 0).fields]
+
+    @functools.cached_property
+    def _names(self) -> BranchNames | None:
+        return BranchNames(self._tree) if self.is_ttree else None
 
     def chunk(self, start: int, stop: int) -> Any:
         """Return entries `[start, stop)` as an awkward array that reads what is touched.
@@ -366,12 +201,60 @@ class TreeReader:
         ak.Array
             Of length `stop - start`, one record per entry.
         """
+        from eventflock.events.lazy import LazyEvents
+
         self._cache.clear()
         self._log = []
+        self._touched = set()
+        return LazyEvents(_Chunk(self, start, stop), stop - start)
+
+    def whole(self, start: int, stop: int) -> Any:
+        """Make virtual arrays of all branches for entries `[start, stop)`."""
+        if self._names is not None and self._names.collide:
+            return self._whole_by_hand(self._names, start, stop)
         select = {} if self._filter is None else {"filter_name": self._filter}
         return self._tree.arrays(
             entry_start=start, entry_stop=stop, virtual=True, access_log=self._log, **select
         )
+
+    def _whole_by_hand(self, names: BranchNames, start: int, stop: int) -> Any:
+        """Read all branches, for a tree in which uproot finds two of the same name."""
+        import awkward as ak
+
+        found = {}
+        for name, branch in names.shortest():
+            offered = not self.columns or name in self.columns
+            with contextlib.suppress(Exception):  # one that cannot be read is not offered
+                branch.interpretation.awkward_form(self._root.file)
+                if offered:
+                    found[name] = branch.array(entry_start=start, entry_stop=stop, library="ak")
+        return ak.zip(found, depth_limit=1)
+
+    def branch(self, name: str, start: int, stop: int) -> Any:
+        """Read a branch of numbers, or of lists of numbers; None for any other.
+
+        Raises
+        ------
+        InputError
+            The name stands for more than one branch, or the branch cannot be read.
+        """
+        if self._names is None or (self.columns and name not in self.columns):
+            return None
+        branch = self._names.find(name)
+        if branch is None or not (self._names.collide or _is_numeric(branch)):
+            return None
+        self._touched.add(name)
+        try:
+            return branch.array(entry_start=start, entry_stop=stop, library="ak")
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{self.entry.path}: entries {start:,} to {stop:,} of the branch {name!r} cannot "
+                f"be read: {_first_line(error)}",
+                remedy="The file may be damaged: copy it again, or leave it out.",
+                code=FailureCode.READ,
+            ) from error
 
     def done(self) -> tuple[int, set[str]]:
         """Let the last chunk's arrays go.
@@ -383,16 +266,27 @@ class TreeReader:
         set of str
             Names of the branches that the chunk touched.
         """
-        touched = set()
+        touched = self._touched
         for access in self._log:
             name = getattr(access, "branch", None) or getattr(access, "field_name", "")
             if name and not name.startswith("_"):
                 touched.add(str(name))
-        self._log = []
+        self._log, self._touched = [], set()
         self._cache.clear()
         total = int(self._root.file.source.performance_counters.num_requested_bytes)
         new, self._bytes = total - self._bytes, total
         return new, touched
+
+    def share_of(self, names: AbstractSet[str]) -> float:
+        """Return the share of the uncompressed bytes that branches have; 1 if it is not known."""
+        if not self.is_ttree or not names:
+            return 1.0
+        total = self.entry.entry_bytes * self.entry.entries
+        try:
+            found = sum(float(self._tree[name].uncompressed_bytes) for name in names)
+        except (KeyError, ValueError):
+            return 1.0
+        return min(1.0, found / total) if found and total else 1.0
 
     def damages(self, start: int, stop: int) -> list[Damage]:
         """Find what cannot be read of entries `[start, stop)`, in any branch that is offered.
@@ -402,19 +296,18 @@ class TreeReader:
         list of Damage
             Baskets of a TTree; clusters of an RNTuple, where all count that have to do with it.
         """
-        if not hasattr(self._tree, "common_entry_offsets"):
+        if not self.is_ttree:
             edges = clusters_of(self._tree)
             numbered = enumerate(pairwise(edges))
             return [
                 Damage(a, b, f"cluster {n}") for n, (a, b) in numbered if a < stop and b > start
             ]
         found = []
-        for name in dict.fromkeys(_names(self._tree)):
+        for name in dict.fromkeys(branch_names(self._tree)):
             if self._filter is None or self._filter(name):
                 found += _broken_baskets(self._tree[name], name, start, stop)
         return found
 
     def close(self) -> None:
         """Close the file."""
-        self._cache.clear()
-        self._root.close()
+        self._file.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,10 +16,10 @@ from typing import TypeVar
 import msgspec
 
 from eventflock.core.atomic import atomic_write
-from eventflock.core.structs import from_json, to_json
+from eventflock.core.structs import digest_file, from_json, to_json
 from eventflock.errors import EnvError
 
-__all__ = ["Cache", "digest_in", "is_whole", "sha256_file"]
+__all__ = ["Cache", "digest_in", "is_whole"]
 
 T = TypeVar("T")
 _ALIVE = ".alive"
@@ -31,12 +30,6 @@ _DIGITS = 32
 """Hexadecimal digits of a SHA-256 in a name."""
 
 
-def sha256_file(path: Path) -> str:
-    """Compute the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digest_in(path: Path) -> str:
     """Read the digest in the name of an archive."""
     return path.name.partition("-")[2].partition(".")[0]
@@ -44,7 +37,7 @@ def digest_in(path: Path) -> str:
 
 def is_whole(path: Path) -> bool:
     """Check whether an archive is what the digest in its name says."""
-    return sha256_file(path).startswith(digest_in(path))
+    return digest_file(path).startswith(digest_in(path))
 
 
 class Cache:
@@ -129,7 +122,7 @@ class Cache:
 
     def keep(self, made: Path, prefix: str, suffix: str) -> Path:
         """Take in a finished archive under the name of its content."""
-        name = f"{prefix}-{sha256_file(made)[:_DIGITS]}{suffix}"
+        name = f"{prefix}-{digest_file(made)[:_DIGITS]}{suffix}"
         target = self.path / "archives" / name
         with made.open("rb+") as file:
             os.fsync(file.fileno())

@@ -12,7 +12,7 @@ import msgspec
 from eventflock.core.model import Assignment
 from eventflock.core.structs import to_json
 from eventflock.errors import EnvError, error_from
-from eventflock.events.reader import is_url
+from eventflock.events.files import is_url
 from eventflock.packing.cache import Cache
 from eventflock.packing.pack import PackReport
 from eventflock.packing.proving import Place, enter_root, launch, read_proof

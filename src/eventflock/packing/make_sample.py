@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from eventflock.core.structs import to_json
-from eventflock.events.reader import scan_file
 from eventflock.events.sample import write_sample
+from eventflock.events.scan import scan_file
 
 
 def main(path: Path, events: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -193,7 +193,7 @@ def _pack(
         environment=environment,
         code=code,
         rows=_rows(chosen, survey),
-        notes=_notes(survey, environment),
+        notes=(*_notes(survey, environment), *_missing_data(ref, options)),
         inputs=_inputs(chosen, survey, scratch),
     )
     prove_quickly(
@@ -258,6 +258,19 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
         for file, library in environment.left_out.items()
     ]
     return tuple(found)
+
+
+def _missing_data(ref: AnalysisRef, options: PackOptions) -> Iterator[str]:
+    """Say which data files a node will not have under the name by which the analysis opens them."""
+    base = Path(ref.search[0]) if ref.search else Path("/nowhere")
+    named = [Path(path).resolve() for path in options.paths()]
+    for file in ref.helpers:
+        known = any(Path(file).is_relative_to(path) for path in (base, *named))
+        if not file.endswith(".py") and not known:
+            yield (
+                f"The analysis opens {file}, which does not lie beside it: a node has no such "
+                "file. Put it beside the analysis, or name it with --with PATH."
+            )
 
 
 def _inputs(chosen: Chosen, survey: Survey, scratch: Path) -> Stamps:

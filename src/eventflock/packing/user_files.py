@@ -51,6 +51,9 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
     if ref.search:
         files.update(_imported_beside(Path(ref.search[0]), sources, set(local)))
     base = Path(ref.search[0]) if ref.search else Path("/nowhere")
+    for data in (Path(name) for name in ref.helpers if not name.endswith(".py")):
+        if data.is_relative_to(base):
+            files[f"{ANALYSIS}/{data.relative_to(base)}"] = data
     trees: set[Path] = set()
     for top in sorted({name.split(".")[0] for name in local}):
         found = dict(_module_files(top, local))

@@ -10,21 +10,26 @@ import glob
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from eventflock.core.model import NO_UUID, Dataset, FileEntry
 from eventflock.errors import InputError, UsageError, nearest
+from eventflock.planning.coffea import EXPECTED, FilesetFile, read_fileset
 
-__all__ = ["NamedFile", "assemble", "expand", "restrict"]
+__all__ = ["Fileset", "NamedFile", "assemble", "expand", "restrict"]
 
 DEFAULT_NAME = "events"
 _LABEL = re.compile(r"([A-Za-z0-9_.+-]+)=(.+)", re.DOTALL)
 _MAGIC = re.compile(r"[*?\[]")
+_ROOT_FILE = re.compile(r".+\.root(\.\d+)*", re.DOTALL)
+"""Some systems number their files: `x.pool.root.1`."""
+_FILE_AND_TREE = re.compile(r"(.+\.root(?:\.\d+)*):(.*)", re.DOTALL)
+Fileset: TypeAlias = Mapping[str, Any]
+"""A fileset itself, see `planning.coffea`."""
 
 
 class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,18 +43,22 @@ class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[str, ...] = ()
 
 
-def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[NamedFile]:
+def expand(
+    names: Sequence[str | Fileset], *, dataset: str = "", tree: str = "", declared: str = ""
+) -> list[NamedFile]:
     """Find the files that the user names, in the order they are named.
 
     Parameters
     ----------
     names
         Paths, globs, folders, URLs, `@list.txt`, `fileset.json`, each optionally as `NAME=...`
-        and optionally with the tree as `file.root:tree`.
+        and optionally with the tree as `file.root:tree`; or filesets themselves.
     dataset
         Name of the dataset of all files that have no name of their own.
     tree
         Name of the tree of all files that do not say.
+    declared
+        The same, as the analysis says it. A fileset must not name another one.
 
     Raises
     ------
@@ -64,9 +73,34 @@ def expand(names: Sequence[str], *, dataset: str = "", tree: str = "") -> list[N
         raise UsageError("A file name is empty.", remedy="Is a variable of the shell not set?")
     found: list[NamedFile] = []
     for name in names:
+        if isinstance(name, Mapping):
+            asked = _Asked(dataset, tree or declared, dataset, declared)
+            found.extend(_from_fileset(name, "that was given", asked))
+            continue
         label, rest = _split_label(str(name))
-        found.extend(_expand_one(rest, label or dataset or DEFAULT_NAME, tree, label or dataset))
+        given = label or dataset
+        asked = _Asked(given or DEFAULT_NAME, tree or declared, given, declared)
+        found.extend(_expand_one(rest, asked))
     return found
+
+
+class _Asked(NamedTuple):
+    """What was said about files beside their names.
+
+    Attributes
+    ----------
+    dataset, tree
+        For files that do not say.
+    given
+        The name of the dataset, if the user gave one.
+    declared
+        The tree that the analysis names.
+    """
+
+    dataset: str
+    tree: str
+    given: str = ""
+    declared: str = ""
 
 
 def _split_label(name: str) -> tuple[str, str]:
@@ -77,33 +111,35 @@ def _split_label(name: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _expand_one(name: str, dataset: str, tree: str, given: str) -> list[NamedFile]:
+def _expand_one(name: str, asked: _Asked) -> list[NamedFile]:
     if name.startswith("@"):
-        return _from_list(Path(name[1:]), dataset, tree)
+        return _from_list(Path(name[1:]), asked)
     path, inner = _split_tree(name)
     if "://" in path:
         paths = _from_remote_glob(path) if _MAGIC.search(path.split("?")[0]) else [path]
     elif path.endswith((".json", ".json.gz")):
-        return _from_fileset(Path(path), tree, given)
+        return _from_fileset(_load_fileset(Path(path)), path, asked)
     elif Path(path).is_dir():
         paths = _from_folder(Path(path))
     elif _MAGIC.search(path) and not Path(path).exists():
         paths = _from_glob(path)
     else:
         paths = [str(Path(path).absolute())]
-    return [NamedFile(dataset=dataset, path=one, tree=inner or tree) for one in paths]
+    tree = inner or asked.tree
+    return [NamedFile(dataset=asked.dataset, path=file, tree=tree) for file in paths]
 
 
 def _split_tree(name: str) -> tuple[str, str]:
     """Split `file.root:tree` as uproot does; a colon elsewhere belongs to the path."""
-    head, colon, tail = name.rpartition(".root:")
-    if not colon or Path(name).exists():
+    match = _FILE_AND_TREE.fullmatch(name)
+    if match is None or Path(name).exists():
         return name, ""
-    return head + ".root", tail
+    return match[1], match[2]
 
 
 def _from_folder(folder: Path) -> list[str]:
-    found = sorted(str(path.absolute()) for path in folder.rglob("*.root") if path.is_file())
+    paths = (path for path in folder.rglob("*.root*") if _ROOT_FILE.fullmatch(path.name))
+    found = sorted(str(path.absolute()) for path in paths if path.is_file())
     if not found:
         raise InputError(
             f"The folder {folder} has no file *.root.",
@@ -137,7 +173,7 @@ def _from_remote_glob(pattern: str) -> list[str]:
     return [system.unstrip_protocol(one) for one in found]
 
 
-def _from_list(path: Path, dataset: str, tree: str) -> list[NamedFile]:
+def _from_list(path: Path, asked: _Asked) -> list[NamedFile]:
     lines = _read(path, "list of files").decode(errors="replace").splitlines()
     names = [text for line in lines if (text := line.strip()) and not text.startswith("#")]
     if not names:
@@ -147,7 +183,8 @@ def _from_list(path: Path, dataset: str, tree: str) -> list[NamedFile]:
         label, rest = _split_label(name)
         if rest.startswith("@"):
             raise UsageError(f"The list {path} names another list: {rest!r}.", remedy="Join them.")
-        found.extend(_expand_one(rest, label or dataset, tree, ""))
+        dataset = label or asked.dataset
+        found.extend(_expand_one(rest, asked._replace(dataset=dataset, given="")))
     return found
 
 
@@ -164,92 +201,45 @@ def _read(path: Path, what: str) -> bytes:
     return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
 
 
-def _from_fileset(path: Path, tree: str, dataset: str) -> list[NamedFile]:
-    """Read a fileset as coffea writes it; paths in it are relative to the current folder."""
+def _load_fileset(path: Path) -> Any:
     try:
-        fileset = msgspec.json.decode(_read(path, "fileset"))
+        return msgspec.json.decode(_read(path, "fileset"))
     except (msgspec.DecodeError, OSError, EOFError, RecursionError, zlib.error) as error:
+        raise UsageError(f"The fileset {path} is not JSON: {error}.", remedy=EXPECTED) from None
+
+
+def _from_fileset(fileset: Any, where: str, asked: _Asked) -> list[NamedFile]:
+    """Read a fileset as coffea writes it; paths in it are relative to the current folder."""
+    files = list(read_fileset(fileset, where))
+    datasets = {file.dataset for file in files}
+    if asked.given and len(datasets) > 1:
         raise UsageError(
-            f"The fileset {path} is not JSON: {error}.",
-            remedy='Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.',
-        ) from None
-    if not isinstance(fileset, dict) or not fileset:
-        raise _bad_fileset(path, "the whole", fileset)
-    if dataset and len(fileset) > 1:
-        raise UsageError(
-            f"The fileset {path} has {len(fileset)} datasets, so {dataset!r} cannot name them all.",
+            f"The fileset {where} has {len(datasets)} datasets, so {asked.given!r} cannot name "
+            "them all.",
             remedy="Leave the name out.",
         )
     found: list[NamedFile] = []
-    for name, value in fileset.items():
-        files, metadata = (
-            (value.get("files"), value.get("metadata") or {})
-            if isinstance(value, dict)
-            else (value, {})
-        )
-        if not isinstance(files, dict | list) or not files or not isinstance(metadata, dict):
-            raise _bad_fileset(path, repr(name), value)
-        for file, says in files.items() if isinstance(files, dict) else [(f, "") for f in files]:
-            inner = _tree_in_fileset(path, file, says)
-            found.extend(
-                msgspec.structs.replace(
-                    one,
-                    metadata=metadata,
-                    entries=_entries_in_fileset(path, file, says),
-                    replicas=_replicas_in_fileset(path, file, says),
-                )
-                for one in _expand_one(file, dataset or name, inner or tree, "")
+    for file in files:
+        _check_tree(file, where, asked)
+        inner = _Asked(asked.given or file.dataset, file.tree or asked.tree)
+        found.extend(
+            msgspec.structs.replace(
+                one, metadata=file.metadata, entries=file.entries, replicas=file.replicas
             )
+            for one in _expand_one(file.name, inner)
+        )
     return found
 
 
-def _tree_in_fileset(path: Path, file: Any, says: Any) -> str:
-    """Return the tree name of one file of a fileset; its value is a name or a mapping."""
-    inner = says.get("object_path") if isinstance(says, dict) else says
-    if not isinstance(file, str) or not (inner is None or isinstance(inner, str)):
-        raise _bad_fileset(path, repr(file), says)
-    return inner or ""
-
-
-def _replicas_in_fileset(path: Path, file: str, says: Any) -> tuple[str, ...]:
-    """Return other places of the same file, which coffea does not know."""
-    given = says.get("replicas", []) if isinstance(says, dict) else []
-    if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
-        raise _bad_fileset(path, repr(file), says)
-    return tuple(one if "://" in one else str(Path(one).absolute()) for one in given)
-
-
-def _entries_in_fileset(path: Path, file: str, says: Any) -> int | None:
-    """Return the number of entries that coffea found in a file, if it says; to be checked later."""
-    if not isinstance(says, dict):
-        return None
-    steps, entries = says.get("steps"), says.get("num_entries")
-    if steps and not _covers(steps, entries):
+def _check_tree(file: FilesetFile, where: str, asked: _Asked) -> None:
+    """Refuse to decide between the tree that a fileset names, and the one of the analysis."""
+    names = {name.partition(";")[0].strip("/") for name in (file.tree, asked.declared) if name}
+    if len(names) > 1 and asked.tree == asked.declared:
         raise UsageError(
-            f"The fileset {path} asks for a part of {file} only (steps {str(steps)[:60]}).",
-            remedy="Remove 'steps' and choose entries with --range.",
+            f"The fileset {where} names the tree {file.tree!r} of {file.name}, and the analysis "
+            f"names {asked.declared!r}.",
+            remedy="Name the tree in one of them only, or the same in both.",
         )
-    if entries is None and steps:
-        entries = max(int(stop) for _, stop in steps)
-    return None if entries is None else int(entries)
-
-
-def _covers(steps: Any, entries: Any) -> bool:
-    try:
-        edges = sorted((int(a), int(b)) for a, b in steps)
-    except (TypeError, ValueError):
-        return False
-    joined = all(a[1] == b[0] for a, b in pairwise(edges))
-    return joined and edges[0][0] == 0 and (entries is None or edges[-1][1] == entries)
-
-
-def _bad_fileset(path: Path, where: str, value: Any) -> UsageError:
-    text = repr(value)
-    return UsageError(
-        f"The fileset {path} is not in coffea's form at {where}: {text[:80]}"
-        f"{'...' if len(text) > 80 else ''}",
-        remedy='Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.',
-    )
 
 
 def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[Dataset, ...]:

@@ -18,7 +18,7 @@ from eventflock.core.model import Job, Plan
 from eventflock.core.structs import Frozen
 from eventflock.core.units import parse_duration, say_bytes, say_duration
 from eventflock.errors import plural
-from eventflock.events.reader import is_url
+from eventflock.events.files import is_url
 from eventflock.packing.environment import TransferSizes
 
 __all__ = [

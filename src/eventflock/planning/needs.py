@@ -6,7 +6,7 @@ import msgspec
 
 from eventflock.core.model import Plan
 from eventflock.core.options import JobLimits
-from eventflock.events.reader import is_url
+from eventflock.events.files import is_url
 from eventflock.packing.environment import TransferSizes
 from eventflock.planning.forecast import Forecast
 from eventflock.pools.batch.needs import JobNeeds

@@ -20,7 +20,7 @@ from eventflock.errors import UsageError
 __all__ = ["Sizing", "cut", "span_of"]
 
 CHUNK_BYTES = 128 * 2**20
-"""Uncompressed bytes of all branches that a chunk should hold; what is touched is less."""
+"""Uncompressed bytes of the branches that are read which a chunk should hold."""
 CHUNK_MIN, CHUNK_MAX = 50_000, 1_000_000
 JOBS_MIN, JOBS_MAX = 8, 1_000
 JOB_MIN_ENTRIES = 20_000
@@ -57,7 +57,7 @@ class _Line:
         self.files = dataset.files
         self.offsets = [0, *accumulate(file.entries for file in dataset.files)]
         self.entries = self.offsets[-1]
-        total = sum(file.entries * file.entry_bytes for file in dataset.files)
+        total = dataset.share * sum(file.entries * file.entry_bytes for file in dataset.files)
         self.entry_bytes = max(total / max(self.entries, 1), 1e-3)
 
     def chunk_size(self) -> int:

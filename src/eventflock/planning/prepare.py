@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +16,13 @@ import msgspec
 from eventflock._version import __version__
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Failure
-from eventflock.core.model import FORMAT, AnalysisRef, Dataset, FileEntry, Plan
+from eventflock.core.model import PLAN_FORMAT, AnalysisRef, Dataset, FileEntry, Plan
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
-from eventflock.errors import EventflockError, UsageError, error_from
-from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
+from eventflock.errors import EventflockError, UsageError, error_from, plural
+from eventflock.failures.codes import FailureCode
+from eventflock.planning.filesets import Fileset, NamedFile, assemble, expand, restrict
 from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
 from eventflock.planning.partition import Sizing, cut
 from eventflock.pools.roles import Workers
@@ -29,6 +31,7 @@ from eventflock.worker.messages import (
     Describe,
     Described,
     DryCall,
+    DryCalled,
     Failed,
     Reply,
     Request,
@@ -42,6 +45,10 @@ START_UP_SECONDS = 5.0
 """From the start of a packed job to its first event; on a quiet machine it is three."""
 
 T = TypeVar("T")
+
+
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before a server is asked again that did not give a file."""
 
 
 class Prepared(NamedTuple):
@@ -66,7 +73,7 @@ def prepare(
     workers: Workers,
     ref: AnalysisRef,
     source: bytes,
-    files: Sequence[str],
+    files: Sequence[str | Fileset],
     options: Options,
     observer: Observer,
 ) -> Prepared:
@@ -84,11 +91,15 @@ def prepare(
     with _frozen(ref, source) as folder:
         described = _describe(workers, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
-        named = expand(files, dataset=options.dataset, tree=options.tree or described.tree)
+        named = expand(files, dataset=options.dataset, tree=options.tree, declared=described.tree)
         datasets = assemble(named, _scan(workers, named, described.columns, observer))
         _note_empty(datasets, observer)
         plan = make_plan(ref, described.parameters, datasets, options)
-        _try(workers, plan, folder)
+        asked = _try(workers, plan, folder, observer)
+        datasets = _with_branches(datasets, asked)
+        opened = {file: sha for reply in asked.values() for file, sha in reply.opened.items()}
+        ref = msgspec.structs.replace(ref, helpers={**ref.helpers, **opened})
+        plan = make_plan(ref, described.parameters, datasets, options)
         if options.target_seconds is None:
             return Prepared(plan)
         return _cut_by_time(workers, plan, datasets, options, folder, observer)
@@ -162,16 +173,8 @@ def _describe(workers: Workers, ref: AnalysisRef, folder: str, options: Options)
         parameters=store_parameters(options.parameters),
         text=options.text,
     )
-    (described,) = _answers(workers, [request], Described)
-    return described
-
-
-def _answers(workers: Workers, requests: Sequence[Request], kind: type[T]) -> list[T]:
-    """Ask, and raise the first thing that is wrong."""
-    found: dict[int, T] = {}
-    for index, reply in workers.ask(requests):
-        found[index] = _expect(reply, kind)
-    return [found[index] for index in range(len(requests))]
+    ((_, reply),) = workers.ask([request])
+    return _expect(reply, Described)
 
 
 def _expect(reply: Reply, kind: type[T]) -> T:
@@ -187,18 +190,42 @@ def _scan(
 ) -> list[FileEntry]:
     """Look at every file, and report all that are wrong at once."""
     requests = [Scan(path=one.path, tree=one.tree, columns=columns) for one in named]
-    found: dict[int, FileEntry] = {}
-    wrong: dict[int, Failure] = {}
     with shown(observer, "files", len(named)):
-        for index, reply in workers.ask(requests):
-            if isinstance(reply, Failed):
-                wrong[index] = reply.failure
-            else:
-                found[index] = _expect(reply, Scanned).entry
-            observer.update(len(found) + len(wrong))
+        replies = _ask_again(workers, requests, observer, observer.update)
+    wrong = [reply.failure for reply in replies if isinstance(reply, Failed)]
     if wrong:
-        raise _wrong_files([wrong[index] for index in sorted(wrong)], len(named))
-    return [found[index] for index in range(len(named))]
+        raise _wrong_files(wrong, len(named))
+    return [_expect(reply, Scanned).entry for reply in replies]
+
+
+def _ask_again(
+    workers: Workers,
+    requests: Sequence[Request],
+    observer: Observer,
+    update: Callable[[int], object] = lambda _: None,
+) -> list[Reply]:
+    """Ask, and ask again for files that a server did not give: its trouble may pass.
+
+    Parameters
+    ----------
+    update
+        Receives the number of requests that are answered.
+    """
+    replies: dict[int, Reply] = {}
+    left = list(range(len(requests)))
+    for pause in (*PAUSES, None):
+        for index, reply in workers.ask([requests[number] for number in left]):
+            replies[left[index]] = reply
+            update(len(replies))
+        failed = {number: reply for number in left if isinstance(reply := replies[number], Failed)}
+        left = [n for n in failed if failed[n].failure.code == FailureCode.UNREACHABLE]
+        if not left or pause is None:
+            break
+        first = failed[left[0]].failure.message
+        others = f", and {plural(len(left) - 1, 'other')}" if len(left) > 1 else ""
+        observer.note(f"{first}{others}: tried again in {pause:g} s")
+        time.sleep(pause)
+    return [replies[number] for number in range(len(requests))]
 
 
 def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
@@ -227,7 +254,7 @@ def make_plan(
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
     return Plan(
-        format=FORMAT,
+        format=PLAN_FORMAT,
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         analysis=ref,
@@ -251,12 +278,26 @@ def _without_clusters(dataset: Dataset) -> Dataset:
     return msgspec.structs.replace(dataset, files=files)
 
 
-def _try(workers: Workers, plan: Plan, folder: str) -> None:
-    """Call the analysis on no events of each dataset, to find early what would stop every job."""
-    requests: list[Request] = [
-        DryCall(assignment=assignment, folder=folder)
-        for assignment in FrozenPlan(plan).first_assignments()
-    ]
-    for _, reply in workers.ask(requests):
-        if isinstance(reply, Failed):
-            raise error_from(reply.failure)
+def _try(workers: Workers, plan: Plan, folder: str, observer: Observer) -> dict[str, DryCalled]:
+    """Call the analysis on no events of each dataset, to find early what would stop every job.
+
+    Returns
+    -------
+    dict
+        By the name of the dataset, what the analysis has asked for.
+    """
+    first = FrozenPlan(plan).first_assignments()
+    requests = [DryCall(assignment=assignment, folder=folder) for assignment in first]
+    replies = [_expect(reply, DryCalled) for reply in _ask_again(workers, requests, observer)]
+    return {one.dataset: reply for one, reply in zip(first, replies, strict=True)}
+
+
+def _with_branches(
+    datasets: Sequence[Dataset], asked: Mapping[str, DryCalled]
+) -> tuple[Dataset, ...]:
+    """Note with each dataset what the analysis reads of it: sizes of chunks follow from that."""
+    found = []
+    for dataset in datasets:
+        reply = asked.get(dataset.name, DryCalled())
+        found.append(msgspec.structs.replace(dataset, branches=reply.branches, share=reply.share))
+    return tuple(found)

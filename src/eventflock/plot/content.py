@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from eventflock.core.edges import edges_of
+
 if TYPE_CHECKING:
     from hist import BaseHist
 
@@ -51,7 +53,7 @@ def read_bins(one: AnyHist, index: int, path: str) -> Bins:
     label = str(axis.label or "")
     if re.fullmatch(r"(Axis \d+)?", label):  # what hist says where the user gave no label
         label = path
-    edges = np.asarray(axis.edges, dtype=float)
+    edges = np.asarray(edges_of(axis), dtype=float)
     if isinstance(axis, kinds.Boolean):
         return Bins(label, edges, [str(bool(value)) for value in axis])
     if isinstance(axis, kinds.StrCategory | kinds.IntCategory):

@@ -258,9 +258,9 @@ def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath
                 remedy="Check that no mapping contains itself.",
             )
         if isinstance(value, Mapping):
-            yield from _leaves(value, (*path, key))
+            yield from _leaves(value, (*path, str(key)))  # NumPy has texts of its own
         else:
-            yield (*path, key), value
+            yield (*path, str(key)), value
 
 
 def _first(path: KeyPath, value: Any) -> Any:
@@ -321,10 +321,27 @@ def add(path: KeyPath, total: Any, value: Any) -> Any:
                 remedy="Arrays are added, so they need one shape. Rows to keep go into an "
                 "awkward array: ak.Array(...).",
             )
-        return total + value
+        return _add_arrays(path, total, value)
     if isinstance(total, int | float | complex):
         return total + _number(path, value)
     raise _different(path, total, f"a {type(value).__name__}")
+
+
+def _add_arrays(path: KeyPath, total: Any, value: Any) -> Any:
+    """Add arrays; integers that need more than 64 bits are refused, as NumPy would wrap around."""
+    found = total + value
+    if found.dtype.kind == "u":
+        wrapped = found < total
+    elif found.dtype.kind == "i":
+        wrapped = ((total ^ found) & (value ^ found)) < 0
+    else:
+        return found
+    if wrapped.any():
+        raise AnalysisError(
+            f"The sum of the arrays {show(path)} needs more than 64 bits.",
+            remedy="Return it as floats, or as single numbers: a Python int has no limit.",
+        )
+    return found
 
 
 def _add_histograms(path: KeyPath, total: Histogram, value: Histogram) -> Histogram:

@@ -18,6 +18,7 @@ from typing import IO, Any
 import msgspec
 
 from eventflock.core.atomic import atomic_path
+from eventflock.core.edges import edges_of
 from eventflock.core.manifest import Item, Manifest, Payload
 from eventflock.core.structs import to_json
 from eventflock.errors import AnalysisError
@@ -138,7 +139,7 @@ def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any)
     from eventflock.results.payloads import sum_of_deltas
 
     try:
-        uhi.io.zip.write(archive, name, value)
+        uhi.io.zip.write(archive, name, _described(value))
         archive.json_bytes += archive.getinfo(f"{name}.json").file_size
         deltas = sum_of_deltas(value)
         if deltas is not None:
@@ -149,6 +150,15 @@ def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any)
             remedy="Keep text, numbers, lists and mappings of these in the metadata of axes.",
         ) from None
     return Item(path=key, kind="histogram", name=name)
+
+
+def _described(histogram: Any) -> Any:
+    """Return what the UHI serialization says of a histogram, with the right edges."""
+    found: dict[str, Any] = histogram._to_uhi_()
+    for axis, described in zip(histogram.axes, found["axes"], strict=True):
+        if described["type"] == "variable" and described["circular"]:
+            described["edges"] = edges_of(axis)
+    return found
 
 
 def _payload(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Payload:

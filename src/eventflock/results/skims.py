@@ -28,8 +28,8 @@ bytes, or `STREAM_RATIO` times the file if that is more."""
 
 def is_skim(value: Any) -> bool:
     """Check whether a result of an analysis is an awkward array, which means rows to keep."""
-    kind = type(value)
-    return kind.__module__.startswith("awkward.") and kind.__name__ == "Array"
+    kinds = type(value).__mro__  # awkward may not be loaded
+    return any((kind.__module__, kind.__name__) == ("awkward.highlevel", "Array") for kind in kinds)
 
 
 class SkimWriter:

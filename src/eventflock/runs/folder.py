@@ -20,13 +20,17 @@ import msgspec
 from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.halving import JobNumber, UnitName, unit_name, unit_of
-from eventflock.core.model import FORMAT, AnalysisRef, Plan
+from eventflock.core.model import PLAN_FORMATS, AnalysisRef, Plan
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import ResultError, UsageError
 from eventflock.pools.batch.wave import wave_folders
 from eventflock.results.verify import JobFiles
 
 __all__ = ["RunFolder", "next_free"]
+
+
+RECORDED = 16 * 2**20
+"""Files that an analysis uses are copied into the run folder, for the record, up to this size."""
 
 
 class _Version(msgspec.Struct):
@@ -141,7 +145,8 @@ class RunFolder:
             if plan.analysis.file:
                 (made.analysis / plan.analysis.file).write_bytes(source)
             for number, file in enumerate(plan.analysis.helpers):  # for the record
-                shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
+                if Path(file).stat().st_size < RECORDED:
+                    shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")
             atomic_write(made.plan_file, to_json(plan))
             made.path.rename(path)
         except OSError as error:
@@ -171,9 +176,10 @@ class RunFolder:
             ) from None
         try:
             version = msgspec.json.decode(data, type=_Version).format
-            if version != FORMAT:
+            if version not in PLAN_FORMATS:
                 raise ResultError(
-                    f"{self.plan_file} has format {version}; this eventflock reads {FORMAT}.",
+                    f"{self.plan_file} has format {version}; this eventflock reads "
+                    f"{' and '.join(map(str, PLAN_FORMATS))}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
             return FrozenPlan(from_json(data, Plan), digest(data))

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventflock.core.atomic import atomic_write
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Manifest
-from eventflock.core.model import Plan
+from eventflock.core.model import AnalysisRef, Plan
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Acceptance, Options, SubmitOptions
 from eventflock.core.states import JobStatus, ResultStatus
 from eventflock.core.structs import to_json
-from eventflock.errors import InterruptedRunError, ResultError, UsageError, plural
+from eventflock.errors import AnalysisError, InterruptedRunError, ResultError, UsageError, plural
+from eventflock.planning.filesets import Fileset
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
 from eventflock.planning.prepare import prepare
 from eventflock.pools.names import batch_hint
@@ -30,7 +31,7 @@ from eventflock.runs.folder import RunFolder, next_free
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.scheduler import adopt_arrivals, do_jobs, jobs_to_submit
 from eventflock.usercode.decorator import Analysis
-from eventflock.usercode.loading import freeze, locate
+from eventflock.usercode.loading import check_helpers, freeze, locate
 
 if TYPE_CHECKING:
     from eventflock.packing.environment import PackedEnvironment
@@ -42,7 +43,10 @@ LOOK_EVERY = 1.0
 
 
 def execute(
-    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+    analysis: str | Path | Analysis,
+    files: Sequence[str | Fileset],
+    options: Options,
+    observer: Observer,
 ) -> Outcome:
     """Run an analysis over all events of the files: from the names to the merged result.
 
@@ -61,7 +65,10 @@ def execute(
 
 
 def show_submission(
-    analysis: str | Path | Analysis, files: Sequence[str], options: Options, observer: Observer
+    analysis: str | Path | Analysis,
+    files: Sequence[str | Fileset],
+    options: Options,
+    observer: Observer,
 ) -> tuple[str, Plan]:
     """Return the submit description that a run on a batch system would have, and its plan."""
     pool = find_pool(options.pool)
@@ -88,13 +95,21 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
         There is no run, or another process works on it.
     """
     run = RunFolder(path)
-    run.load_plan()
+    _check_data_files(run.load_plan().plan.analysis)
     pool = find_pool(options.pool) if options.pool else pool_of_run(path)
     pool.check_resumable(run)
     if options.submission != SubmitOptions():
         pool.amend(run, options.submission)
     with _workers(pool, options.workers) as workers:
         return _run(run, pool, workers, options, observer)
+
+
+def _check_data_files(ref: AnalysisRef) -> None:
+    """Refuse to go on with other data files: some jobs would have the old ones, some the new."""
+    try:
+        check_helpers(ref, data_only=True)
+    except AnalysisError as error:
+        raise UsageError(error.message, remedy=error.remedy) from None
 
 
 def watch(path: Path, options: Options, observer: Observer) -> Outcome:
@@ -144,7 +159,7 @@ class _Draft(NamedTuple):
 @contextlib.contextmanager
 def _planned(
     analysis: str | Path | Analysis,
-    files: Sequence[str],
+    files: Sequence[str | Fileset],
     options: Options,
     pool: Pool,
     observer: Observer,

@@ -17,12 +17,12 @@ import msgspec
 
 from eventflock._version import PACKAGE
 from eventflock.core.model import AnalysisRef
-from eventflock.core.structs import digest
+from eventflock.core.structs import digest, digest_file
 from eventflock.core.tracebacks import user_traceback
 from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.usercode.decorator import Analysis
 
-__all__ = ["FROZEN", "IMPORTING", "freeze", "helpers_of", "load", "locate"]
+__all__ = ["FROZEN", "IMPORTING", "check_helpers", "freeze", "helpers_of", "load", "locate"]
 
 IMPORTING = "EVENTFLOCK_IMPORTING"
 """Set in the environment while the file of an analysis is imported."""
@@ -139,13 +139,47 @@ def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
     if ref.file.endswith(".pickle"):
         return _load_pickle(ref, folder)
     found = _pick(_import_file(ref, folder) if ref.file else _import_module(ref), ref)
+    check_helpers(ref)
+    return found
+
+
+def check_helpers(ref: AnalysisRef, *, data_only: bool = False) -> None:
+    """Check that the modules and data files which an analysis uses are those of its run.
+
+    Parameters
+    ----------
+    data_only
+        Check the data files only.
+
+    Raises
+    ------
+    AnalysisError
+        One has changed, or is gone.
+    """
     for file, sha256 in ref.helpers.items():
-        if not Path(file).is_file() or digest(Path(file).read_bytes()) != sha256:
+        imported = file.endswith(".py")
+        stamp = _stamp(file)
+        if (imported and data_only) or _known.get(file) == (sha256, stamp):
+            continue
+        if not stamp or digest_file(Path(file)) != sha256:
+            verb = "imports" if imported else "opens"
             raise AnalysisError(
-                f"{file}, which the analysis imports, changed since the run was made.",
+                f"{file}, which the analysis {verb}, changed since the run was made.",
                 remedy="Put back what it was to resume, or start a new run.",
             )
-    return found
+        _known[file] = sha256, stamp
+
+
+_known: dict[str, tuple[str, tuple[int, ...]]] = {}
+"""Files that were right, and their times then: a digest is not computed for each job."""
+
+
+def _stamp(file: str) -> tuple[int, ...]:
+    try:
+        stat = Path(file).stat()
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def helpers_of(ref: AnalysisRef) -> dict[str, str]:

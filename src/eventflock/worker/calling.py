@@ -66,7 +66,8 @@ def call(analysis: Analysis, events: Any, context: Context, parameters: dict[str
     try:
         returned = analysis.on_chunk(events, context, parameters)
         _read_rows(returned)
-    except EventflockError:
+    except EventflockError as error:
+        error.traceback = error.traceback or user_traceback(error)
         raise
     except BaseException as error:
         raise_if_interrupted(error)

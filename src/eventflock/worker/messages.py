@@ -14,6 +14,7 @@ __all__ = [
     "Described",
     "Done",
     "DryCall",
+    "DryCalled",
     "Failed",
     "Progress",
     "Reply",
@@ -68,6 +69,22 @@ class DryCall(_Message, frozen=True):
     folder: str = ""
 
 
+class DryCalled(_Message, frozen=True):
+    """What the analysis asked for.
+
+    Attributes
+    ----------
+    branches, share
+        The branches, and their share of the bytes; 1 if it is not known.
+    opened
+        Data files that it opened, with their SHA-256.
+    """
+
+    branches: tuple[str, ...] = ()
+    share: float = 1.0
+    opened: dict[str, str] = {}
+
+
 class Run(_Message, frozen=True):
     """Do one job and write its result file.
 
@@ -112,4 +129,4 @@ class Failed(_Message, frozen=True):
 
 
 Request = Describe | Scan | DryCall | Run
-Reply = Described | Scanned | Done | Failed | Progress
+Reply = Described | Scanned | DryCalled | Done | Failed | Progress

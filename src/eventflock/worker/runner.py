@@ -17,12 +17,15 @@ from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Assignment, FileEntry
 from eventflock.core.states import ResultStatus
 from eventflock.errors import EventflockError
-from eventflock.events.reader import TreeReader
+from eventflock.events.open_files import OpenFiles
+from eventflock.events.reader import TreeReader, reader_of
+from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
 from eventflock.usercode.decorator import Analysis, restore_parameters
 from eventflock.worker.calling import failure_of, missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
+from eventflock.worker.messages import DryCalled
 from eventflock.worker.receipt import Clock, Tally, receipt
 from eventflock.worker.watchdog import Watchdog
 
@@ -34,7 +37,7 @@ LastWords = Callable[[Manifest], None]
 class Runner:
     """Does jobs, one after the other, in this process.
 
-    It keeps the last file open, as the next job often continues in it, and remembers which
+    It keeps the last few files open, as the next jobs often continue in them, and remembers which
     objects the analysis returned last, as an object that is returned again has events twice.
 
     Parameters
@@ -43,12 +46,19 @@ class Runner:
         Digest of the packed environment that this process runs in, for the result files.
     places
         From planned paths to where the files are, for those that are elsewhere here.
+    files
+        Those that are open.
     """
 
-    def __init__(self, environment: str = "", places: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        environment: str = "",
+        places: Mapping[str, str] | None = None,
+        files: OpenFiles | None = None,
+    ) -> None:
         self._environment = environment
         self._places = places or {}
-        self._reader: TreeReader | None = None
+        self._files = files or OpenFiles()
         self._earlier = Earlier()
 
     def run(
@@ -130,7 +140,7 @@ class Runner:
         JobLoop(assignment, analysis, accumulator, tally, opened, report).do()
         return tally.failures[0] if tally.failures and not tally.coverage else None
 
-    def trial(self, assignment: Assignment, analysis: Analysis) -> None:
+    def trial(self, assignment: Assignment, analysis: Analysis) -> DryCalled:
         """Call the analysis on no events, and raise what would stop every job as well.
 
         An analysis may well fail on no events and be right on some, so only what cannot depend
@@ -138,39 +148,36 @@ class Runner:
         """
         assignment = _with_parameters(assignment, analysis)
         entry = assignment.files[0]
-        reader = TreeReader(entry, analysis.columns)
+        reader = reader_of(self._files, entry.path, entry, analysis.columns)
         try:
             events = reader.chunk(0, 0)
             context = context_of(assignment, entry, 0, 0)
             try:
                 returned = analysis.on_chunk(events, context, assignment.parameters)
-            except BaseException as error:  # noqa: BLE001 -- the user's code may raise anything
+            except BaseException as error:
                 raise_if_interrupted(error)
+                if isinstance(error, EventflockError) and error.code == FailureCode.BRANCH:
+                    raise
                 missing = missing_branch(error, events, entry.path, entry.tree, analysis.columns)
                 if missing is not None:
                     raise missing from None
-                return
+                return DryCalled()
             early = isinstance(returned, Mapping) and not returned
             if returned is not None and not early:  # to return early for no events is fine
                 with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                     Accumulator(Path(scratch)).add(returned)
+            _, touched = reader.done()
+            return DryCalled(branches=tuple(sorted(touched)), share=reader.share_of(touched))
         finally:
-            reader.close()
+            reader.done()
 
     def _open(self, entry: FileEntry, analysis: Analysis, replica: int) -> TreeReader:
         planned = entry.place(replica)
-        place = self._places.get(planned, planned)
-        reader = self._reader
-        if reader is None or reader.entry != entry or reader.place != place:
-            self.close()
-            self._reader = TreeReader(entry, analysis.columns, place)
-        return self._reader  # type: ignore[return-value]
+        return reader_of(self._files, self._places.get(planned, planned), entry, analysis.columns)
 
     def close(self) -> None:
-        """Close the file that is open."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        """Close the files that are open."""
+        self._files.close()
 
 
 def _with_parameters(assignment: Assignment, analysis: Analysis) -> Assignment:

@@ -7,20 +7,25 @@ import gc
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from eventflock.core.manifest import Manifest
 from eventflock.core.model import AnalysisRef
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
-from eventflock.events.reader import scan_file
+from eventflock.events.open_files import OpenFiles
+from eventflock.events.scan import scan_file
+from eventflock.usercode.data_files import watch_opened
 from eventflock.usercode.decorator import Analysis, check_parameters
-from eventflock.usercode.loading import helpers_of, load
+from eventflock.usercode.loading import check_helpers, helpers_of, load
 from eventflock.worker.calling import failure_of
 from eventflock.worker.messages import (
     Describe,
     Described,
     Done,
     DryCall,
+    DryCalled,
     Failed,
     Progress,
     Reply,
@@ -48,7 +53,8 @@ class Service:
 
     def __init__(self, end: Callable[[], object] | None = None) -> None:
         self._end = end
-        self._runner = Runner()
+        self._files = OpenFiles()
+        self._runner = Runner(files=self._files)
         self._loaded: dict[bytes, Analysis] = {}
 
     def answer(self, request: Request, send: Send) -> None:
@@ -63,23 +69,30 @@ class Service:
             case Describe():
                 return self._describe(request)
             case Scan():
-                return Scanned(entry=scan_file(request.path, request.tree, request.columns))
+                return Scanned(
+                    entry=scan_file(request.path, request.tree, request.columns, self._files)
+                )
             case DryCall():
-                found = self._load(request.assignment.analysis, request.folder)
-                self._runner.trial(request.assignment, found)
-                return Done()
+                return self._dry_call(request)
             case Run():
                 return self._run(request, send)
 
     def _describe(self, request: Describe) -> Described:
-        found = self._load(request.analysis, request.folder)
+        with watch_opened() as opened:
+            found = self._load(request.analysis, request.folder)
         return Described(
             name=found.name,
             tree=found.tree,
             columns=found.columns,
-            helpers=helpers_of(request.analysis),
+            helpers={**helpers_of(request.analysis), **opened},
             parameters=check_parameters(found, request.parameters, text=request.text),
         )
+
+    def _dry_call(self, request: DryCall) -> DryCalled:
+        found = self._load(request.assignment.analysis, request.folder)
+        with watch_opened(file.path for file in request.assignment.files) as opened:
+            called = self._runner.trial(request.assignment, found)
+        return msgspec.structs.replace(called, opened=opened)
 
     def _run(self, request: Run, send: Send) -> Reply:
         if request.fresh:
@@ -104,6 +117,7 @@ class Service:
         key = to_json(ref)
         if key not in self._loaded:
             self._loaded[key] = load(ref, Path(folder) if folder else None)
+        check_helpers(ref)
         return self._loaded[key]
 
     def close(self) -> None:

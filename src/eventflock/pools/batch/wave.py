@@ -31,7 +31,7 @@ from eventflock.core.halving import UnitName, unit_name
 from eventflock.core.model import Assignment
 from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import ResultError
-from eventflock.events.reader import is_url
+from eventflock.events.files import is_url
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.packing.launching import shared_template
 from eventflock.worker.node_layout import LAUNCHER

@@ -1,0 +1,153 @@
+"""The forms of filesets that coffea and public benchmarks have had.
+
+    {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}             coffea today
+    {"NAME": {"files": {"a.root": {"object_path": "tree", "steps": [[0, 9]], "num_entries": 9}}}}
+    {"NAME": ["a.root"]}                                                coffea before 2023
+    {"NAME": {"files": ["a.root"], "treename": "tree"}}
+    {"NAME": {"PART": {"files": [{"path": "a.root", "nevts": 9}]}}}     datasets NAME__PART
+
+Keys that are not known here are left alone: others keep what they need beside ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eventflock.errors import UsageError
+
+__all__ = ["EXPECTED", "FilesetFile", "read_fileset"]
+
+EXPECTED = 'Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.'
+
+
+class FilesetFile(NamedTuple):
+    """One file of a fileset.
+
+    Attributes
+    ----------
+    dataset, name
+        The dataset, and the file as it is named.
+    tree
+        Empty if the fileset does not say.
+    metadata
+        Of the dataset.
+    entries
+        How many there should be, if the fileset says.
+    replicas
+        Other places of the same file, which only eventflock knows.
+    """
+
+    dataset: str
+    name: str
+    tree: str
+    metadata: dict[str, Any]
+    entries: int | None
+    replicas: tuple[str, ...]
+
+
+def read_fileset(fileset: Any, where: str) -> Iterator[FilesetFile]:
+    """Yield the files of a fileset.
+
+    Parameters
+    ----------
+    fileset
+        As it was decoded from JSON.
+    where
+        What it is called in errors.
+
+    Raises
+    ------
+    UsageError
+        It has none of these forms, or asks for a part of a file.
+    """
+    if not isinstance(fileset, Mapping) or not fileset:
+        raise _wrong(where, "the whole", fileset)
+    for name, value in _flat(fileset):
+        says = value if isinstance(value, Mapping) else {"files": value}
+        files, metadata = says.get("files"), says.get("metadata") or {}
+        tree = says.get("treename") or says.get("object_path") or ""
+        if not isinstance(files, Mapping | list | tuple) or not files:
+            raise _wrong(where, repr(name), value)
+        if not all((isinstance(tree, str), isinstance(metadata, Mapping), isinstance(name, str))):
+            raise _wrong(where, repr(name), value)
+        pairs = files.items() if isinstance(files, Mapping) else [_listed(file) for file in files]
+        for file, about in pairs:
+            yield _read_file(where, (name, dict(metadata), tree), file, about)
+
+
+def _flat(fileset: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the datasets; those within another one get both names."""
+    for name, value in fileset.items():
+        parts = value.items() if isinstance(value, Mapping) and "files" not in value else ()
+        inner = [(part, says) for part, says in parts if isinstance(says, Mapping)]
+        if inner and all("files" in says for _, says in inner):
+            yield from ((f"{name}__{part}", says) for part, says in inner)
+        else:
+            yield name, value
+
+
+def _listed(file: Any) -> tuple[Any, Any]:
+    """Return name and description of an element of a list of files."""
+    if isinstance(file, Mapping):
+        return file.get("path"), {"num_entries": file.get("nevts"), **file}
+    return file, None
+
+
+def _read_file(
+    where: str, dataset: tuple[str, dict[str, Any], str], file: Any, about: Any
+) -> FilesetFile:
+    name, metadata, tree = dataset
+    says = about if isinstance(about, Mapping) else {"object_path": about}
+    inner, replicas = says.get("object_path"), says.get("replicas") or []
+    if (
+        not isinstance(file, str)
+        or not isinstance(inner, str | None)
+        or not isinstance(replicas, list | tuple)
+        or not all(isinstance(one, str) and one for one in replicas)
+    ):
+        raise _wrong(where, repr(file), about)
+    return FilesetFile(
+        dataset=name,
+        name=file,
+        tree=inner or tree,
+        metadata=metadata,
+        entries=_entries(where, file, says),
+        replicas=tuple(one if "://" in one else str(Path(one).absolute()) for one in replicas),
+    )
+
+
+def _entries(where: str, file: str, says: Mapping[str, Any]) -> int | None:
+    """Return the number of entries that a file should have, if that is said."""
+    steps, entries = says.get("steps"), says.get("num_entries")
+    if steps and not _covers(steps, entries):
+        raise UsageError(
+            f"The fileset {where} asks for a part of {file} only (steps {str(steps)[:60]}).",
+            remedy="Remove 'steps' and choose entries with --range.",
+        )
+    if entries is None and steps:
+        entries = max(int(stop) for _, stop in steps)
+    try:
+        return None if entries is None else int(entries)
+    except (TypeError, ValueError):
+        raise _wrong(where, repr(file), says) from None
+
+
+def _covers(steps: Any, entries: Any) -> bool:
+    try:
+        edges = sorted((int(a), int(b)) for a, b in steps)
+    except (TypeError, ValueError):
+        return False
+    joined = all(a[1] == b[0] for a, b in pairwise(edges))
+    return joined and edges[0][0] == 0 and (entries is None or edges[-1][1] == entries)
+
+
+def _wrong(where: str, place: str, value: Any) -> UsageError:
+    text = repr(value)
+    return UsageError(
+        f"The fileset {where} is not in coffea's form at {place}: {text[:80]}"
+        f"{'...' if len(text) > 80 else ''}",
+        remedy=EXPECTED,
+    )

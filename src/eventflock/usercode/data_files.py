@@ -1,0 +1,90 @@
+"""The data files that an analysis opens: they belong to a run as its code does.
+
+A correction that is read from a file beside the analysis, and edited between two jobs, would leave
+a result of which one half has the old weights and the other half the new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from eventflock._version import PACKAGE
+from eventflock.core.structs import digest_file
+
+__all__ = ["watch_opened"]
+
+_CODE = (".py", ".pyc", ".pyi", ".pth", ".so")
+_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib/", "/lib64/", "/run/")
+_watching: list[tuple[set[str], set[str]]] = []
+"""The names of files that are opened for reading, and for writing, while somebody wants them."""
+_hooked: list[bool] = []
+
+
+@contextlib.contextmanager
+def watch_opened(apart: Iterable[str] = ()) -> Iterator[dict[str, str]]:
+    """Watch which data files this process opens for reading.
+
+    Parameters
+    ----------
+    apart
+        Files that do not count: the events.
+
+    Yields
+    ------
+    dict
+        Filled at the end: from absolute paths to SHA-256. Code, what is installed, what the system
+        has, and what is written as well do not count.
+    """
+    if not _hooked:  # a hook stays for good
+        sys.addaudithook(_hear)
+        _hooked.append(True)
+    read, written = names = set[str](), set[str]()
+    found: dict[str, str] = {}
+    _watching.append(names)
+    try:
+        yield found
+    finally:
+        _watching.pop()
+    inputs = {os.path.realpath(name) for name in apart}
+    for name in sorted(read - written):
+        path = Path(os.path.realpath(name))
+        if str(path) not in inputs and _is_data(path):
+            with contextlib.suppress(OSError):
+                found[str(path)] = digest_file(path)
+
+
+def _hear(event: str, args: tuple[object, ...]) -> None:
+    if event != "open" or not _watching:
+        return
+    path, mode, flags = args
+    if not isinstance(path, str | bytes):
+        return
+    reads = (
+        mode.startswith("r") and "+" not in mode
+        if isinstance(mode, str)
+        else isinstance(flags, int) and flags & os.O_ACCMODE == os.O_RDONLY
+    )
+    read, written = _watching[-1]
+    (read if reads else written).add(str(Path.cwd() / os.fsdecode(path)))
+
+
+def _is_data(path: Path) -> bool:
+    """Check whether a file may be part of an analysis, and not of Python or of the system."""
+    text = str(path)
+    if path.suffix in _CODE or text.startswith(_SYSTEM) or not path.is_file():
+        return False
+    ours = f"{tempfile.gettempdir()}/eventflock-"
+    if text.startswith((*_installed(), ours)):
+        return False
+    return not any(part.startswith(".") for part in path.parts)
+
+
+def _installed() -> tuple[str, ...]:
+    places = {sys.prefix, sys.base_prefix, str(PACKAGE), *sysconfig.get_paths().values()}
+    return tuple(f"{os.path.realpath(place)}/" for place in places if len(place) > 1)

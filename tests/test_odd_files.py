@@ -1,0 +1,112 @@
+"""Files as other writers leave them: the right value, or a refusal that names the branch."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+
+import eventflock as ef
+from eventflock.errors import InputError
+from eventflock.events.naming import BranchNames
+
+ENTRIES = 7919
+
+
+def tree_file(path: Path, names: list[str]) -> Path:
+    """Write one branch for each name; nothing is compressed, so that bytes can be changed."""
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("t", dict.fromkeys(names, "f8"))
+        columns = {name: np.arange(ENTRIES) + 10_000 * n for n, name in enumerate(names)}
+        file["t"].extend(columns)
+    return path
+
+
+def write(path: Path, body: str, marker: str = "@ef.analysis") -> Path:
+    path.write_text(
+        f"import awkward as ak\nimport eventflock as ef\n\n\n{marker}\n"
+        f"def a(events):\n    return {body}\n"
+    )
+    return path
+
+
+SUM = ENTRIES * (ENTRIES - 1) // 2
+
+
+def test_of_a_branch_that_stands_twice_the_first_is_read(tmp_path: Path) -> None:
+    """As TTree::Draw and RDataFrame do."""
+    file = tree_file(tmp_path / "a.root", ["cc", "xa", "xb"])
+    file.write_bytes(file.read_bytes().replace(b"xb", b"xa"))
+    with uproot.open(file) as root:
+        assert [branch.name for branch in root["t"].branches] == ["cc", "xa", "xa"]
+    body = '{"c": int(ak.sum(events.cc)), "x": int(ak.sum(events["xa"])), "f": len(events.fields)}'
+    result = ef.run(write(tmp_path / "a.py", body), file, out=tmp_path / "run")
+    assert result["c"] == SUM
+    assert result["x"] == SUM + 10_000 * ENTRIES
+    assert result["f"] == 2
+    body = '{"x": float(ak.sum(events[events.cc < 10].xa)), "r": len(str(events))}'
+    result = ef.run(write(tmp_path / "b.py", body), file, out=tmp_path / "run2", jobs=1)
+    assert result["x"] == 45 + 10 * 10_000
+
+
+def leaf(name: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, branches=[])
+
+
+def group(name: str, *leaves: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, branches=[leaf(one) for one in leaves])
+
+
+def test_equal_names_below_two_branches_need_their_full_names() -> None:
+    tree: Any = SimpleNamespace(
+        branches=[group("first", "id", "x"), group("second", "x", "y"), leaf("n"), leaf("n")]
+    )
+    names = BranchNames(tree)
+    assert names.collide
+    assert names.find("first/x") is tree.branches[0].branches[1]
+    assert names.find("second/x") is tree.branches[1].branches[0]
+    assert names.find("id") is names.find("first/id") is tree.branches[0].branches[0]
+    assert names.find("n") is tree.branches[2]
+    assert names.find("first") is names.find("z") is None
+    with pytest.raises(InputError, match="'x' stands for 2 branches: first/x, second/x"):
+        names.find("x")
+    assert [name for name, _ in names.shortest()] == ["id", "first/x", "second/x", "y", "n"]
+    assert not BranchNames(SimpleNamespace(branches=[group("first", "x"), leaf("y")])).collide
+
+
+def test_a_branch_without_its_entries_is_named_and_costs_only_itself(tmp_path: Path) -> None:
+    file = tree_file(tmp_path / "a.root", ["xx", "yy"])
+    data = bytearray(file.read_bytes())
+    at = data.index(struct.pack(">q", ENTRIES), data.rindex(b"\x02yy\x02yy"))
+    data[at : at + 8] = struct.pack(">q", ENTRIES + 1)  # what the branch says of itself
+    file.write_bytes(data)
+    code = write(tmp_path / "a.py", '{"x": float(ak.sum(events.xx))}')
+    assert ef.run(code, file, out=tmp_path / "run")["x"] == SUM
+    code = write(tmp_path / "b.py", '{"y": float(ak.sum(events.yy))}')
+    with pytest.raises(ef.EventflockError, match="cannot read the branch 'yy'"):
+        ef.run(code, file, out=tmp_path / "run2")
+
+
+def test_a_file_without_uuid_that_was_written_anew_is_not_taken_for_the_old_one(
+    tmp_path: Path,
+) -> None:
+    """The same size, no UUID: only the time tells them apart."""
+    file = tree_file(tmp_path / "a.root", ["xx"])
+    with uproot.open(file) as root:
+        uuid = root.file.uuid.bytes
+    old = file.read_bytes().replace(uuid, bytes(16))
+    file.write_bytes(old)
+    code = write(tmp_path / "a.py", '{"x": float(ak.sum(events.xx))}')
+    run = tmp_path / "run"
+    assert ef.run(code, file, jobs=4, out=run)["x"] == SUM
+    (run / "result.zip").unlink()
+    (run / "results/job-000003.zip").unlink()
+    file.write_bytes(old.replace(struct.pack(">d", 7000.0), struct.pack(">d", 9000.0)))
+    with pytest.raises(ef.EventflockError, match="no UUID, and was written at another time"):
+        ef.resume(run)
+    assert ef.run(code, file, jobs=4, out=tmp_path / "new")["x"] == SUM + 2000
