@@ -122,7 +122,8 @@ def test_filesets_as_coffea_writes_them(here: Path, packed: bool) -> None:
         '{"d": {"files": {}}}',
         '{"d": {"files": {"a.root": 3}}}',
         '{"d": {"files": ["a.root"], "metadata": 1}}',
-        '{"d": {"files": {"a.root": {"object_path": "t", "steps": [[0, 5]], "num_entries": 10}}}}',
+        '{"d": {"files": {"a.root": {"object_path": "t", "steps": [5], "num_entries": 10}}}}',
+        '{"d": {"files": {"a.root": {"object_path": "t", "num_entries": "many"}}}}',
     ],
 )
 def test_filesets_that_cannot_be_understood(here: Path, content: str) -> None:
@@ -183,6 +184,31 @@ def test_steps_that_cover_the_file_are_no_restriction(here: Path) -> None:
     says = {"object_path": "t", "steps": [[0, 5], [5, 10]], "num_entries": 10}
     (here / "f.json").write_text(json.dumps({"d": {"files": {"a.root": says}}}))
     assert names(here, "f.json") == [("d", "a.root", "t")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked"),
+    [
+        ([], ((0, 10),)),
+        ([[0, 5], [5, 10]], ((0, 10),)),
+        ([[5, 7], [0, 5]], ((0, 7),)),
+        ([[8, 9], [2, 4]], ((2, 4), (8, 9))),
+        ([[0, 0]], ((0, 0),)),
+    ],
+)
+def test_steps_choose_entries(steps: list[list[int]], asked: tuple[tuple[int, int], ...]) -> None:
+    says = {"object_path": "t", "steps": steps, "num_entries": 10}
+    named = expand([{"d": {"files": {"/a.root": says, "/b.root": "t"}}}])
+    (dataset,) = assemble(named, [entry("/a.root", "a"), entry("/b.root", "b")])
+    assert dataset.files[0].asked == asked
+    assert dataset.files[1].asked == ((0, 10),)
+
+
+@pytest.mark.parametrize("steps", [[[0, 11]], [[-1, 3]], [[0, 5], [4, 6]], [[5, 3]]])
+def test_steps_that_make_no_sense_are_refused(steps: list[list[int]]) -> None:
+    named = expand([{"d": {"files": {"/a.root": {"object_path": "t", "steps": steps}}}}])
+    with pytest.raises(InputError, match=r"The fileset asks for entries .* of /a\.root"):
+        assemble(named, [entry("/a.root", "a")])
 
 
 def entry(path: str, uuid: str, entries: int = 10) -> FileEntry:

@@ -59,6 +59,8 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         Needed for planning only, so a plan does not keep them.
     replicas
         Other paths or URLs of the same file, tried where this one cannot be read.
+    steps
+        The entries that are asked for, as `(start, stop)` in order; empty for all of them.
     modified
         When the file was changed last, in nanoseconds since 1970; only of files on this machine
         without a UUID, as nothing else tells them from files written anew.
@@ -72,7 +74,13 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     entry_bytes: float = 0.0
     clusters: tuple[int, ...] = ()
     replicas: tuple[str, ...] = ()
+    steps: tuple[tuple[int, int], ...] = ()
     modified: int = 0
+
+    @property
+    def asked(self) -> tuple[tuple[int, int], ...]:
+        """The entries that are asked for, as `(start, stop)` in order."""
+        return self.steps or ((0, self.entries),)
 
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""

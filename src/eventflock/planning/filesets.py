@@ -41,6 +41,7 @@ class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     entries: int | None = None
     replicas: tuple[str, ...] = ()
+    steps: tuple[tuple[int, int], ...] = ()
 
 
 def expand(
@@ -224,7 +225,11 @@ def _from_fileset(fileset: Any, where: str, asked: _Asked) -> list[NamedFile]:
         inner = _Asked(asked.given or file.dataset, file.tree or asked.tree)
         found.extend(
             msgspec.structs.replace(
-                one, metadata=file.metadata, entries=file.entries, replicas=file.replicas
+                one,
+                metadata=file.metadata,
+                entries=file.entries,
+                replicas=file.replicas,
+                steps=file.steps,
             )
             for one in _expand_one(file.name, inner)
         )
@@ -270,8 +275,11 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
         if key in seen:
             raise _named_twice(name.dataset, seen[key], entry)
         seen[key] = entry.path
-        if name.replicas:
-            entry = msgspec.structs.replace(entry, replicas=name.replicas)  # noqa: PLW2901
+        if name.replicas or name.steps:
+            steps = _steps_in(name, entry)
+            entry = msgspec.structs.replace(  # noqa: PLW2901
+                entry, replicas=name.replicas, steps=steps
+            )
         files.setdefault(name.dataset, []).append(entry)
         if metadata.setdefault(name.dataset, name.metadata) != name.metadata:
             raise InputError(
@@ -290,6 +298,23 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
         Dataset(name=name, files=tuple(group), metadata=metadata[name])
         for name, group in files.items()
     )
+
+
+def _steps_in(name: NamedFile, entry: FileEntry) -> tuple[tuple[int, int], ...]:
+    """Return the steps of a file in order, joined; empty if they are all of it."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(name.steps):
+        if not 0 <= start <= stop <= entry.entries or (joined and start < joined[-1][1]):
+            raise InputError(
+                f"The fileset asks for entries {start:,} to {stop:,} of {entry.path}, which has "
+                f"{entry.entries:,}{' and asks for some of them twice' if joined else ''}.",
+                remedy="Make the fileset again.",
+            )
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], stop
+        elif stop > start:
+            joined.append((start, stop))
+    return () if joined == [(0, entry.entries)] else tuple(joined) or ((0, 0),)
 
 
 def _identity(entry: FileEntry) -> str:
@@ -345,4 +370,4 @@ def restrict(datasets: Sequence[Dataset], text: str) -> tuple[int, int]:
 
 
 def _count(dataset: Dataset) -> int:
-    return sum(file.entries for file in dataset.files)
+    return sum(stop - start for file in dataset.files for start, stop in file.asked)
