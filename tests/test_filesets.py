@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eventflock.core.model import NO_UUID, Dataset, FileEntry
 from eventflock.errors import InputError, UsageError
+from eventflock.events.files import open_file
 from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
 from eventflock.pools.cores import usable_cores
 
@@ -169,6 +170,14 @@ def test_a_fileset_and_an_analysis_that_name_different_trees_are_refused(here: P
     assert [one.tree for one in expand([fileset], declared="Events", tree="Runs")] == ["Runs"]
     assert [one.tree for one in expand(["a.root:Runs"], declared="Events")] == ["Runs"]
     assert [one.tree for one in expand(["a.root"], declared="Events")] == ["Events"]
+
+
+def test_the_brackets_of_a_host_are_no_pattern(here: Path) -> None:
+    (one,) = expand(["root://[::1]:1094//a.root"])
+    assert one.path == "root://[::1]:1094//a.root"
+    with pytest.raises(InputError, match="cannot be opened") as error:
+        open_file(one.path)
+    assert "use the host's name" in error.value.remedy
 
 
 def test_numbered_files_of_a_pool_are_root_files(here: Path) -> None:

@@ -117,7 +117,8 @@ def _expand_one(name: str, asked: _Asked) -> list[NamedFile]:
         return _from_list(Path(name[1:]), asked)
     path, inner = _split_tree(name)
     if "://" in path:
-        paths = _from_remote_glob(path) if _MAGIC.search(path.split("?")[0]) else [path]
+        inside = path.partition("://")[2].partition("/")[2].partition("?")[0]  # not the host
+        paths = _from_remote_glob(path) if _MAGIC.search(inside) else [path]
     elif path.endswith((".json", ".json.gz")):
         return _from_fileset(_load_fileset(Path(path)), path, asked)
     elif Path(path).is_dir():
