@@ -61,6 +61,9 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         Other paths or URLs of the same file, tried where this one cannot be read.
     steps
         The entries that are asked for, as `(start, stop)` in order; empty for all of them.
+    twin
+        Whether another file of the dataset has the same UUID, and is not the same: one of them was
+        copied, and changed after that.
     modified
         When the file was changed last, in nanoseconds since 1970; only of files on this machine
         without a UUID, as nothing else tells them from files written anew.
@@ -76,6 +79,12 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     replicas: tuple[str, ...] = ()
     steps: tuple[tuple[int, int], ...] = ()
     modified: int = 0
+    twin: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What tells this file from all others of its dataset, where it has a UUID."""
+        return f"{self.uuid}/{self.size}/{self.entries}" if self.twin else self.uuid
 
     @property
     def asked(self) -> tuple[tuple[int, int], ...]:

@@ -266,7 +266,7 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
     files: dict[str, list[FileEntry]] = {}
     metadata: dict[str, dict[str, Any]] = {}
     seen: dict[tuple[str, str, str], str] = {}
-    for name, entry in zip(named, entries, strict=True):
+    for name, entry in zip(named, _with_twins(named, entries), strict=True):
         if name.entries is not None and name.entries != entry.entries:
             raise InputError(
                 f"{entry.path} has {entry.entries:,} entries, the fileset says {name.entries:,}.",
@@ -301,6 +301,20 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
     )
 
 
+def _with_twins(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> list[FileEntry]:
+    """Mark files of a dataset that have one UUID, but not the same size and number of entries."""
+    found = list(entries)
+    kinds: dict[tuple[str, str, str], set[tuple[int, int]]] = {}
+    keys = [(name.dataset, one.tree, one.uuid) for name, one in zip(named, found, strict=True)]
+    for key, entry in zip(keys, found, strict=True):
+        if entry.uuid != NO_UUID and entry.size >= 0:
+            kinds.setdefault(key, set()).add((entry.size, entry.entries))
+    return [
+        msgspec.structs.replace(entry, twin=True) if len(kinds.get(key, ())) > 1 else entry
+        for key, entry in zip(keys, found, strict=True)
+    ]
+
+
 def _steps_in(name: NamedFile, entry: FileEntry) -> tuple[tuple[int, int], ...]:
     """Return the steps of a file in order, joined; empty if they are all of it."""
     joined: list[tuple[int, int]] = []
@@ -321,7 +335,7 @@ def _steps_in(name: NamedFile, entry: FileEntry) -> tuple[tuple[int, int], ...]:
 def _identity(entry: FileEntry) -> str:
     """Return what tells two files apart: the UUID, and where ROOT wrote none, the real path."""
     if entry.uuid != NO_UUID:
-        return entry.uuid
+        return entry.identity
     return entry.path if "://" in entry.path else str(Path(entry.path).resolve())
 
 
