@@ -94,6 +94,17 @@ def test_only_data_of_the_user_counts(here: Path) -> None:
     assert names == {"beside.py", "scale.root", "table.npy"}
 
 
+def test_a_function_that_was_typed_in_may_open_data(here: Path) -> None:
+    data = here / "w.json"
+
+    @ef.analysis(tree="t")
+    def typed(events: Any) -> dict[str, Any]:
+        return {"s": json.loads(data.read_text())["w"] * len(events)}
+
+    assert ef.run(typed, here / "a.root", jobs=2, out=here / "run")["s"] == 100
+    assert list(helpers(here / "run")) == [str(data)]
+
+
 def test_watching_sees_what_is_read(tmp_path: Path) -> None:
     read, written, apart = tmp_path / "r.txt", tmp_path / "w.txt", tmp_path / "apart.root"
     for path in (read, apart):

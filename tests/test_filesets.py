@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eventflock.core.model import NO_UUID, Dataset, FileEntry
 from eventflock.errors import InputError, UsageError
+from eventflock.events.files import open_file
 from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
 from eventflock.pools.cores import usable_cores
 
@@ -122,7 +123,8 @@ def test_filesets_as_coffea_writes_them(here: Path, packed: bool) -> None:
         '{"d": {"files": {}}}',
         '{"d": {"files": {"a.root": 3}}}',
         '{"d": {"files": ["a.root"], "metadata": 1}}',
-        '{"d": {"files": {"a.root": {"object_path": "t", "steps": [[0, 5]], "num_entries": 10}}}}',
+        '{"d": {"files": {"a.root": {"object_path": "t", "steps": [5], "num_entries": 10}}}}',
+        '{"d": {"files": {"a.root": {"object_path": "t", "num_entries": "many"}}}}',
     ],
 )
 def test_filesets_that_cannot_be_understood(here: Path, content: str) -> None:
@@ -170,6 +172,14 @@ def test_a_fileset_and_an_analysis_that_name_different_trees_are_refused(here: P
     assert [one.tree for one in expand(["a.root"], declared="Events")] == ["Events"]
 
 
+def test_the_brackets_of_a_host_are_no_pattern(here: Path) -> None:
+    (one,) = expand(["root://[::1]:1094//a.root"])
+    assert one.path == "root://[::1]:1094//a.root"
+    with pytest.raises(InputError, match="cannot be opened") as error:
+        open_file(one.path)
+    assert "use the host's name" in error.value.remedy
+
+
 def test_numbered_files_of_a_pool_are_root_files(here: Path) -> None:
     name = "DAOD.12345._000001.pool.root.1"
     (here / "sub" / name).touch()
@@ -183,6 +193,31 @@ def test_steps_that_cover_the_file_are_no_restriction(here: Path) -> None:
     says = {"object_path": "t", "steps": [[0, 5], [5, 10]], "num_entries": 10}
     (here / "f.json").write_text(json.dumps({"d": {"files": {"a.root": says}}}))
     assert names(here, "f.json") == [("d", "a.root", "t")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked"),
+    [
+        ([], ((0, 10),)),
+        ([[0, 5], [5, 10]], ((0, 10),)),
+        ([[5, 7], [0, 5]], ((0, 7),)),
+        ([[8, 9], [2, 4]], ((2, 4), (8, 9))),
+        ([[0, 0]], ((0, 0),)),
+    ],
+)
+def test_steps_choose_entries(steps: list[list[int]], asked: tuple[tuple[int, int], ...]) -> None:
+    says = {"object_path": "t", "steps": steps, "num_entries": 10}
+    named = expand([{"d": {"files": {"/a.root": says, "/b.root": "t"}}}])
+    (dataset,) = assemble(named, [entry("/a.root", "a"), entry("/b.root", "b")])
+    assert dataset.files[0].asked == asked
+    assert dataset.files[1].asked == ((0, 10),)
+
+
+@pytest.mark.parametrize("steps", [[[0, 11]], [[-1, 3]], [[0, 5], [4, 6]], [[5, 3]]])
+def test_steps_that_make_no_sense_are_refused(steps: list[list[int]]) -> None:
+    named = expand([{"d": {"files": {"/a.root": {"object_path": "t", "steps": steps}}}}])
+    with pytest.raises(InputError, match=r"The fileset asks for entries .* of /a\.root"):
+        assemble(named, [entry("/a.root", "a")])
 
 
 def entry(path: str, uuid: str, entries: int = 10) -> FileEntry:

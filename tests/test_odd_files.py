@@ -110,3 +110,21 @@ def test_a_file_without_uuid_that_was_written_anew_is_not_taken_for_the_old_one(
     with pytest.raises(ef.EventflockError, match="no UUID, and was written at another time"):
         ef.resume(run)
     assert ef.run(code, file, jobs=4, out=tmp_path / "new")["x"] == SUM + 2000
+
+
+def test_different_files_with_one_uuid_are_two_files(tmp_path: Path) -> None:
+    """A template that was copied and then filled; copies that are the same are refused."""
+    one, other = tree_file(tmp_path / "a.root", ["xx"]), tree_file(tmp_path / "b.root", ["xx", "y"])
+    uuids = []
+    for file in (one, other):
+        with uproot.open(file) as root:
+            uuids.append(root.file.uuid.bytes)
+    other.write_bytes(other.read_bytes().replace(uuids[1], uuids[0]))
+    code = write(tmp_path / "a.py", '{"x": float(ak.sum(events.xx)), "n": len(events)}')
+    result = ef.run(code, [one, other], jobs=3, out=tmp_path / "run")
+    assert (result["x"], result["n"]) == (2 * SUM, 2 * ENTRIES)
+    assert result.complete
+    copy = tmp_path / "c.root"
+    copy.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match="are the same file"):
+        ef.run(code, [one, other, copy], out=tmp_path / "run2")

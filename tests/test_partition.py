@@ -38,8 +38,19 @@ def files(draw: st.DrawFn) -> tuple[FileEntry, ...]:
             if entries > 1
             else set()
         )
-        found.append(entry(index, entries, tuple(sorted({0, entries} | inner))))
+        made = entry(index, entries, tuple(sorted({0, entries} | inner)))
+        edges = sorted(draw(st.sets(st.integers(0, entries), max_size=6)))
+        steps = tuple(zip(edges[::2], edges[1::2], strict=False))
+        found.append(msgspec.structs.replace(made, steps=steps if draw(st.booleans()) else ()))
     return tuple(found)
+
+
+def asked(file: FileEntry) -> list[int]:
+    return [event for start, stop in file.asked for event in range(start, stop)]
+
+
+def size_of(files: tuple[FileEntry, ...]) -> int:
+    return sum(len(asked(file)) for file in files)
 
 
 @st.composite
@@ -77,27 +88,26 @@ def test_chunks_of_all_jobs_are_every_entry_once_in_order(
     jobs = cut(given_datasets, sizing)
     for index, dataset in enumerate(given_datasets):
         for number, file in enumerate(dataset.files):
-            assert entries_done(jobs, index, number) == list(range(file.entries))
+            assert entries_done(jobs, index, number) == asked(file)
     assert all(job.entries > 0 for job in jobs)
 
 
 @given(files(), st.data())
 def test_a_range_is_done_exactly(given_files: tuple[FileEntry, ...], data: st.DataObject) -> None:
-    total = sum(file.entries for file in given_files)
+    total = size_of(given_files)
     start = data.draw(st.integers(0, total))
     stop = data.draw(st.integers(start, total))
     jobs = cut([Dataset(name="d", files=given_files)], Sizing(entries=(start, stop), jobs=7))
-    offset, found = 0, []
-    for number, file in enumerate(given_files):
-        found += [offset + event for event in entries_done(jobs, 0, number)]
-        offset += file.entries
-    assert found == list(range(start, stop))
+    line = [(number, event) for number, file in enumerate(given_files) for event in asked(file)]
+    done = range(len(given_files))
+    found = [(number, event) for number in done for event in entries_done(jobs, 0, number)]
+    assert found == line[start:stop]
 
 
 @given(datasets(), st.integers(1, 60))
 def test_jobs_are_as_many_as_asked_for(given_datasets: tuple[Dataset, ...], count: int) -> None:
     jobs = cut(given_datasets, Sizing(jobs=count))
-    sizes = [sum(file.entries for file in dataset.files) for dataset in given_datasets]
+    sizes = [size_of(dataset.files) for dataset in given_datasets]
     filled = sum(1 for size in sizes if size)
     if len(given_datasets) == 1:
         assert len(jobs) == min(count, sizes[0])
@@ -114,10 +124,10 @@ def test_jobs_of_each_dataset_are_as_many_as_said_and_lose_nothing(
     chunk = data.draw(st.none() | st.integers(1, 50))
     jobs = cut(given_datasets, Sizing(jobs_each=each, chunk=chunk))
     for index, dataset in enumerate(given_datasets):
-        size = sum(file.entries for file in dataset.files)
+        size = size_of(dataset.files)
         assert sum(job.dataset == index for job in jobs) == min(max(each[index], 1), size)
         for number, file in enumerate(dataset.files):
-            assert entries_done(jobs, index, number) == list(range(file.entries))
+            assert entries_done(jobs, index, number) == asked(file)
     assert all(job.entries > 0 for job in jobs)
 
 
@@ -125,7 +135,7 @@ def test_jobs_of_each_dataset_are_as_many_as_said_and_lose_nothing(
 def test_jobs_of_each_dataset_keep_to_a_range(
     given_files: tuple[FileEntry, ...], data: st.DataObject
 ) -> None:
-    total = sum(file.entries for file in given_files)
+    total = size_of(given_files)
     start = data.draw(st.integers(0, total))
     stop = data.draw(st.integers(start, total))
     sizing = Sizing(entries=(start, stop), jobs_each=(data.draw(st.integers(0, 50)),))

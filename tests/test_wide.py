@@ -130,3 +130,23 @@ def a(events, context):
 """
     result = ef.run(write(tmp_path / "a.py", body), fileset, out=tmp_path / "run")
     assert (result["one", "n"], result["two", "n"]) == (200, 100)
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_steps_of_a_fileset_are_all_that_is_done(tmp_path: Path, jobs: int) -> None:
+    files = [str(wide(tmp_path / f"{name}.root")) for name in "ab"]
+    says = {"object_path": "t", "steps": [[0, 20], [70, 100]], "num_entries": 100}
+    fileset = {"d": {"files": {files[0]: says, files[1]: "t"}}}
+    body = """@ef.analysis
+def a(events):
+    return {"n": len(events), "s": float(ak.sum(events.b05))}
+"""
+    code = write(tmp_path / "a.py", body)
+    result = ef.run(code, fileset, out=tmp_path / "run", jobs=jobs, chunk=15)
+    assert result.complete
+    assert result["n"] == 150
+    assert result["s"] == sum(range(20)) + sum(range(70, 100)) + sum(range(100))
+    assert [(one.start, one.stop) for one in result.coverage] == [(0, 20), (70, 100), (0, 100)]
+    (tmp_path / "run/result.zip").unlink()
+    (tmp_path / "run/results/job-000000.zip").unlink()
+    assert ef.resume(tmp_path / "run")["n"] == 150

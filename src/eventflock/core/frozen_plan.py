@@ -78,7 +78,7 @@ class FrozenPlan(NamedTuple):
         return tuple(
             Coverage(
                 dataset=dataset.name,
-                uuid=dataset.files[part.file].uuid,
+                uuid=dataset.files[part.file].identity,
                 tree=dataset.files[part.file].tree,
                 path=dataset.files[part.file].path,
                 start=part.start,

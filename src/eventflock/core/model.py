@@ -59,6 +59,11 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         Needed for planning only, so a plan does not keep them.
     replicas
         Other paths or URLs of the same file, tried where this one cannot be read.
+    steps
+        The entries that are asked for, as `(start, stop)` in order; empty for all of them.
+    twin
+        Whether another file of the dataset has the same UUID, and is not the same: one of them was
+        copied, and changed after that.
     modified
         When the file was changed last, in nanoseconds since 1970; only of files on this machine
         without a UUID, as nothing else tells them from files written anew.
@@ -72,7 +77,19 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     entry_bytes: float = 0.0
     clusters: tuple[int, ...] = ()
     replicas: tuple[str, ...] = ()
+    steps: tuple[tuple[int, int], ...] = ()
     modified: int = 0
+    twin: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What tells this file from all others of its dataset, where it has a UUID."""
+        return f"{self.uuid}/{self.size}/{self.entries}" if self.twin else self.uuid
+
+    @property
+    def asked(self) -> tuple[tuple[int, int], ...]:
+        """The entries that are asked for, as `(start, stop)` in order."""
+        return self.steps or ((0, self.entries),)
 
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""

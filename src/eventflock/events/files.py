@@ -106,9 +106,16 @@ def _explain(path: str, error: Exception) -> InputError:
         )
     if local:
         remedy = "Check the file with 'eventflock inspect', or leave it out."
+    elif "://[" in path:
+        remedy = "Addresses with the number of an IPv6 host cannot be opened: use the host's name."
     else:
         remedy = "Check the address, the network and your credential."
-    gone = local or isinstance(error, FileNotFoundError) or "no such file" in str(error).lower()
+    gone = (
+        local
+        or isinstance(error, FileNotFoundError)
+        or "://[" in path
+        or "no such file" in str(error).lower()
+    )
     return InputError(
         f"{path} cannot be opened: {type(error).__name__}: {text}",
         remedy=remedy,

@@ -12,15 +12,17 @@ Keys that are not known here are left alone: others keep what they need beside o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from eventflock.errors import UsageError
 
 __all__ = ["EXPECTED", "FilesetFile", "read_fileset"]
 
 EXPECTED = 'Expected {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}.'
+
+
+Steps: TypeAlias = tuple[tuple[int, int], ...]
 
 
 class FilesetFile(NamedTuple):
@@ -38,6 +40,8 @@ class FilesetFile(NamedTuple):
         How many there should be, if the fileset says.
     replicas
         Other places of the same file, which only eventflock knows.
+    steps
+        The entries that are asked for, as `(start, stop)`; empty for all.
     """
 
     dataset: str
@@ -46,6 +50,7 @@ class FilesetFile(NamedTuple):
     metadata: dict[str, Any]
     entries: int | None
     replicas: tuple[str, ...]
+    steps: Steps
 
 
 def read_fileset(fileset: Any, where: str) -> Iterator[FilesetFile]:
@@ -61,7 +66,7 @@ def read_fileset(fileset: Any, where: str) -> Iterator[FilesetFile]:
     Raises
     ------
     UsageError
-        It has none of these forms, or asks for a part of a file.
+        It has none of these forms.
     """
     if not isinstance(fileset, Mapping) or not fileset:
         raise _wrong(where, "the whole", fileset)
@@ -109,39 +114,26 @@ def _read_file(
         or not all(isinstance(one, str) and one for one in replicas)
     ):
         raise _wrong(where, repr(file), about)
+    entries, steps = _numbers(where, file, says)
     return FilesetFile(
         dataset=name,
         name=file,
         tree=inner or tree,
         metadata=metadata,
-        entries=_entries(where, file, says),
+        entries=entries,
+        steps=steps,
         replicas=tuple(one if "://" in one else str(Path(one).absolute()) for one in replicas),
     )
 
 
-def _entries(where: str, file: str, says: Mapping[str, Any]) -> int | None:
-    """Return the number of entries that a file should have, if that is said."""
-    steps, entries = says.get("steps"), says.get("num_entries")
-    if steps and not _covers(steps, entries):
-        raise UsageError(
-            f"The fileset {where} asks for a part of {file} only (steps {str(steps)[:60]}).",
-            remedy="Remove 'steps' and choose entries with --range.",
-        )
-    if entries is None and steps:
-        entries = max(int(stop) for _, stop in steps)
+def _numbers(where: str, file: str, says: Mapping[str, Any]) -> tuple[int | None, Steps]:
+    """Return the number of entries that a file should have, if that is said, and the steps."""
+    entries = says.get("num_entries")
     try:
-        return None if entries is None else int(entries)
+        steps = tuple((int(start), int(stop)) for start, stop in says.get("steps") or ())
+        return None if entries is None else int(entries), steps
     except (TypeError, ValueError):
-        raise _wrong(where, repr(file), says) from None
-
-
-def _covers(steps: Any, entries: Any) -> bool:
-    try:
-        edges = sorted((int(a), int(b)) for a, b in steps)
-    except (TypeError, ValueError):
-        return False
-    joined = all(a[1] == b[0] for a, b in pairwise(edges))
-    return joined and edges[0][0] == 0 and (entries is None or edges[-1][1] == entries)
+        raise _wrong(where, repr(file), dict(says)) from None
 
 
 def _wrong(where: str, place: str, value: Any) -> UsageError:

@@ -41,6 +41,7 @@ class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     entries: int | None = None
     replicas: tuple[str, ...] = ()
+    steps: tuple[tuple[int, int], ...] = ()
 
 
 def expand(
@@ -116,7 +117,8 @@ def _expand_one(name: str, asked: _Asked) -> list[NamedFile]:
         return _from_list(Path(name[1:]), asked)
     path, inner = _split_tree(name)
     if "://" in path:
-        paths = _from_remote_glob(path) if _MAGIC.search(path.split("?")[0]) else [path]
+        inside = path.partition("://")[2].partition("/")[2].partition("?")[0]  # not the host
+        paths = _from_remote_glob(path) if _MAGIC.search(inside) else [path]
     elif path.endswith((".json", ".json.gz")):
         return _from_fileset(_load_fileset(Path(path)), path, asked)
     elif Path(path).is_dir():
@@ -224,7 +226,11 @@ def _from_fileset(fileset: Any, where: str, asked: _Asked) -> list[NamedFile]:
         inner = _Asked(asked.given or file.dataset, file.tree or asked.tree)
         found.extend(
             msgspec.structs.replace(
-                one, metadata=file.metadata, entries=file.entries, replicas=file.replicas
+                one,
+                metadata=file.metadata,
+                entries=file.entries,
+                replicas=file.replicas,
+                steps=file.steps,
             )
             for one in _expand_one(file.name, inner)
         )
@@ -260,7 +266,7 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
     files: dict[str, list[FileEntry]] = {}
     metadata: dict[str, dict[str, Any]] = {}
     seen: dict[tuple[str, str, str], str] = {}
-    for name, entry in zip(named, entries, strict=True):
+    for name, entry in zip(named, _with_twins(named, entries), strict=True):
         if name.entries is not None and name.entries != entry.entries:
             raise InputError(
                 f"{entry.path} has {entry.entries:,} entries, the fileset says {name.entries:,}.",
@@ -270,8 +276,11 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
         if key in seen:
             raise _named_twice(name.dataset, seen[key], entry)
         seen[key] = entry.path
-        if name.replicas:
-            entry = msgspec.structs.replace(entry, replicas=name.replicas)  # noqa: PLW2901
+        if name.replicas or name.steps:
+            steps = _steps_in(name, entry)
+            entry = msgspec.structs.replace(  # noqa: PLW2901
+                entry, replicas=name.replicas, steps=steps
+            )
         files.setdefault(name.dataset, []).append(entry)
         if metadata.setdefault(name.dataset, name.metadata) != name.metadata:
             raise InputError(
@@ -292,10 +301,41 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
     )
 
 
+def _with_twins(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> list[FileEntry]:
+    """Mark files of a dataset that have one UUID, but not the same size and number of entries."""
+    found = list(entries)
+    kinds: dict[tuple[str, str, str], set[tuple[int, int]]] = {}
+    keys = [(name.dataset, one.tree, one.uuid) for name, one in zip(named, found, strict=True)]
+    for key, entry in zip(keys, found, strict=True):
+        if entry.uuid != NO_UUID and entry.size >= 0:
+            kinds.setdefault(key, set()).add((entry.size, entry.entries))
+    return [
+        msgspec.structs.replace(entry, twin=True) if len(kinds.get(key, ())) > 1 else entry
+        for key, entry in zip(keys, found, strict=True)
+    ]
+
+
+def _steps_in(name: NamedFile, entry: FileEntry) -> tuple[tuple[int, int], ...]:
+    """Return the steps of a file in order, joined; empty if they are all of it."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(name.steps):
+        if not 0 <= start <= stop <= entry.entries or (joined and start < joined[-1][1]):
+            raise InputError(
+                f"The fileset asks for entries {start:,} to {stop:,} of {entry.path}, which has "
+                f"{entry.entries:,}{' and asks for some of them twice' if joined else ''}.",
+                remedy="Make the fileset again.",
+            )
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], stop
+        elif stop > start:
+            joined.append((start, stop))
+    return () if joined == [(0, entry.entries)] else tuple(joined) or ((0, 0),)
+
+
 def _identity(entry: FileEntry) -> str:
     """Return what tells two files apart: the UUID, and where ROOT wrote none, the real path."""
     if entry.uuid != NO_UUID:
-        return entry.uuid
+        return entry.identity
     return entry.path if "://" in entry.path else str(Path(entry.path).resolve())
 
 
@@ -345,4 +385,4 @@ def restrict(datasets: Sequence[Dataset], text: str) -> tuple[int, int]:
 
 
 def _count(dataset: Dataset) -> int:
-    return sum(file.entries for file in dataset.files)
+    return sum(stop - start for file in dataset.files for start, stop in file.asked)

@@ -51,30 +51,38 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Line:
-    """The files of one dataset, laid end to end."""
+    """The files of one dataset, or what is asked for of each, laid end to end in pieces."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.files = dataset.files
-        self.offsets = [0, *accumulate(file.entries for file in dataset.files)]
+        self.pieces = [
+            (index, start, stop)
+            for index, file in enumerate(dataset.files)
+            for start, stop in file.asked
+        ]
+        self.offsets = [0, *accumulate(stop - start for _, start, stop in self.pieces)]
         self.entries = self.offsets[-1]
-        total = dataset.share * sum(file.entries * file.entry_bytes for file in dataset.files)
-        self.entry_bytes = max(total / max(self.entries, 1), 1e-3)
+        total = sum(
+            (stop - start) * dataset.files[index].entry_bytes for index, start, stop in self.pieces
+        )
+        self.entry_bytes = max(dataset.share * total / max(self.entries, 1), 1e-3)
 
     def chunk_size(self) -> int:
         return min(max(int(CHUNK_BYTES / self.entry_bytes), CHUNK_MIN), CHUNK_MAX)
 
-    def file_at(self, position: int) -> int:
-        """Index of the file that holds the entry at `position` (empty files hold none)."""
+    def piece_at(self, position: int) -> int:
+        """Index of the piece that holds the entry at `position` (empty files hold none)."""
         return bisect_right(self.offsets, position) - 1
 
     def nearest_cluster(self, position: int) -> int:
-        """Return the cluster boundary nearest to `position`, file ends included."""
-        index = min(self.file_at(position), len(self.files) - 1)
-        offset = self.offsets[index]
-        clusters = self.files[index].clusters or (0, self.files[index].entries)
-        after = bisect_left(clusters, position - offset)
-        around = clusters[max(after - 1, 0) : after + 1]
-        return offset + min(around, key=lambda edge: abs(edge - (position - offset)))
+        """Return the cluster boundary nearest to `position`, ends of pieces included."""
+        piece = min(self.piece_at(position), len(self.pieces) - 1)
+        file, start, stop = self.pieces[piece]
+        clusters = self.files[file].clusters or (0, self.files[file].entries)
+        entry = start + position - self.offsets[piece]
+        after = bisect_left(clusters, entry)
+        around = [min(max(edge, start), stop) for edge in clusters[max(after - 1, 0) : after + 1]]
+        return self.offsets[piece] + min(around, key=lambda edge: abs(edge - entry)) - start
 
 
 def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
@@ -143,7 +151,7 @@ def _check(sizing: Sizing, datasets: int) -> None:
 
 def span_of(dataset: Dataset, sizing: Sizing) -> tuple[int, int]:
     """Return the entries of a dataset that are asked for, in its files laid end to end."""
-    return _span(sum(file.entries for file in dataset.files), sizing)
+    return _span(_Line(dataset).entries, sizing)
 
 
 def _span(entries: int, sizing: Sizing) -> tuple[int, int]:
@@ -200,17 +208,18 @@ def _job_edges(line: _Line, span: tuple[int, int], count: int, exact: int | None
 
 
 def _ranges(line: _Line, start: int, stop: int, chunk: int | None) -> tuple[Range, ...]:
-    """Split entries of the line at the ends of files, and each part into chunks."""
+    """Split entries of the line at the ends of pieces, and each part into chunks."""
     found = []
-    index = line.file_at(start)
+    piece = line.piece_at(start)
     while start < stop:
-        offset = line.offsets[index]
-        end = min(stop, line.offsets[index + 1])
+        file, begin, _ = line.pieces[piece]
+        offset = line.offsets[piece] - begin
+        end = min(stop, line.offsets[piece + 1])
         if end > start:
             first, last = start - offset, end - offset
-            found.append(Range(index, first, last, _chunk_edges(line, index, first, last, chunk)))
+            found.append(Range(file, first, last, _chunk_edges(line, file, first, last, chunk)))
             start = end
-        index += 1
+        piece += 1
     return tuple(found)
 
 

@@ -33,7 +33,7 @@ def watch_opened(apart: Iterable[str] = ()) -> Iterator[dict[str, str]]:
     Parameters
     ----------
     apart
-        Files that do not count: the events.
+        Files, and folders with all in them, that do not count: the events, and the frozen code.
 
     Yields
     ------
@@ -51,10 +51,10 @@ def watch_opened(apart: Iterable[str] = ()) -> Iterator[dict[str, str]]:
         yield found
     finally:
         _watching.pop()
-    inputs = {os.path.realpath(name) for name in apart}
+    others = {Path(os.path.realpath(name)) for name in apart if name}
     for name in sorted(read - written):
         path = Path(os.path.realpath(name))
-        if str(path) not in inputs and _is_data(path):
+        if not others & {path, *path.parents} and _is_data(path):
             with contextlib.suppress(OSError):
                 found[str(path)] = digest_file(path)
 

@@ -80,7 +80,12 @@ def _continues(last: Failure, new: Failure) -> bool:
 
 def _coverage(dataset: str, entry: FileEntry, start: int, stop: int) -> Coverage:
     return Coverage(
-        dataset=dataset, uuid=entry.uuid, tree=entry.tree, path=entry.path, start=start, stop=stop
+        dataset=dataset,
+        uuid=entry.identity,
+        tree=entry.tree,
+        path=entry.path,
+        start=start,
+        stop=stop,
     )
 
 

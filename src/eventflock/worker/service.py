@@ -78,7 +78,7 @@ class Service:
                 return self._run(request, send)
 
     def _describe(self, request: Describe) -> Described:
-        with watch_opened() as opened:
+        with watch_opened([request.folder]) as opened:
             found = self._load(request.analysis, request.folder)
         return Described(
             name=found.name,
@@ -90,7 +90,8 @@ class Service:
 
     def _dry_call(self, request: DryCall) -> DryCalled:
         found = self._load(request.assignment.analysis, request.folder)
-        with watch_opened(file.path for file in request.assignment.files) as opened:
+        inputs = [file.path for file in request.assignment.files]
+        with watch_opened([request.folder, *inputs]) as opened:
             called = self._runner.trial(request.assignment, found)
         return msgspec.structs.replace(called, opened=opened)
 
