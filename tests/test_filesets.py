@@ -206,11 +206,18 @@ def test_steps_that_cover_the_file_are_no_restriction(here: Path) -> None:
     ],
 )
 def test_steps_choose_entries(steps: list[list[int]], asked: tuple[tuple[int, int], ...]) -> None:
-    says = {"object_path": "t", "steps": steps, "num_entries": 10}
+    says = {"object_path": "t", "steps": steps, "num_entries": 10, "replicas": ["/r.root"]}
     named = expand([{"d": {"files": {"/a.root": says, "/b.root": "t"}}}])
     (dataset,) = assemble(named, [entry("/a.root", "a"), entry("/b.root", "b")])
     assert dataset.files[0].asked == asked
+    assert dataset.files[0].replicas == ("/r.root",)
     assert dataset.files[1].asked == ((0, 10),)
+
+
+def test_steps_that_are_empty_in_all_files_are_no_entries() -> None:
+    named = expand([{"d": {"files": {"/a.root": {"object_path": "t", "steps": [[0, 0]]}}}}])
+    with pytest.raises(InputError, match="There are no entries"):
+        assemble(named, [entry("/a.root", "a")])
 
 
 @pytest.mark.parametrize("steps", [[[0, 11]], [[-1, 3]], [[0, 5], [4, 6]], [[5, 3]]])

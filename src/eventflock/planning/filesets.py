@@ -288,7 +288,7 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
                 f"{metadata[name.dataset]} and {name.metadata}.",
                 remedy="Give the two different names.",
             )
-    if not any(entry.entries for group in files.values() for entry in group):
+    if not any(stop > 0 for group in files.values() for one in group for _, stop in one.asked):
         first = next(iter(files.values()))[0]
         raise InputError(
             f"There are no entries: the tree {first.tree!r} of {first.path} is empty"
@@ -317,6 +317,8 @@ def _with_twins(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> lis
 
 def _steps_in(name: NamedFile, entry: FileEntry) -> tuple[tuple[int, int], ...]:
     """Return the steps of a file in order, joined; empty if they are all of it."""
+    if not name.steps:
+        return ()
     joined: list[tuple[int, int]] = []
     for start, stop in sorted(name.steps):
         if not 0 <= start <= stop <= entry.entries or (joined and start < joined[-1][1]):
