@@ -20,7 +20,7 @@ from eventflock.core.structs import digest_file
 __all__ = ["watch_opened"]
 
 _CODE = (".py", ".pyc", ".pyi", ".pth", ".so")
-_SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib/", "/lib64/", "/run/")
+_SYSTEM = ("/proc/", "/sys/", "/etc/", "/usr/", "/lib/", "/lib64/")
 _watching: list[tuple[set[str], set[str]]] = []
 """The names of files that are opened for reading, and for writing, while somebody wants them."""
 _hooked: list[bool] = []
