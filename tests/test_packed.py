@@ -200,7 +200,13 @@ def test_what_lies_beside_the_analysis_is_what_was_packed(
     (tmp_path / "run/results/job-000001.zip").unlink()
     assert eventflock("resume", "run").returncode == 0
     assert ef.load(tmp_path / "run")["n"] == 20_000
-    told = eventflock("check", "weigh.py", sample)  # and what was not packed is missing here, too
+    # What a call with no events opens is packed; what was not packed is missing here, too.
+    assert eventflock("check", "weigh.py", sample).returncode == 0
+    late = (
+        (tmp_path / "weigh.py").read_text().replace("    weight =", "    weight = len(events) and")
+    )
+    (tmp_path / "late.py").write_text(late)
+    told = eventflock("check", "late.py", sample)
     assert told.returncode == 6
     assert "code/analysis/weights.json" in told.stderr
 

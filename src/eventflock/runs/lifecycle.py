@@ -95,7 +95,9 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
         There is no run, or another process works on it.
     """
     run = RunFolder(path)
-    _check_data_files(run.load_plan().plan.analysis)
+    frozen = run.load_plan()
+    if not run.environment.exists():  # packed jobs have their own copies
+        _check_data_files(frozen.plan.analysis)
     pool = find_pool(options.pool) if options.pool else pool_of_run(path)
     pool.check_resumable(run)
     if options.submission != SubmitOptions():
