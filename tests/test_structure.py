@@ -61,6 +61,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.core.atomic",
     "eventflock.core.edges",
     "eventflock.core.halving",
+    "eventflock.core.stamp",
     "eventflock.core.tracebacks",
     "eventflock.core.units",
     "eventflock.errors",

@@ -5,10 +5,9 @@ To open a file with a thousand branches takes a tenth of a second, as long as re
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
+from eventflock.core.stamp import stamp_of
 from eventflock.events.files import is_url, open_file
 
 __all__ = ["OpenFile", "OpenFiles"]
@@ -33,7 +32,7 @@ class OpenFile:
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self._stamp = _stamp(place)
+        self._stamp = () if is_url(place) else stamp_of(place)
         # uproot reads a jagged branch once for its offsets and once for its content: the cache
         # makes that one read. A reader empties it with every chunk, so memory does not grow.
         self.cache: dict[str, Any] = {}
@@ -50,7 +49,7 @@ class OpenFile:
 
     def is_current(self) -> bool:
         """Check whether this is still the file at its path. Of a URL, nothing is asked."""
-        return self._stamp == _stamp(self.place)
+        return is_url(self.place) or self._stamp == stamp_of(self.place)
 
     def close(self) -> None:
         """Close the file."""
@@ -95,12 +94,3 @@ class OpenFiles:
         """Close all files."""
         while self._files:
             self._files.popitem()[1].close()
-
-
-def _stamp(place: str) -> tuple[int, ...]:
-    if is_url(place):
-        return ()
-    with contextlib.suppress(OSError):
-        stat = Path(place).stat()
-        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
-    return ()

@@ -17,7 +17,7 @@ import msgspec
 from eventflock.core.model import Dataset, Job, Range
 from eventflock.errors import UsageError
 
-__all__ = ["Sizing", "cut", "span_of"]
+__all__ = ["Sizing", "check_sizing", "cut", "span_of"]
 
 CHUNK_BYTES = 128 * 2**20
 """Uncompressed bytes of the branches that are read which a chunk should hold."""
@@ -105,7 +105,7 @@ def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
     UsageError
         A number below one, or more than one of `jobs`, `jobs_each` and `events_per_job`.
     """
-    _check(sizing, len(datasets))
+    check_sizing(sizing, len(datasets))
     lines = [_Line(dataset) for dataset in datasets]
     spans = [_span(line.entries, sizing) for line in lines]
     counts = _jobs_per_dataset(lines, spans, sizing)
@@ -117,7 +117,14 @@ def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _check(sizing: Sizing, datasets: int) -> None:
+def check_sizing(sizing: Sizing, datasets: int) -> None:
+    """Check the numbers, for so many datasets.
+
+    Raises
+    ------
+    UsageError
+        See `cut`.
+    """
     numbers: dict[str, Any] = {
         "--jobs": sizing.jobs,
         "--events-per-job": sizing.events_per_job,

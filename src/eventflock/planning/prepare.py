@@ -24,7 +24,7 @@ from eventflock.errors import EventflockError, UsageError, error_from, plural
 from eventflock.failures.codes import FailureCode
 from eventflock.planning.filesets import Fileset, NamedFile, assemble, expand, restrict
 from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
-from eventflock.planning.partition import Sizing, cut
+from eventflock.planning.partition import Sizing, check_sizing, cut
 from eventflock.pools.roles import Workers
 from eventflock.usercode.decorator import store_parameters
 from eventflock.worker.messages import (
@@ -94,8 +94,8 @@ def prepare(
         named = expand(files, dataset=options.dataset, tree=options.tree, declared=described.tree)
         datasets = assemble(named, _scan(workers, named, described.columns, observer))
         _note_empty(datasets, observer)
-        plan = make_plan(ref, described.parameters, datasets, options)
-        asked = _try(workers, plan, folder, observer)
+        trial = _trial_plan(ref, described.parameters, datasets, options)
+        asked = _try(workers, trial, folder, observer)
         datasets = _with_branches(datasets, asked)
         opened = {file: sha for reply in asked.values() for file, sha in reply.opened.items()}
         ref = msgspec.structs.replace(ref, helpers={**ref.helpers, **opened})
@@ -253,6 +253,22 @@ def make_plan(
     ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], options: Options
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
+    return _plan(ref, parameters, datasets, _sizing(datasets, options))
+
+
+def _trial_plan(
+    ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], options: Options
+) -> Plan:
+    """Plan one entry of each dataset: that is all that a call with no events needs."""
+    sizing = _sizing(datasets, options)
+    check_sizing(sizing, len(datasets))
+    start = sizing.entries[0] if sizing.entries else 0
+    return _plan(ref, parameters, datasets, Sizing(entries=(start, start + 1)))
+
+
+def _plan(
+    ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], sizing: Sizing
+) -> Plan:
     return Plan(
         format=PLAN_FORMAT,
         version=__version__,
@@ -260,7 +276,7 @@ def make_plan(
         analysis=ref,
         parameters=parameters,
         datasets=tuple(_without_clusters(dataset) for dataset in datasets),
-        jobs=cut(datasets, _sizing(datasets, options)),
+        jobs=cut(datasets, sizing),
     )
 
 

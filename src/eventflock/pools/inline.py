@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING
 
-from eventflock.core.observer import Observer
 from eventflock.errors import PoolError
-from eventflock.pools.local import LocalExecutor, open_on_this_machine
-from eventflock.pools.roles import Abilities, Executor, Listener, Pool, RunPlace, Workers
+from eventflock.pools.local import LocalExecutor, LocalPool
+from eventflock.pools.roles import Abilities, Listener, Workers
 from eventflock.worker.messages import Progress, Reply, Request
 from eventflock.worker.service import Service
-
-if TYPE_CHECKING:
-    from eventflock.packing.environment import PackedEnvironment
 
 __all__ = ["POOL", "InlineExecutor", "InlinePool", "InlineWorkers"]
 
@@ -62,24 +57,15 @@ class InlineExecutor(LocalExecutor):
     abilities = Abilities(retries=False)
 
 
-class InlinePool(Pool):
+class InlinePool(LocalPool):
     """Workers and executor in this process, for debugging."""
 
     name = "inline"
+    plain = InlineExecutor
 
     def open_workers(self, count: int | None = None, python: str = "") -> InlineWorkers:  # noqa: ARG002
         """Return this process: number and interpreter are what they are."""
         return InlineWorkers()
-
-    def open_executor(
-        self,
-        place: RunPlace,  # noqa: ARG002 -- jobs leave nothing but results
-        workers: Workers,
-        environment: PackedEnvironment | None,
-        observer: Observer,  # noqa: ARG002 -- nothing more to tell
-    ) -> Executor:
-        """Open what does the jobs of a run in this process."""
-        return open_on_this_machine(workers, environment, InlineExecutor)
 
 
 POOL = InlinePool()

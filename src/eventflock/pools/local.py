@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -37,7 +37,7 @@ from eventflock.worker.shadow import make_shadow
 if TYPE_CHECKING:
     from eventflock.packing.environment import PackedEnvironment
 
-__all__ = ["POOL", "LocalExecutor", "LocalPool", "LocalWorkers", "open_on_this_machine"]
+__all__ = ["POOL", "LocalExecutor", "LocalPool", "LocalWorkers"]
 
 ATTEMPTS = 3
 """How often a question is asked, if workers die of it; for jobs, the scheduler decides."""
@@ -291,23 +291,14 @@ class LocalExecutor(Executor):
         """Leave the workers to their owner."""
 
 
-def open_on_this_machine(
-    workers: Workers, environment: PackedEnvironment | None, plain: type[LocalExecutor]
-) -> Executor:
-    """Open what does jobs on this machine: in the workers, or as a node would."""
-    if environment is None:
-        return plain(workers)
-    from eventflock.pools.packed import PackedExecutor
-
-    return PackedExecutor(workers.count, environment)
-
-
 class LocalPool(Pool):
     """Worker processes on this machine."""
 
     name = "local"
+    plain: ClassVar[type[LocalExecutor]] = LocalExecutor
+    """Does the jobs that bring no environment along."""
 
-    def open_workers(self, count: int | None = None, python: str = "") -> LocalWorkers:
+    def open_workers(self, count: int | None = None, python: str = "") -> Workers:
         """Start workers, as many as there are cores for this process if no number is given."""
         return LocalWorkers(count or usable_cores(), python)
 
@@ -318,8 +309,12 @@ class LocalPool(Pool):
         environment: PackedEnvironment | None,
         observer: Observer,  # noqa: ARG002 -- nothing more to tell
     ) -> Executor:
-        """Open what does the jobs of a run on this machine."""
-        return open_on_this_machine(workers, environment, LocalExecutor)
+        """Open what does jobs on this machine: in the workers, or as a node would."""
+        if environment is None:
+            return self.plain(workers)
+        from eventflock.pools.packed import PackedExecutor
+
+        return PackedExecutor(workers.count, environment)
 
 
 POOL = LocalPool()

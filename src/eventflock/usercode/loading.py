@@ -17,6 +17,7 @@ import msgspec
 
 from eventflock._version import PACKAGE
 from eventflock.core.model import AnalysisRef
+from eventflock.core.stamp import stamp_of
 from eventflock.core.structs import digest, digest_file
 from eventflock.core.tracebacks import user_traceback
 from eventflock.errors import AnalysisError, UsageError, nearest
@@ -158,7 +159,7 @@ def check_helpers(ref: AnalysisRef, *, data_only: bool = False) -> None:
     """
     for file, sha256 in ref.helpers.items():
         imported = file.endswith(".py")
-        stamp = _stamp(file)
+        stamp = stamp_of(file)
         if (imported and data_only) or _known.get(file) == (sha256, stamp):
             continue
         if not stamp or digest_file(Path(file)) != sha256:
@@ -172,14 +173,6 @@ def check_helpers(ref: AnalysisRef, *, data_only: bool = False) -> None:
 
 _known: dict[str, tuple[str, tuple[int, ...]]] = {}
 """Files that were right, and their times then: a digest is not computed for each job."""
-
-
-def _stamp(file: str) -> tuple[int, ...]:
-    try:
-        stat = Path(file).stat()
-    except OSError:
-        return ()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def helpers_of(ref: AnalysisRef) -> dict[str, str]:

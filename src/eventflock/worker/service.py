@@ -118,7 +118,8 @@ class Service:
         key = to_json(ref)
         if key not in self._loaded:
             self._loaded[key] = load(ref, Path(folder) if folder else None)
-        check_helpers(ref)
+        else:
+            check_helpers(ref)
         return self._loaded[key]
 
     def close(self) -> None:
