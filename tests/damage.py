@@ -20,10 +20,10 @@ def make_tree(path: Path, clusters: int = 20, size: int = 10) -> Path:
     return path
 
 
-def spoil_basket(path: Path, branch: str, number: int) -> tuple[int, int]:
+def spoil_basket(path: Path, branch: str, number: int, tree: str = "t") -> tuple[int, int]:
     """Overwrite the content of a basket; give the entries that it holds."""
     with uproot.open(path) as root:
-        found = root["t"][branch]
+        found = root[tree][branch]
         key = found.basket_key(number)
         begin = int(found.member("fBasketSeek")[number])
         first, last = found.entry_offsets[number : number + 2]

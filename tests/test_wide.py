@@ -107,13 +107,13 @@ def test_few_files_stay_open(tmp_path: Path) -> None:
 def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
     path, other = wide(tmp_path / "a.root"), wide(tmp_path / "b.root", first=1000)
     files = OpenFiles()
-    entry = scan_file(str(path), "t", (), files)
+    entry = scan_file(str(path), "t", files=files)
     assert float(reader_of(files, str(path), entry).chunk(0, 1).b00[0]) == 0
     shutil.copyfile(other, path)
     os.utime(path, ns=(1, 1))
     with pytest.raises(ef.EventflockError, match="changed since the run was planned"):
         reader_of(files, str(path), entry)
-    again = scan_file(str(path), "t", (), files)
+    again = scan_file(str(path), "t", files=files)
     assert float(reader_of(files, str(path), again).chunk(0, 1).b00[0]) == 1000
     files.close()
 

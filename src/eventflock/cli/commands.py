@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from eventflock.cli.progress import choose_observer
+from eventflock.core.manifest import Manifest
 from eventflock.core.options import (
     GLIBC_MODES,
     Acceptance,
@@ -267,13 +269,26 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     events, planned = manifest.counters.events, outcome.plan.entries
     jobs = plural(len(outcome.plan.jobs), "job")
     if outcome.complete:
-        print(f"complete  {plural(events, 'event')}, each exactly once, in {jobs}")
+        both = [plural(events, "event"), *_second_trees(manifest)]
+        print(f"complete  {' and '.join(both)}, each exactly once, in {jobs}")
     else:
         accepted = f", accepted: {manifest.accepted:g} is enough" if outcome.accepted else ""
         print(f"PARTIAL   {events:,} of {planned:,} events{accepted}")
     print(f"result    {outcome.run.merged}")
     for one in plots:
         print(f"plot      {one}")
+
+
+def _second_trees(manifest: Manifest) -> list[str]:
+    """Say how many entries of trees beside the events are in a result."""
+    counts: Counter[str] = Counter()
+    for part in manifest.coverage:
+        counts[part.tree] += (part.stop - part.start) * part.second
+    return [
+        f"{plural(count, 'entry', 'entries')} of {tree!r}"
+        for tree, count in counts.items()
+        if count
+    ]
 
 
 def status(path: Path, as_json: bool) -> None:

@@ -76,14 +76,7 @@ class FrozenPlan(NamedTuple):
         """Return what the result of a job, or of a piece of it, must contain, range by range."""
         dataset = self.plan.datasets[self.plan.jobs[job].dataset]
         return tuple(
-            Coverage(
-                dataset=dataset.name,
-                uuid=dataset.files[part.file].identity,
-                tree=dataset.files[part.file].tree,
-                path=dataset.files[part.file].path,
-                start=part.start,
-                stop=part.stop,
-            )
+            Coverage.of(dataset.name, dataset.files[part.file], part)
             for part in self.part(job, piece).ranges
         )
 

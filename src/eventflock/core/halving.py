@@ -54,12 +54,13 @@ class JobPart(NamedTuple):
 
     @property
     def entries(self) -> int:
-        """Number of entries."""
-        return sum(part.stop - part.start for part in self.ranges)
+        """Number of events."""
+        return sum(part.events for part in self.ranges)
 
 
 class _Chunk(NamedTuple):
     file: int
+    second: int
     start: int
     stop: int
 
@@ -81,7 +82,9 @@ def part_of(job: Job, piece: str) -> JobPart:
     """
     if not piece:
         return JobPart(job.ranges, 0)
-    chunks = [_Chunk(part.file, *edges) for part in job.ranges for edges in part.chunks()]
+    chunks = [
+        _Chunk(part.file, part.second, *edges) for part in job.ranges for edges in part.chunks()
+    ]
     low, high = 0, len(chunks)
     number = cuts = 0
     for digit in piece:
@@ -91,12 +94,12 @@ def part_of(job: Job, piece: str) -> JobPart:
             middle = low + (1 << (high - low - 1).bit_length() - 1)
             low, high = (low, middle) if digit == "0" else (middle, high)
             continue
-        file, start, stop = chunks[low]
+        file, second, start, stop = chunks[low]
         if stop - start < 2:
             raise ValueError(f"{piece!r} would halve a single event")
         half = (start + stop) // 2
         start, stop = (start, half) if digit == "0" else (half, stop)
-        chunks[low] = _Chunk(file, start, stop)
+        chunks[low] = _Chunk(file, second, start, stop)
         cuts += 1
         number |= int(digit) << (NUMBER_BITS - cuts)
     return JobPart(_joined(chunks[low:high]), low << NUMBER_BITS | number)
@@ -107,11 +110,12 @@ def _joined(chunks: Iterable[_Chunk]) -> tuple[Range, ...]:
     found: list[Range] = []
     for chunk in chunks:
         last = found[-1] if found else None
-        if last is not None and (last.file, last.stop) == (chunk.file, chunk.start):
+        here = (chunk.file, chunk.second, chunk.start)
+        if last is not None and (last.file, last.second, last.stop) == here:
             edges = (*last.edges, last.stop)
-            found[-1] = Range(chunk.file, last.start, chunk.stop, edges)
+            found[-1] = Range(chunk.file, last.start, chunk.stop, edges, chunk.second)
         else:
-            found.append(Range(chunk.file, chunk.start, chunk.stop))
+            found.append(Range(chunk.file, chunk.start, chunk.stop, (), chunk.second))
     return tuple(found)
 
 

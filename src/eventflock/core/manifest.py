@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef
+from eventflock.core.model import NO_UUID, AnalysisRef, FileEntry, Range
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import Frozen
 
@@ -28,7 +28,13 @@ class Coverage(
     order=True,
     forbid_unknown_fields=True,
 ):
-    """Entries `[start, stop)` of one tree of one file that a result contains."""
+    """Entries `[start, stop)` of one tree of one file that a result contains.
+
+    Attributes
+    ----------
+    second
+        Whether this is not the tree with the events.
+    """
 
     dataset: str
     uuid: str
@@ -36,6 +42,31 @@ class Coverage(
     path: str
     start: int
     stop: int
+    second: bool = False
+
+    @classmethod
+    def of(cls, dataset: str, entry: FileEntry, part: Range) -> Coverage:
+        """Return the coverage by a range of a file."""
+        return cls(
+            dataset=dataset,
+            uuid=entry.identity,
+            tree=entry.tree_of(part),
+            path=entry.path,
+            start=part.start,
+            stop=part.stop,
+            second=part.second > 0,
+        )
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells the tree from all others: dataset, file, and name."""
+        return (self.dataset, self.uuid if self.uuid != NO_UUID else self.path, self.tree)
+
+    def followed_by(self, other: Coverage) -> Coverage | None:
+        """Return both as one, if the other continues this, and no path is lost by that."""
+        if (self.stop, self.path, self.key) != (other.start, other.path, other.key):
+            return None
+        return msgspec.structs.replace(self, stop=other.stop)
 
 
 class Counters(Frozen, frozen=True):
@@ -118,7 +149,7 @@ class Manifest(Frozen, frozen=True):
     piece
         Which part of the job it is; empty for all of it.
     planned
-        Number of entries that the job or the run was to do.
+        Number of events that the job or the run was to do.
     failures
         Of a job that is partial: why each range is missing.
     accepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,9 @@ __all__ = [
     "Job",
     "Plan",
     "Range",
+    "SecondTree",
+    "WantedTree",
+    "first_events",
 ]
 
 
@@ -35,6 +39,32 @@ PLAN_FORMAT = 2
 """Version of the plan; 2 says of datasets which branches the analysis asks for."""
 PLAN_FORMATS = (1, PLAN_FORMAT)
 """The versions that can be read."""
+
+
+class SecondTree(Frozen, frozen=True):
+    """Another tree of a file that a run reads, such as `Runs` beside `Events`.
+
+    Attributes
+    ----------
+    name
+        Of the function that reads it, and of its results.
+    tree
+        Name of the tree, directories included.
+    entries
+        Number of its entries.
+    """
+
+    name: str
+    tree: str
+    entries: int
+
+
+class WantedTree(Frozen, frozen=True):
+    """A second tree that an analysis reads: name of the function, tree, and its only columns."""
+
+    name: str
+    tree: str
+    columns: tuple[str, ...] = ()
 
 
 class FileEntry(Frozen, frozen=True, omit_defaults=True):
@@ -67,6 +97,8 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     modified
         When the file was changed last, in nanoseconds since 1970; only of files on this machine
         without a UUID, as nothing else tells them from files written anew.
+    second
+        Its other trees that are read.
     """
 
     path: str
@@ -80,6 +112,7 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     steps: tuple[tuple[int, int], ...] = ()
     modified: int = 0
     twin: bool = False
+    second: tuple[SecondTree, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -90,6 +123,18 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     def asked(self) -> tuple[tuple[int, int], ...]:
         """The entries that are asked for, as `(start, stop)` in order."""
         return self.steps or ((0, self.entries),)
+
+    def tree_of(self, part: Range) -> str:
+        """Return the name of the tree that a range is of."""
+        return self.second[part.second - 1].tree if part.second else self.tree
+
+    def of_tree(self, number: int) -> FileEntry:
+        """Return the file as one whose events are in its n-th second tree; 0 for itself."""
+        if not number:
+            return self
+        tree = self.second[number - 1]
+        changes = {"tree": tree.tree, "entries": tree.entries, "steps": (), "second": ()}
+        return msgspec.structs.replace(self, **changes)
 
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""
@@ -126,17 +171,30 @@ class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkno
         First entry, and the one after the last.
     edges
         The chunk edges strictly between `start` and `stop`.
+    second
+        0 for entries of the tree with the events, n for those of the n-th second tree of the file.
     """
 
     file: int
     start: int
     stop: int
     edges: tuple[int, ...] = ()
+    second: int = 0
+
+    @property
+    def events(self) -> int:
+        """Number of events; entries of second trees are none."""
+        return 0 if self.second else self.stop - self.start
 
     def chunks(self) -> list[tuple[int, int]]:
         """Return the chunks as `(start, stop)`, in order."""
         cuts = (self.start, *self.edges, self.stop)
         return list(pairwise(cuts))
+
+
+def first_events(ranges: Sequence[Range]) -> Range:
+    """Return the first range with events; the first of all if there are only second trees."""
+    return next((part for part in ranges if part.events), ranges[0])
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -147,8 +205,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown
 
     @property
     def entries(self) -> int:
-        """Number of entries in all ranges."""
-        return sum(part.stop - part.start for part in self.ranges)
+        """Number of events in all ranges."""
+        return sum(part.events for part in self.ranges)
 
 
 class AnalysisRef(Frozen, frozen=True, omit_defaults=True):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from eventflock.core.model import NO_UUID, FileEntry
+import msgspec
+
+from eventflock.core.model import NO_UUID, FileEntry, SecondTree, WantedTree
 from eventflock.errors import InputError
 from eventflock.events.files import (
     branch_names,
@@ -22,7 +26,11 @@ __all__ = ["scan_file"]
 
 
 def scan_file(
-    path: str, tree: str = "", columns: Sequence[str] = (), files: OpenFiles | None = None
+    path: str,
+    tree: str = "",
+    columns: Sequence[str] = (),
+    second: Sequence[WantedTree] = (),
+    files: OpenFiles | None = None,
 ) -> FileEntry:
     """Look at one file once: what planning and later checks need to know about it.
 
@@ -34,49 +42,37 @@ def scan_file(
         Name of the tree; may be empty where the file has just one.
     columns
         Branches that must be there.
+    second
+        Its other trees that are read.
     files
         Keeps the file open; without it, the file is closed.
 
     Raises
     ------
     InputError
-        See `open_file`; or the tree or a branch is not there, or cannot be understood.
+        See `open_file`; or a tree or a branch is not there, or cannot be understood.
     """
     kept = files if files is not None else OpenFiles()
     opened = kept.open(path)
     try:
         entry = _scan(opened, path, tree, columns)
+        others = [_scan_second(opened, entry, wanted) for wanted in second]
     except BaseException:
         kept.drop(path)
         raise
     if files is None:
         kept.close()
-    return entry
+    return msgspec.structs.replace(entry, second=tuple(others)) if others else entry
 
 
 def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> FileEntry:
     root = opened.root
     name = choose_tree(path, root, tree)
-    try:
+    with _reading(path, name):
         found = opened.tree(name)
         entries = int(found.num_entries)
         clusters = clusters_of(found)
-    except Exception as error:
-        raise InputError(
-            f"{path}: the tree {name!r} cannot be read: {type(error).__name__}: {error}",
-            remedy="The file may be damaged: copy it again, or leave it out.",
-        ) from error
-    if columns:
-        names = BranchNames(found) if hasattr(found, "common_entry_offsets") else None
-        full = [] if names is None else [full for full, _ in names.shortest()]
-        check_columns(path, name, [*branch_names(found), *full], columns)
-        for column in columns:
-            branch = names.find(column) if names is not None else None
-            if not is_readable(root, found, column if branch is None else branch):
-                raise InputError(
-                    f"The branch {column!r} of {path} cannot be read as an array.",
-                    remedy="Leave it out of columns=[...].",
-                )
+    _check_columns(path, name, root, found, columns)
     size = size_of(path, root)
     # Baskets kept inside the tree's own record are missing from its count of bytes.
     total = max(getattr(found, "uncompressed_bytes", 0), size)
@@ -91,3 +87,45 @@ def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> Fil
         entry_bytes=float(total) / max(entries, 1),
         clusters=clusters,
     )
+
+
+def _scan_second(opened: OpenFile, entry: FileEntry, wanted: WantedTree) -> SecondTree:
+    path = entry.path
+    name = choose_tree(path, opened.root, wanted.tree)
+    if name == entry.tree:
+        raise InputError(
+            f"{path}: the tree {name!r} is read as the events, and again by {wanted.name!r}.",
+            remedy="Name the tree with the events: @analysis(tree=...).",
+        )
+    with _reading(path, name):
+        found = opened.tree(name)
+        entries = int(found.num_entries)
+    _check_columns(path, name, opened.root, found, wanted.columns)
+    return SecondTree(name=wanted.name, tree=name, entries=entries)
+
+
+@contextlib.contextmanager
+def _reading(path: str, tree: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"{path}: the tree {tree!r} cannot be read: {type(error).__name__}: {error}",
+            remedy="The file may be damaged: copy it again, or leave it out.",
+        ) from error
+
+
+def _check_columns(path: str, tree: str, root: Any, found: Any, columns: Sequence[str]) -> None:
+    """Check that branches are there, and can be read."""
+    if not columns:
+        return
+    names = BranchNames(found) if hasattr(found, "common_entry_offsets") else None
+    full = [] if names is None else [full for full, _ in names.shortest()]
+    check_columns(path, tree, [*branch_names(found), *full], columns)
+    for column in columns:
+        branch = names.find(column) if names is not None else None
+        if not is_readable(root, found, column if branch is None else branch):
+            raise InputError(
+                f"The branch {column!r} of {path} cannot be read as an array.",
+                remedy="Leave it out of columns=[...].",
+            )

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import Assignment
+from eventflock.core.model import Assignment, first_events
 from eventflock.core.structs import to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.events.files import is_url
 from eventflock.packing.cache import Cache
 from eventflock.packing.pack import PackReport
 from eventflock.packing.proving import Place, enter_root, launch, read_proof
-from eventflock.packing.surveying import InterpreterProbe, first_events, make_reference
+from eventflock.packing.surveying import InterpreterProbe, make_reference, shortened
 from eventflock.worker.prove import Imported, Proof, ProofRequest
 
 __all__ = ["CheckReport", "check"]
@@ -151,9 +151,9 @@ def _trials(
     """Put the first chunk of each job, and its file, where the program will be."""
     found = []
     for number, trial in enumerate(trials):
-        first = next(part for part in trial.ranges if part.stop > part.start)
+        first = first_events(trial.ranges)
         entry = trial.files[first.file]
-        small = first_events(trial, CHUNK)
+        small = shortened(trial, CHUNK)
         if not is_url(entry.path):
             name = f"input-{number}.root"
             shutil.copyfile(entry.path, folder / name)

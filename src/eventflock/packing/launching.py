@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from eventflock.core.manifest import Failure
-from eventflock.core.model import Assignment
+from eventflock.core.model import Assignment, first_events
 from eventflock.core.options import GLIBC_MODES
 from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
@@ -47,7 +47,7 @@ def launch_command(
 
 def receipt_template(assignment: Assignment, environment: str) -> bytes:
     """Write the receipt of a job that never began, with places that the launcher fills in."""
-    first = assignment.ranges[0]
+    first = first_events(assignment.ranges)
     where = Failure(
         kind="@KIND@",
         message="@SAY@",

@@ -20,7 +20,7 @@ from eventflock.packing.proving import prove_quickly
 from eventflock.packing.requirements import Requirements, install, read_requirements
 from eventflock.packing.selection import Chosen, choose
 from eventflock.packing.stamps import Stamps, take
-from eventflock.packing.surveying import InterpreterProbe, first_events, survey_both
+from eventflock.packing.surveying import InterpreterProbe, shortened, survey_both
 from eventflock.worker.survey import Survey, SurveyRequest
 
 __all__ = ["PackReport", "Row", "identify", "is_current", "pack"]
@@ -118,7 +118,7 @@ def pack(
         The analysis cannot be imported.
     """
     cache = cache or Cache()
-    trials = tuple(first_events(trial, TRIAL_EVENTS) for trial in trials)
+    trials = tuple(shortened(trial, TRIAL_EVENTS) for trial in trials)
     wanted = read_requirements(ref.origin or ref.file, source, options.requirements)
     key = identify(ref, source, options, wanted, trials)
     with cache.working() as scratch, cache.lock(key):

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range
+from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range, first_events
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.packing.cache import Cache
 from eventflock.worker.shadow import make_shadow
 from eventflock.worker.survey import Survey, SurveyRequest
 
-__all__ = ["InterpreterProbe", "boot_modules", "first_events", "make_reference", "survey_both"]
+__all__ = ["InterpreterProbe", "boot_modules", "make_reference", "shortened", "survey_both"]
 
 _HERE = Path(__file__).parent
 _SAMPLE_EVENTS = 100
@@ -164,8 +164,12 @@ def boot_modules(probe: InterpreterProbe, path: Sequence[str]) -> list[str]:
     return list(json.loads(process.stdout))
 
 
-def first_events(assignment: Assignment, events: int) -> Assignment:
-    """Cut an assignment down to its first few events."""
-    first = next(one for one in assignment.ranges if one.stop > one.start)
-    part = Range(first.file, first.start, min(first.stop, first.start + events))
-    return msgspec.structs.replace(assignment, ranges=(part,))
+def shortened(assignment: Assignment, entries: int) -> Assignment:
+    """Cut an assignment down to the first few entries of each tree of one file."""
+    file = first_events(assignment.ranges).file
+    first: dict[int, Range] = {}
+    for one in assignment.ranges:
+        if one.file == file:
+            stop = min(one.stop, one.start + entries)
+            first.setdefault(one.second, Range(file, one.start, stop, (), one.second))
+    return msgspec.structs.replace(assignment, ranges=tuple(first.values()))

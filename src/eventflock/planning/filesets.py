@@ -288,7 +288,10 @@ def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[
                 f"{metadata[name.dataset]} and {name.metadata}.",
                 remedy="Give the two different names.",
             )
-    if not any(stop > 0 for group in files.values() for one in group for _, stop in one.asked):
+    every = [one for group in files.values() for one in group]
+    if not any(stop > 0 for one in every for _, stop in one.asked) and not any(
+        tree.entries for one in every for tree in one.second
+    ):
         first = next(iter(files.values()))[0]
         raise InputError(
             f"There are no entries: the tree {first.tree!r} of {first.path} is empty"

@@ -112,8 +112,8 @@ def cut(datasets: Sequence[Dataset], sizing: Sizing) -> tuple[Job, ...]:
     jobs: list[Job] = []
     for index, (line, span, count) in enumerate(zip(lines, spans, counts, strict=True)):
         edges = _job_edges(line, span, count, sizing.events_per_job)
-        for start, stop in pairwise(edges):
-            jobs.append(Job(index, _ranges(line, start, stop, sizing.chunk)))
+        found = [_ranges(line, start, stop, sizing.chunk) for start, stop in pairwise(edges)]
+        jobs += [Job(index, ranges) for ranges in _with_second_trees(line, span, found)]
     return tuple(jobs)
 
 
@@ -228,6 +228,45 @@ def _ranges(line: _Line, start: int, stop: int, chunk: int | None) -> tuple[Rang
             start = end
         piece += 1
     return tuple(found)
+
+
+def _with_second_trees(
+    line: _Line, span: tuple[int, int], jobs: Sequence[tuple[Range, ...]]
+) -> list[tuple[Range, ...]]:
+    """Put all of the second trees of a file before its first events, and so into one job.
+
+    A file that has no events goes with the one before it.
+    """
+    if not any(file.second for file in line.files):
+        return list(jobs)
+    first: dict[int, int] = {}
+    for number, ranges in enumerate(jobs):
+        for part in ranges:
+            first.setdefault(part.file, number)
+    found = [list(ranges) for ranges in jobs] or [[]]
+    number = 0
+    for index in _files_within(line, span):
+        number = first.get(index, number)
+        for n, tree in enumerate(line.files[index].second, 1):
+            edges = tuple(range(CHUNK_MIN, tree.entries, CHUNK_MIN))
+            if tree.entries:
+                found[number].append(Range(index, 0, tree.entries, edges, n))
+    ordered = [sorted(parts, key=lambda one: (one.file, not one.second)) for parts in found]
+    return [tuple(parts) for parts in ordered if parts]
+
+
+def _files_within(line: _Line, span: tuple[int, int]) -> list[int]:
+    """Find the files that have events in a part of the line, or have none and lie in it."""
+    start, stop = span
+    found: dict[int, None] = {}
+    for (index, first, last), offset in zip(line.pieces, line.offsets, strict=False):
+        if line.files[index].entries == 0:
+            inside = start <= offset < stop or offset == stop == line.entries
+        else:
+            inside = max(start, offset) < min(stop, offset + last - first)
+        if inside:
+            found[index] = None
+    return list(found)
 
 
 def _chunk_edges(

@@ -92,7 +92,7 @@ def prepare(
         described = _describe(workers, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
         named = expand(files, dataset=options.dataset, tree=options.tree, declared=described.tree)
-        datasets = assemble(named, _scan(workers, named, described.columns, observer))
+        datasets = assemble(named, _scan(workers, named, described, observer))
         _note_empty(datasets, observer)
         trial = _trial_plan(ref, described.parameters, datasets, options)
         asked = _try(workers, trial, folder, observer)
@@ -186,10 +186,11 @@ def _expect(reply: Reply, kind: type[T]) -> T:
 
 
 def _scan(
-    workers: Workers, named: Sequence[NamedFile], columns: tuple[str, ...], observer: Observer
+    workers: Workers, named: Sequence[NamedFile], described: Described, observer: Observer
 ) -> list[FileEntry]:
     """Look at every file, and report all that are wrong at once."""
-    requests = [Scan(path=one.path, tree=one.tree, columns=columns) for one in named]
+    columns, second = described.columns, described.second
+    requests = [Scan(path=one.path, tree=one.tree, columns=columns, second=second) for one in named]
     with shown(observer, "files", len(named)):
         replies = _ask_again(workers, requests, observer, observer.update)
     wrong = [reply.failure for reply in replies if isinstance(reply, Failed)]

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from eventflock.core.manifest import Counters, Coverage
-from eventflock.core.model import NO_UUID
 
 __all__ = ["Comparison", "add_counters", "coalesce", "compare", "count", "describe"]
 
@@ -27,32 +26,21 @@ class Comparison(msgspec.Struct, frozen=True):
         return not (self.missing or self.doubled or self.foreign)
 
 
-def _key(one: Coverage) -> Key:
-    return (one.dataset, one.uuid if one.uuid != NO_UUID else one.path, one.tree)
-
-
-def _continues(last: Coverage, one: Coverage) -> bool:
-    """Check whether they can be said as one, without losing a path that only one of them has."""
-    return last.stop == one.start and _key(last) == _key(one) and last.path == one.path
-
-
 def coalesce(parts: Iterable[Coverage]) -> Iterator[Coverage]:
     """Join neighbours that continue each other. Keeps the order; needs no memory."""
     last: Coverage | None = None
     for part in parts:
-        if last is not None and _continues(last, part):
-            last = msgspec.structs.replace(last, stop=part.stop)
-            continue
-        if last is not None:
+        joined = None if last is None else last.followed_by(part)
+        if joined is None and last is not None:
             yield last
-        last = part
+        last = joined or part
     if last is not None:
         yield last
 
 
 def count(parts: Iterable[Coverage]) -> int:
-    """Add up the entries."""
-    return sum(part.stop - part.start for part in parts)
+    """Add up the events; entries of second trees are none."""
+    return sum(part.stop - part.start for part in parts if not part.second)
 
 
 def compare(planned: Iterable[Coverage], covered: Iterable[Coverage]) -> Comparison:
@@ -98,7 +86,7 @@ def _grouped(parts: Iterable[Coverage]) -> dict[Key, list[Coverage]]:
     groups: dict[Key, list[Coverage]] = {}
     for one in coalesce(parts):
         if one.stop > one.start:
-            groups.setdefault(_key(one), []).append(one)
+            groups.setdefault(one.key, []).append(one)
     return groups
 
 
@@ -135,7 +123,7 @@ def describe(parts: Iterable[Coverage], limit: int = 5) -> str:
     total = list(parts)
     lines = [
         f"  {one.path} ({one.dataset}): entries {one.start:,} to {one.stop:,} "
-        f"({one.stop - one.start:,})"
+        f"({one.stop - one.start:,})" + (f" of the tree {one.tree!r}" if one.second else "")
         for one in total[:limit]
     ]
     if len(total) > limit:

@@ -173,8 +173,7 @@ def _fold(
 
 def _accepted(manifest: Manifest, absent: Iterable[JobState], acceptance: Acceptance) -> float:
     """Return the fraction that the user accepts, if the result has it; else 0."""
-    share = manifest.counters.events / max(manifest.planned, 1)
-    if manifest.status == ResultStatus.COMPLETE or share < acceptance.fraction:
+    if manifest.status == ResultStatus.COMPLETE or not _is_enough(manifest, acceptance):
         return 0.0
     kinds = {failure.kind for state in absent for failure in state.failures}
     return 0.0 if acceptance.strict and ErrorKind.ANALYSIS in kinds else acceptance.fraction
@@ -182,8 +181,15 @@ def _accepted(manifest: Manifest, absent: Iterable[JobState], acceptance: Accept
 
 def is_refused(manifest: Manifest, acceptance: Acceptance) -> bool:
     """Check whether a result has enough events and is not accepted all the same."""
-    enough = manifest.counters.events >= acceptance.fraction * manifest.planned
-    return manifest.status == ResultStatus.PARTIAL and enough and not manifest.accepted
+    is_partial = manifest.status == ResultStatus.PARTIAL
+    return is_partial and _is_enough(manifest, acceptance) and not manifest.accepted
+
+
+def _is_enough(manifest: Manifest, acceptance: Acceptance) -> bool:
+    """Check whether the events are as many as are asked for; all of them is all of every tree."""
+    if acceptance.fraction >= 1:
+        return not manifest.missing
+    return manifest.counters.events >= acceptance.fraction * manifest.planned
 
 
 def _manifest(frozen: FrozenPlan, total: _Sum, absent: Iterable[JobState]) -> Manifest:

@@ -191,9 +191,8 @@ def _repeat(run: RunFolder, plan: Plan, case: _Case) -> str:
     if failure is None:
         return ""
     if not failure.path or failure.stop <= failure.start:
-        failure = msgspec.structs.replace(
-            failure, path=first.path, start=first.start, stop=first.stop
-        )
+        start, stop = (0, 0) if first.second else (first.start, first.stop)
+        failure = msgspec.structs.replace(failure, path=first.path, start=start, stop=stop)
     return repeat_command(run, plan, case.state.job, failure)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.halving import UnitName, unit_name, within_chunk
 from eventflock.core.manifest import Failure
-from eventflock.core.model import Assignment
+from eventflock.core.model import Assignment, first_events
 from eventflock.core.observer import JobProgress, Observer, shown
 from eventflock.core.options import JobLimits
 from eventflock.core.states import JobStatus, UnitEnd
@@ -321,7 +321,7 @@ class JobScheduler:
         if failure.path:
             return failure
         plan = self._frozen.plan
-        first = self._frozen.part(unit.job, unit.piece).ranges[0]
+        first = first_events(self._frozen.part(unit.job, unit.piece).ranges)
         path = plan.datasets[plan.jobs[unit.job].dataset].files[first.file].path
         return msgspec.structs.replace(failure, path=path, start=first.start, stop=first.stop)
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import msgspec
 
-from eventflock.errors import UsageError, nearest
+from eventflock.errors import AnalysisError, UsageError, nearest
 
 __all__ = [
     "Analysis",
@@ -60,6 +60,11 @@ class Analysis:
 
     Calling it calls the function, so an analysis can be tried on any array of events.
 
+    Attributes
+    ----------
+    second
+        By name, what `also` has added: functions of other trees of the same files.
+
     Parameters
     ----------
     function
@@ -88,6 +93,7 @@ class Analysis:
         self.__name__ = self.name
         self.__module__ = function.__module__
         self.wants_context, self.parameters = _signature(function, self.name)
+        self.second: dict[str, Analysis] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -99,7 +105,84 @@ class Analysis:
     def on_chunk(self, events: Any, context: Context, parameters: Mapping[str, Any]) -> Any:
         """Call the function as a worker does."""
         args = (events, context) if self.wants_context else (events,)
-        return self.function(*args, **parameters)
+        own = {name: value for name, value in parameters.items() if name in self.parameters}
+        return self.function(*args, **own)
+
+    def also(self, *, tree: str, columns: Sequence[str] = ()) -> Callable[[Function], Function]:
+        """Mark a function that reads a second tree of the same files, also once each.
+
+        What it returns is in the result under its name. It may have parameters of the same names
+        as the analysis.
+
+        Parameters
+        ----------
+        tree, columns
+            See `analysis`.
+
+        Raises
+        ------
+        UsageError
+            The tree is read already, or the function cannot be called in this way.
+
+        Examples
+        --------
+        >>> @jets.also(tree="Runs")
+        ... def runs(runs):
+        ...     return {"sumw": float(ak.sum(runs["genEventSumw"]))}
+
+        After that, `result["runs", "sumw"]` is the sum over the tree `Runs` of all files.
+        """
+
+        def add(function: Function) -> Function:
+            found = Analysis(function, tree, columns)
+            self._check_second(found)
+            self.second[found.name] = found
+            return function
+
+        return add
+
+    def _check_second(self, found: Analysis) -> None:
+        trees = {self.tree: self.name} | {one.tree: one.name for one in self.second.values()}
+        if not found.tree or found.tree in trees:
+            why = f"is read by {trees[found.tree]!r}" if found.tree in trees else "has no name"
+            raise UsageError(
+                f"{found.name!r} reads the tree {found.tree!r}, which {why}.",
+                remedy=f'Name another tree: @{self.name}.also(tree="Runs").',
+            )
+        if found.name in self.second:
+            raise UsageError(
+                f"Two functions {found.name!r} read second trees.", remedy="Name them differently."
+            )
+        unknown = [name for name in found.parameters if name not in self.parameters]
+        if unknown:
+            raise UsageError(
+                f"{found.name!r} has the parameter {unknown[0]!r}, which {self.name!r} does not "
+                "have.",
+                remedy=f"Add it to {self.name!r} as well: they are given together.",
+            )
+
+    def of_tree(self, name: str) -> Analysis:
+        """Return the function of the second tree with this name; itself for an empty name."""
+        return self.second[name] if name else self
+
+    def named(self, part: Analysis, returned: Any) -> Any:
+        """Put what a function of one of the trees has returned to its place in the result.
+
+        Raises
+        ------
+        AnalysisError
+            Two of them use the same name.
+        """
+        if part is not self:
+            return {part.name: returned}
+        both = self.second.keys() & (returned.keys() if isinstance(returned, Mapping) else ())
+        if both:
+            raise AnalysisError(
+                f"The analysis {self.name!r} returned {min(both)!r}, which is also the name of "
+                "the function for a second tree.",
+                remedy="Name one of them differently.",
+            )
+        return returned
 
 
 @overload

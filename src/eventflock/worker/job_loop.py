@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from eventflock.core.halving import NUMBER_BITS
 from eventflock.core.model import Assignment, FileEntry, Range
@@ -35,9 +36,19 @@ FAILURES_MAX = 200
 class ChunkError(Exception):
     """An error with the chunk in which it came up."""
 
-    def __init__(self, error: EventflockError, path: str, start: int, stop: int) -> None:
+    def __init__(self, error: EventflockError, path: str, part: Range) -> None:
         super().__init__(str(error))
+        # Entries of a second tree are not events, by which a failure is found and repeated.
+        start, stop = (0, 0) if part.second else (part.start, part.stop)
         self.failure = failure_of(error, path, start, stop)
+
+
+class _Source(NamedTuple):
+    """Where chunks come from: a planned file, what is called with them, and what reads them."""
+
+    entry: FileEntry
+    analysis: Analysis
+    reader: TreeReader
 
 
 class JobLoop:
@@ -90,68 +101,70 @@ class JobLoop:
     def _do_range(self, part: Range) -> None:
         entry = self._assignment.files[part.file]
         self._tally.where = (entry.path, part.start, part.stop)
+        analysis = self._analysis.of_tree(entry.second[part.second - 1].name if part.second else "")
         reader = None
         try:
-            with _located(entry.path, part.start, part.stop):
-                reader = self._open(entry, self._analysis)
+            with _located(entry.path, part):
+                reader = self._open(entry.of_tree(part.second), analysis)
         except ChunkError as error:
-            self._miss(error, entry, part.start, part.stop)
+            self._miss(error, entry, part)
             return
         for start, stop in part.chunks():
             self._tally.where = (entry.path, start, stop)
+            chunk = _within(part, start, stop)
             try:
-                with _located(entry.path, start, stop):
-                    self._do_chunk(reader, start, stop)
+                with _located(entry.path, chunk):
+                    self._do_chunk(_Source(entry, analysis, reader), chunk)
             except ChunkError as error:
                 if error.failure.code != FailureCode.BRANCH:
                     raise
-                self._miss(error, entry, start, part.stop)
+                self._miss(error, entry, _within(part, start, part.stop))
                 return
             self._number = ((self._number >> NUMBER_BITS) + 1) << NUMBER_BITS
-            self._report(stop - start)
+            self._report(chunk.events)
 
-    def _do_chunk(self, reader: TreeReader, start: int, stop: int) -> None:
-        parts = [(start, stop)]
+    def _do_chunk(self, source: _Source, chunk: Range) -> None:
+        parts = [chunk]
         damages: list[Damage] | None = None
         while parts:
-            first, last = parts.pop()
+            part = parts.pop()
             try:
-                self._do_part(reader, first, last)
+                self._do_part(source, part)
             except EventflockError as error:
-                reader.done()
+                source.reader.done()
                 if not self._isolate or not (error.code == FailureCode.READ or _can_cut(error)):
                     raise
                 if error.code == FailureCode.READ and damages is None:
-                    damages = reader.damages(start, stop)
-                self._cut(error, reader.entry, (first, last), damages or [], parts)
+                    damages = source.reader.damages(chunk.start, chunk.stop)
+                self._cut(error, source.entry, part, damages or [], parts)
 
-    def _do_part(self, reader: TreeReader, start: int, stop: int) -> None:
+    def _do_part(self, source: _Source, part: Range) -> None:
         """Do a chunk, or a part of one."""
-        entry = reader.entry
-        events = reader.chunk(start, stop)
-        if len(events) != stop - start:
-            raise InputError(f"{entry.path} gave {len(events):,} entries at {start:,}.")
-        context = context_of(self._assignment, entry, start, stop)
-        returned = call(self._analysis, events, context, self._assignment.parameters)
+        entry, analysis, reader = source
+        events = reader.chunk(part.start, part.stop)
+        if len(events) != part.stop - part.start:
+            raise InputError(f"{entry.path} gave {len(events):,} entries at {part.start:,}.")
+        context = context_of(self._assignment, reader.entry, part.start, part.stop)
+        returned = call(analysis, events, context, self._assignment.parameters)
         try:
-            self._accumulator.add(returned, self._number)
+            self._accumulator.add(self._analysis.named(analysis, returned), self._number)
         except EventflockError as error:
             error.code = FailureCode.RETURNED
             raise
         self._number += 1
-        self._tally.chunk(reader, stop - start)
-        self._tally.cover(self._assignment.dataset, entry, start, stop)
+        self._tally.chunk(reader, part.events)
+        self._tally.cover(self._assignment.dataset, entry, part)
 
     def _cut(
         self,
         error: EventflockError,
         entry: FileEntry,
-        part: tuple[int, int],
+        part: Range,
         damages: list[Damage],
-        parts: list[tuple[int, int]],
+        parts: list[Range],
     ) -> None:
         """Replace a part that failed by smaller ones, or count it as missing."""
-        start, stop = part
+        start, stop = part.start, part.stop
         inside = [damage for damage in damages if damage.start < stop and damage.stop > start]
         edges = {start, stop}
         if error.code == FailureCode.READ and inside:
@@ -161,20 +174,20 @@ class JobLoop:
             edges.add((start + stop) // 2)
         if len(edges) == 2 or self._failed >= self._parts_max():
             if error.code == FailureCode.READ and inside:
-                error.message = _named(entry, inside)
-            self._miss(ChunkError(error, entry.path, start, stop), entry, start, stop)
+                error.message = _named(entry.path, entry.tree_of(part), inside)
+            self._miss(ChunkError(error, entry.path, part), entry, part)
             return
         cuts = sorted(edges)
-        parts += reversed(list(pairwise(cuts)))
+        parts += reversed([_within(part, *cut) for cut in pairwise(cuts)])
 
     def _parts_max(self) -> int:
         return PARTS_MAX if self._tally.coverage else FIRST_PARTS_MAX
 
-    def _miss(self, error: ChunkError, entry: FileEntry, start: int, stop: int) -> None:
+    def _miss(self, error: ChunkError, entry: FileEntry, part: Range) -> None:
         if not self._isolate or len(self._tally.failures) >= FAILURES_MAX:
             raise error
         self._failed += 1
-        self._tally.miss(self._assignment.dataset, entry, start, stop, error.failure)
+        self._tally.miss(self._assignment.dataset, entry, part, error.failure)
 
 
 def _can_cut(error: EventflockError) -> bool:
@@ -184,17 +197,21 @@ def _can_cut(error: EventflockError) -> bool:
     )
 
 
-def _named(entry: FileEntry, damages: list[Damage]) -> str:
+def _within(part: Range, start: int, stop: int) -> Range:
+    return Range(part.file, start, stop, (), part.second)
+
+
+def _named(path: str, tree: str, damages: list[Damage]) -> str:
     what = " and ".join(damage.what for damage in damages[:3])
-    return f"{entry.path}: the tree {entry.tree!r} is damaged, cannot read {what}."
+    return f"{path}: the tree {tree!r} is damaged, cannot read {what}."
 
 
 @contextlib.contextmanager
-def _located(path: str, start: int, stop: int) -> Iterator[None]:
+def _located(path: str, part: Range) -> Iterator[None]:
     try:
         yield
     except EventflockError as error:
-        raise ChunkError(error, path, start, stop) from error
+        raise ChunkError(error, path, part) from error
 
 
 def context_of(assignment: Assignment, entry: FileEntry, start: int, stop: int) -> Context:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from eventflock.core.manifest import Failure
-from eventflock.core.model import AnalysisRef, Assignment, FileEntry
+from eventflock.core.model import AnalysisRef, Assignment, FileEntry, WantedTree
 
 __all__ = [
     "Describe",
@@ -39,13 +39,14 @@ class Describe(_Message, frozen=True):
 
 
 class Described(_Message, frozen=True):
-    """Name, tree and columns of the analysis, its parameters, and its helper modules."""
+    """Name, trees and columns of the analysis, its parameters, and its helper modules."""
 
     name: str
     tree: str
     columns: tuple[str, ...]
     parameters: dict[str, Any]
     helpers: dict[str, str] = {}
+    second: tuple[WantedTree, ...] = ()
 
 
 class Scan(_Message, frozen=True):
@@ -54,6 +55,7 @@ class Scan(_Message, frozen=True):
     path: str
     tree: str = ""
     columns: tuple[str, ...] = ()
+    second: tuple[WantedTree, ...] = ()
 
 
 class Scanned(_Message, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 
 from eventflock._version import __version__
 from eventflock.core.manifest import Counters, Coverage, Failure, Manifest
-from eventflock.core.model import FORMAT, Assignment, FileEntry
+from eventflock.core.model import FORMAT, Assignment, FileEntry, Range
 from eventflock.core.states import ResultStatus
 from eventflock.events.reader import TreeReader
 from eventflock.usercode.decorator import store_parameters
@@ -50,21 +50,21 @@ class Tally:
         self.bytes_read += bytes_read
         self.branches |= branches
 
-    def cover(self, dataset: str, entry: FileEntry, start: int, stop: int) -> None:
+    def cover(self, dataset: str, entry: FileEntry, part: Range) -> None:
         """Count entries as done; what continues the last is joined to it."""
-        new = _coverage(dataset, entry, start, stop)
-        last = self.coverage[-1] if self.coverage else None
-        if last is not None and last == msgspec.structs.replace(new, start=last.start, stop=start):
-            new = msgspec.structs.replace(last, stop=stop)
+        new = Coverage.of(dataset, entry, part)
+        joined = self.coverage[-1].followed_by(new) if self.coverage else None
+        if joined is not None:
             self.coverage.pop()
-        self.coverage.append(new)
+        self.coverage.append(joined or new)
 
-    def miss(self, dataset: str, entry: FileEntry, start: int, stop: int, why: Failure) -> None:
+    def miss(self, dataset: str, entry: FileEntry, part: Range, why: Failure) -> None:
         """Count entries as missing; what continues the last, for the same reason, is joined."""
-        new = _coverage(dataset, entry, start, stop)
-        if self.failures and _continues(self.failures[-1], why):
-            self.missing[-1] = msgspec.structs.replace(self.missing[-1], stop=stop)
-            self.failures[-1] = msgspec.structs.replace(self.failures[-1], stop=stop)
+        new = Coverage.of(dataset, entry, part)
+        joined = self.missing[-1].followed_by(new) if self.missing else None
+        if joined is not None and _continues(self.failures[-1], why):
+            self.missing[-1] = joined
+            self.failures[-1] = msgspec.structs.replace(self.failures[-1], stop=why.stop)
             return
         if len(self.failures) >= TRACEBACKS:
             why = msgspec.structs.replace(why, traceback="", message=why.message[:1000])
@@ -76,17 +76,6 @@ def _continues(last: Failure, new: Failure) -> bool:
     """Check whether one failure begins where another ends."""
     same = (last.kind, last.message, last.path) == (new.kind, new.message, new.path)
     return same and last.stop == new.start
-
-
-def _coverage(dataset: str, entry: FileEntry, start: int, stop: int) -> Coverage:
-    return Coverage(
-        dataset=dataset,
-        uuid=entry.identity,
-        tree=entry.tree,
-        path=entry.path,
-        start=start,
-        stop=stop,
-    )
 
 
 class Clock:
@@ -164,7 +153,7 @@ def _blank(assignment: Assignment, environment: str) -> Manifest:
         plan=assignment.plan,
         job=assignment.job,
         piece=assignment.piece,
-        planned=sum(part.stop - part.start for part in assignment.ranges),
+        planned=sum(part.events for part in assignment.ranges),
         analysis=assignment.analysis,
         parameters=store_parameters(assignment.parameters),
         environment=environment,

@@ -148,6 +148,12 @@ class Runner:
         """
         assignment = _with_parameters(assignment, analysis)
         entry = assignment.files[0]
+        for number, tree in enumerate(entry.second, 1):
+            self._try(assignment, entry.of_tree(number), analysis.of_tree(tree.name))
+        return self._try(assignment, entry, analysis)
+
+    def _try(self, assignment: Assignment, entry: FileEntry, analysis: Analysis) -> DryCalled:
+        """Call the function of one tree on none of its entries."""
         reader = reader_of(self._files, entry.path, entry, analysis.columns)
         try:
             events = reader.chunk(0, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.core.manifest import Manifest
-from eventflock.core.model import AnalysisRef
+from eventflock.core.model import AnalysisRef, WantedTree
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
@@ -70,7 +70,9 @@ class Service:
                 return self._describe(request)
             case Scan():
                 return Scanned(
-                    entry=scan_file(request.path, request.tree, request.columns, self._files)
+                    entry=scan_file(
+                        request.path, request.tree, request.columns, request.second, self._files
+                    )
                 )
             case DryCall():
                 return self._dry_call(request)
@@ -84,6 +86,10 @@ class Service:
             name=found.name,
             tree=found.tree,
             columns=found.columns,
+            second=tuple(
+                WantedTree(name=name, tree=one.tree, columns=one.columns)
+                for name, one in found.second.items()
+            ),
             helpers={**helpers_of(request.analysis), **opened},
             parameters=check_parameters(found, request.parameters, text=request.text),
         )
