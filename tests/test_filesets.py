@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from eventflock.core.model import NO_UUID, Dataset, FileEntry
 from eventflock.errors import InputError, UsageError
 from eventflock.events.files import open_file
-from eventflock.planning.filesets import NamedFile, assemble, expand, restrict
+from eventflock.planning.datasets import assemble, check_entries, restrict
+from eventflock.planning.filesets import NamedFile, expand
 from eventflock.pools.cores import usable_cores
 
 
@@ -208,7 +209,7 @@ def test_steps_that_cover_the_file_are_no_restriction(here: Path) -> None:
 def test_steps_choose_entries(steps: list[list[int]], asked: tuple[tuple[int, int], ...]) -> None:
     says = {"object_path": "t", "steps": steps, "num_entries": 10, "replicas": ["/r.root"]}
     named = expand([{"d": {"files": {"/a.root": says, "/b.root": "t"}}}])
-    (dataset,) = assemble(named, [entry("/a.root", "a"), entry("/b.root", "b")])
+    ((dataset,), _) = assemble(named, [entry("/a.root", "a"), entry("/b.root", "b")])
     assert dataset.files[0].asked == asked
     assert dataset.files[0].replicas == ("/r.root",)
     assert dataset.files[1].asked == ((0, 10),)
@@ -217,7 +218,7 @@ def test_steps_choose_entries(steps: list[list[int]], asked: tuple[tuple[int, in
 def test_steps_that_are_empty_in_all_files_are_no_entries() -> None:
     named = expand([{"d": {"files": {"/a.root": {"object_path": "t", "steps": [[0, 0]]}}}}])
     with pytest.raises(InputError, match="There are no entries"):
-        assemble(named, [entry("/a.root", "a")])
+        check_entries(assemble(named, [entry("/a.root", "a")]).datasets)
 
 
 @pytest.mark.parametrize("steps", [[[0, 11]], [[-1, 3]], [[0, 5], [4, 6]], [[5, 3]]])
@@ -232,7 +233,7 @@ def entry(path: str, uuid: str, entries: int = 10) -> FileEntry:
 
 
 def put_together(*entries: FileEntry) -> tuple[Dataset, ...]:
-    return assemble([NamedFile(dataset="d", path=one.path) for one in entries], entries)
+    return assemble([NamedFile(dataset="d", path=one.path) for one in entries], entries).datasets
 
 
 def test_files_are_told_apart_by_uuid_and_without_one_by_path(here: Path) -> None:
@@ -247,7 +248,7 @@ def test_files_are_told_apart_by_uuid_and_without_one_by_path(here: Path) -> Non
 def test_empty_trees_are_fine_among_others_only() -> None:
     assert len(put_together(entry("/a", "1", 0), entry("/b", "2", 1))[0].files) == 2
     with pytest.raises(InputError, match="and so are all others"):
-        put_together(entry("/a", "1", 0), entry("/b", "2", 0))
+        check_entries(put_together(entry("/a", "1", 0), entry("/b", "2", 0)))
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 100))

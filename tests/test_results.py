@@ -427,7 +427,7 @@ def test_payloads_that_were_changed_are_refused(good: Path) -> None:
 def test_another_format_is_refused_with_its_number(good: Path) -> None:
     said = refused(rewrite(good, {"manifest.json": changed_manifest(good, format=99)}))
     assert "format 99" in said
-    assert "reads format 1" in said
+    assert "reads formats 1 and 2" in said
 
 
 @pytest.mark.parametrize(

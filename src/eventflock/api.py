@@ -15,6 +15,7 @@ import msgspec
 from eventflock.core.observer import Observer
 from eventflock.core.options import Acceptance, JobLimits, Options, PackOptions, SubmitOptions
 from eventflock.errors import EventflockError, UsageError
+from eventflock.planning.expected import Expected
 from eventflock.planning.filesets import Fileset
 from eventflock.pools.roles import Stopped
 from eventflock.results.result import Result, load
@@ -26,12 +27,14 @@ from eventflock.usercode.decorator import Analysis, Context, analysis
 from eventflock.usercode.loading import IMPORTING
 
 __all__ = [
+    "AcceptOptions",
     "Analysis",
     "Context",
     "EventflockError",
     "JobLimits",
     "PackOptions",
     "Result",
+    "ResumeOptions",
     "RunOptions",
     "SubmitOptions",
     "analysis",
@@ -50,7 +53,41 @@ Files: TypeAlias = str | Path | Fileset | Sequence[str | Path | Fileset]
 """Names of files, or filesets themselves."""
 
 
-class RunOptions(TypedDict, total=False):
+class AcceptOptions(TypedDict, total=False):
+    """When a result that is not complete is good enough.
+
+    Attributes
+    ----------
+    accept, accept_files
+        The fractions of the events, and of the files, that are enough.
+    strict
+        Events for which the analysis raised must not be missing at all.
+    """
+
+    accept: float
+    accept_files: float
+    strict: bool
+
+
+class ResumeOptions(AcceptOptions, total=False):
+    """The options of `resume`, as on the command line. All may be left out.
+
+    Attributes
+    ----------
+    pool, workers
+        See `RunOptions`; by default the pool that the run had before.
+    submit, profile
+        Submit commands of HTCondor, each as `NAME=VALUE`, and a named set of them. They replace
+        earlier ones of the same names.
+    """
+
+    pool: str
+    workers: int | None
+    submit: Sequence[str]
+    profile: str
+
+
+class RunOptions(AcceptOptions, total=False):
     """The options of `run` and `submit`, as on the command line. All may be left out.
 
     Attributes
@@ -69,9 +106,12 @@ class RunOptions(TypedDict, total=False):
         Names for the files that do not say.
     out
         The run folder; by default `runs/NAME-001`, `-002`, ...
-    accept, strict
-        The fraction of the events that is enough; with `strict`, events for which the analysis
-        raised must not be missing at all.
+    strict_files
+        Refuse to run if a file cannot be read, instead of leaving it out.
+    redirectors
+        Where files are looked for that cannot be read where they are named: `["root://host"]`.
+    check
+        The numbers of entries that files should have: a JSON file, or what would be in it.
     limits
         When a job that hangs or takes too long is given up.
     packing
@@ -92,8 +132,9 @@ class RunOptions(TypedDict, total=False):
     tree: str
     dataset: str
     out: str | Path | None
-    accept: float
-    strict: bool
+    strict_files: bool
+    redirectors: Sequence[str]
+    check: Expected
     limits: JobLimits
     packing: PackOptions | None
     submission: SubmitOptions
@@ -191,15 +232,22 @@ def _execute(
     return lifecycle.execute(target, names, chosen, observer or Observer())
 
 
-def _read_options(options: RunOptions, parameters: Mapping[str, Any]) -> Options:
+def _read_options(options: Mapping[str, Any], parameters: Mapping[str, Any]) -> Options:
     """Make the options of the library of those of a call, which mypy may not have seen."""
     given: dict[str, Any] = dict(options)
     if isinstance(given.get("out"), str):
         given["out"] = Path(given["out"])
+    if "submit" in given or "profile" in given:
+        commands = tuple(given.pop("submit", ()))
+        given["submission"] = SubmitOptions(profile=given.pop("profile", ""), submit=commands)
     try:
-        accept = Acceptance(fraction=given.pop("accept", 1.0), strict=given.pop("strict", True))
+        acceptance = Acceptance(
+            fraction=given.pop("accept", 1.0),
+            files=given.pop("accept_files", 1.0),
+            strict=given.pop("strict", True),
+        )
         plain = {name: _plain(value) for name, value in parameters.items()}
-        return Options(parameters=plain, acceptance=accept, **given)
+        return Options(parameters=plain, acceptance=acceptance, **given)
     except TypeError as error:
         raise UsageError(f"A run cannot be started like this: {error}.") from None
 
@@ -222,48 +270,32 @@ def _plain(value: Any) -> Any:
 
 
 def resume(
-    path: str | Path,
-    *,
-    pool: str = "",
-    workers: int | None = None,
-    accept: float = 1.0,
-    strict: bool = True,
-    submit: Sequence[str] = (),
-    profile: str = "",
-    observer: Observer | None = None,
+    path: str | Path, *, observer: Observer | None = None, **options: Unpack[ResumeOptions]
 ) -> Result:
     """Resume a run: do the jobs that have no verified result, and merge.
+
+    Files that could not be read before are looked at again.
 
     Parameters
     ----------
     path
         The run folder.
-    pool, workers, accept, strict, observer
-        See `run`; by default the pool that the run had before.
-    submit, profile
-        Submit commands of HTCondor, each as `NAME=VALUE`, and a named set of them. They replace
-        earlier ones of the same names.
+    observer
+        See `run`.
+    **options
+        See `ResumeOptions`.
 
     Raises
     ------
     EventflockError
         See `run`.
     """
-    options = Options(
-        pool=pool,
-        workers=workers,
-        submission=SubmitOptions(profile=profile, submit=tuple(submit)),
-        acceptance=Acceptance(fraction=accept, strict=strict),
-    )
-    return _result(lifecycle.resume(Path(path), options, observer or Observer()))
+    chosen = _read_options({"pool": "", **options}, {})
+    return _result(lifecycle.resume(Path(path), chosen, observer or Observer()))
 
 
 def watch(
-    path: str | Path,
-    *,
-    accept: float = 1.0,
-    strict: bool = True,
-    observer: Observer | None = None,
+    path: str | Path, *, observer: Observer | None = None, **options: Unpack[AcceptOptions]
 ) -> Result:
     """Follow a run to its end, whichever process works on it, and merge; submit nothing.
 
@@ -271,16 +303,18 @@ def watch(
     ----------
     path
         The run folder.
-    accept, strict, observer
+    observer
         See `run`.
+    **options
+        See `AcceptOptions`.
 
     Raises
     ------
     EventflockError
         See `run`.
     """
-    options = Options(acceptance=Acceptance(fraction=accept, strict=strict))
-    return _result(lifecycle.watch(Path(path), options, observer or Observer()))
+    chosen = _read_options(options, {})
+    return _result(lifecycle.watch(Path(path), chosen, observer or Observer()))
 
 
 def status(path: str | Path) -> Status:

@@ -14,6 +14,7 @@ from eventflock._version import __version__
 from eventflock.cli.options import (
     ACCEPTANCE,
     AS_JSON,
+    FILES,
     FOLDER,
     LIMITS,
     PACKING,
@@ -61,6 +62,7 @@ def app() -> None:
 @click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
 @PACKING
 @SUBMISSION
+@FILES
 @LIMITS
 @ACCEPTANCE
 @SHOW
@@ -88,6 +90,7 @@ def run(
     stall: str,
     time_limit: str,
     accept: float,
+    accept_files: float,
     strict: bool,
     **options: Any,
 ) -> None:
@@ -111,7 +114,7 @@ def run(
         target_seconds=commands.read_target(target_time),
         submission=submission,
         limits=commands.read_limits(stall, time_limit),
-        acceptance=commands.read_acceptance(accept, strict),
+        acceptance=commands.read_acceptance(accept, strict, accept_files),
         **options,
     )
     if dry_run:
@@ -138,6 +141,7 @@ def resume(
     stall: str,
     time_limit: str,
     accept: float,
+    accept_files: float,
     strict: bool,
     **options: Any,
 ) -> None:
@@ -151,7 +155,7 @@ def resume(
     chosen = Options(
         submission=SubmitOptions(profile=profile, submit=submit),
         limits=commands.read_limits(stall, time_limit),
-        acceptance=commands.read_acceptance(accept, strict),
+        acceptance=commands.read_acceptance(accept, strict, accept_files),
         **options,
     )
     commands.resume(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
@@ -168,13 +172,14 @@ def watch(
     as_json: bool,
     quiet: bool,
     accept: float,
+    accept_files: float,
     strict: bool,
 ) -> None:
     """Follow RUN to its end, then merge and plot. Nothing is submitted."""
     from eventflock.cli import commands
     from eventflock.core.options import Options
 
-    chosen = Options(acceptance=commands.read_acceptance(accept, strict))
+    chosen = Options(acceptance=commands.read_acceptance(accept, strict, accept_files))
     commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
@@ -219,13 +224,14 @@ def merge(
     as_json: bool,
     quiet: bool,
     accept: float,
+    accept_files: float,
     strict: bool,
 ) -> None:
     """Merge again the result files that RUN has, and plot. A complete result is kept."""
     from eventflock.cli import commands
     from eventflock.core.options import Options
 
-    chosen = Options(acceptance=commands.read_acceptance(accept, strict))
+    chosen = Options(acceptance=commands.read_acceptance(accept, strict, accept_files))
     commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 

@@ -54,6 +54,9 @@ __all__ = [
     "watch",
 ]
 
+SHOWN = 5
+"""So many files are named."""
+
 
 class Show(msgspec.Struct, frozen=True):
     """How to show what comes out."""
@@ -153,7 +156,7 @@ def read_target(text: str) -> float | None:
     return parse_duration(text)
 
 
-def read_acceptance(fraction: float, strict: bool) -> Acceptance:
+def read_acceptance(fraction: float, strict: bool, files: float = 1.0) -> Acceptance:
     """Read when a partial result is good enough."""
     if fraction == 1 and not strict:
         raise UsageError(
@@ -163,7 +166,7 @@ def read_acceptance(fraction: float, strict: bool) -> Acceptance:
         raise UsageError(
             f"--accept is {fraction}, expected a fraction of the events.", remedy="As in 0.999"
         )
-    return Acceptance(fraction=fraction, strict=strict)
+    return Acceptance(fraction=fraction, files=files, strict=strict)
 
 
 def read_limits(stall: str, time_limit: str) -> JobLimits:
@@ -254,6 +257,8 @@ def _summary(outcome: Outcome, plots: Sequence[Path]) -> dict[str, Any]:
         "events_planned": outcome.plan.entries,
         "result": str(outcome.run.merged) if manifest else None,
         "missing": manifest.missing if manifest else [],
+        "files": outcome.plan.files,
+        "files_unread": outcome.plan.unread,
         "counters": manifest.counters if manifest else None,
         "plots": [str(one) for one in plots],
         "error": {"kind": error.kind, "message": error.message, "remedy": error.remedy}
@@ -272,8 +277,12 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
         both = [plural(events, "event"), *_second_trees(manifest)]
         print(f"complete  {' and '.join(both)}, each exactly once, in {jobs}")
     else:
-        accepted = f", accepted: {manifest.accepted:g} is enough" if outcome.accepted else ""
-        print(f"PARTIAL   {events:,} of {planned:,} events{accepted}")
+        accepted = ", accepted" if outcome.accepted else ""
+        unread = len(manifest.unread)
+        files = f"; {unread:,} of {plural(outcome.plan.files, 'file')} not read" if unread else ""
+        print(f"PARTIAL   {events:,} of {planned:,} events{files}{accepted}")
+    if manifest.checked:
+        print(f"checked   {plural(manifest.checked, 'file')}: as many entries as expected")
     print(f"result    {outcome.run.merged}")
     for one in plots:
         print(f"plot      {one}")
@@ -307,6 +316,12 @@ def _print_status(found: Status) -> None:
     counts = ", ".join(f"{number:,} {name}" for name, number in found.jobs.items() if number)
     print(f"jobs      {sum(found.jobs.values()):,}: {counts}")
     print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
+    if found.unread:
+        print(f"files     {found.files - len(found.unread):,} of {found.files:,}; not read:")
+    for message in found.unread[:SHOWN]:
+        print(f"  {message}")
+    if len(found.unread) > SHOWN:
+        print(f"  and {len(found.unread) - SHOWN:,} more")
     for line in queue_lines(found):
         print(line)
     for line in usage_lines(found):

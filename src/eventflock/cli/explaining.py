@@ -10,11 +10,11 @@ from eventflock.cli.commands import print_json
 from eventflock.errors import plural
 from eventflock.results.cover import describe
 from eventflock.runs.diagnosis import Explanation, Group, explain
-from eventflock.runs.outcome import accept_command
+from eventflock.runs.outcome import Have, accept_command
 
 __all__ = ["show"]
 
-HOSTS = 5
+HOSTS = FILES = 5
 
 
 def show(path: Path, as_json: bool) -> None:
@@ -32,7 +32,10 @@ def _print(found: Explanation) -> None:
         print(f"{found.run}: nothing failed, every job has its result.")
     else:
         causes = plural(len(found.groups), "cause")
-        print(f"{found.run}: {plural(lack, 'event')} of {found.events_planned:,} missing, {causes}")
+        unread = found.files_asked - found.files
+        files = f", {unread:,} of {plural(found.files_asked, 'file')} not read" if unread else ""
+        missing = f"{plural(lack, 'event')} of {found.events_planned:,} missing"
+        print(f"{found.run}: {missing}{files}, {causes}")
     for number, group in enumerate(found.groups, 1):
         print()
         _print_group(number, group)
@@ -55,13 +58,17 @@ def _what_next(found: Explanation) -> str:
     ]
     if found.events:
         raised = any(group.cause in {"analysis", "returned"} for group in found.groups)
-        content = accept_command(found.run, found.events, found.events_planned, raised=raised)
+        have = Have(found.events, found.events_planned, found.files, found.files_asked)
+        content = accept_command(found.run, have, raised=raised)
         lines.append(f"All other events are in the result; to be content with them: {content}")
     return "\n".join(lines)
 
 
 def _print_group(number: int, group: Group) -> None:
-    print(f"{number}. {group.words}: {plural(group.events, 'event')}, {plural(group.jobs, 'job')}")
+    size = f"{plural(group.events, 'event')}, {plural(group.jobs, 'job')}"
+    if group.files:
+        size = f"{plural(len(group.files), 'file')} with an unknown number of events"
+    print(f"{number}. {group.words}: {size}")
     for line in group.message.splitlines():
         print(f"   {line}")
     if group.hosts:
@@ -70,6 +77,10 @@ def _print_group(number: int, group: Group) -> None:
         print(f"   on {', '.join(shown)}" + (f" and {more:,} more" if more > 0 else ""))
     for line in describe(group.missing).splitlines():
         print(f" {line}")
+    for path in group.files[:FILES]:
+        print(f"   {path}")
+    if len(group.files) > FILES:
+        print(f"   and {len(group.files) - FILES:,} more files")
     _print_block("traceback", group.traceback.splitlines()[-12:])
     if group.output and group.output != group.traceback.splitlines()[-len(group.output) :]:
         _print_block("last output", group.output)

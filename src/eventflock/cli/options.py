@@ -82,6 +82,22 @@ SUBMISSION = group(
     click.option("--spool", is_flag=True, help="The schedd shares no disk with this machine."),
     click.option("--dry-run", is_flag=True, help="Show what would be submitted."),
 )
+FILES = group(
+    click.option("--strict-files", is_flag=True, help="Refuse to run if a file cannot be read."),
+    click.option(
+        "--redirector",
+        "redirectors",
+        multiple=True,
+        metavar="root://HOST",
+        help="Where to look for files that cannot be read where they are named; several in order.",
+    ),
+    click.option(
+        "--check",
+        default="",
+        metavar="EXPECTED.json",
+        help="The numbers of entries that files should have, as a catalogue gives them.",
+    ),
+)
 LIMITS = group(
     click.option(
         "--stall",
@@ -100,6 +116,13 @@ ACCEPTANCE = group(
         default=1.0,
         metavar="FRACTION",
         help="Be content with this fraction of the events, as 0.999; the result says so.",
+    ),
+    click.option(
+        "--accept-files",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=1.0,
+        metavar="FRACTION",
+        help="Be content if this fraction of the files could be read.",
     ),
     click.option(
         "--strict/--no-strict",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from eventflock.core.model import NO_UUID, AnalysisRef, FileEntry, Range
+from eventflock.core.model import NO_UUID, AnalysisRef, FileEntry, Range, UnreadFile
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import Frozen
 
@@ -152,8 +152,14 @@ class Manifest(Frozen, frozen=True):
         Number of events that the job or the run was to do.
     failures
         Of a job that is partial: why each range is missing.
-    accepted
-        Of a run that is partial: the fraction of its events that was said to be enough.
+    accepted, accepted_files
+        Of a run that is partial: the fractions of its events and files that were said to be enough.
+    unread
+        Of a run: the files that could not be read, which `planned` does not count.
+    metadata
+        Of a run: what its filesets say about the datasets.
+    checked
+        Of a run: the number of files whose number of entries a catalogue confirmed.
     """
 
     format: int
@@ -175,5 +181,9 @@ class Manifest(Frozen, frozen=True):
     piece: str = ""
     failures: tuple[Failure, ...] = ()
     accepted: float = 0.0
+    accepted_files: float = 0.0
+    unread: tuple[UnreadFile, ...] = ()
+    metadata: dict[str, dict[str, Any]] = {}
+    checked: int = 0
     items: tuple[Item, ...] = ()
     payloads: dict[str, Payload] = {}

@@ -13,6 +13,7 @@ from eventflock.core.structs import Frozen
 
 __all__ = [
     "FORMAT",
+    "FORMATS",
     "NO_UUID",
     "PLAN_FORMAT",
     "PLAN_FORMATS",
@@ -24,6 +25,7 @@ __all__ = [
     "Plan",
     "Range",
     "SecondTree",
+    "UnreadFile",
     "WantedTree",
     "first_events",
 ]
@@ -33,8 +35,10 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What ROOT writes with its option `reproducible`: it identifies nothing."""
 
 
-FORMAT = 1
-"""Version of the result file. It grows when an old reader would be misled."""
+FORMAT = 2
+"""Version of the result file; 2 has second trees, files that were not read, and metadata."""
+FORMATS = (1, FORMAT)
+"""The versions that can be read."""
 PLAN_FORMAT = 2
 """Version of the plan; 2 says of datasets which branches the analysis asks for."""
 PLAN_FORMATS = (1, PLAN_FORMAT)
@@ -99,6 +103,8 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         without a UUID, as nothing else tells them from files written anew.
     second
         Its other trees that are read.
+    checked
+        Whether a catalogue says the same number of entries.
     """
 
     path: str
@@ -113,6 +119,7 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     modified: int = 0
     twin: bool = False
     second: tuple[SecondTree, ...] = ()
+    checked: bool = False
 
     @property
     def identity(self) -> str:
@@ -139,6 +146,35 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""
         return self.replicas[replica - 1] if 0 < replica <= len(self.replicas) else self.path
+
+
+class UnreadFile(Frozen, frozen=True, omit_defaults=True):
+    """A file that was asked for and is not in the plan: nobody knows what is in it.
+
+    Attributes
+    ----------
+    dataset, path
+        As the user named it.
+    kind, message, remedy, code
+        Why it could not be read, as in `Failure`.
+    tree
+        Empty if the user did not say.
+    replicas, steps
+        See `FileEntry`.
+    expected
+        How many entries it should have, if that was said.
+    """
+
+    dataset: str
+    path: str
+    kind: str
+    message: str
+    tree: str = ""
+    remedy: str = ""
+    code: str = ""
+    replicas: tuple[str, ...] = ()
+    steps: tuple[tuple[int, int], ...] = ()
+    expected: int | None = None
 
 
 class Dataset(Frozen, frozen=True, omit_defaults=True):
@@ -239,7 +275,13 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
 
 
 class Plan(Frozen, frozen=True):
-    """All jobs of a run, frozen when the run is made."""
+    """All jobs of a run, frozen when the run is made.
+
+    Attributes
+    ----------
+    unread
+        Files that could not be read: without them, no result is complete.
+    """
 
     format: int
     version: str
@@ -248,6 +290,12 @@ class Plan(Frozen, frozen=True):
     parameters: dict[str, Any]
     datasets: tuple[Dataset, ...]
     jobs: tuple[Job, ...]
+    unread: tuple[UnreadFile, ...] = ()
+
+    @property
+    def files(self) -> int:
+        """Number of files that were asked for, those that cannot be read included."""
+        return sum(len(dataset.files) for dataset in self.datasets) + len(self.unread)
 
     @property
     def entries(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,14 @@ class Acceptance(Frozen, frozen=True, omit_defaults=True):
     ----------
     fraction
         Of the planned events that must be in it.
+    files
+        Of the files that must have been read.
     strict
         Events for which the analysis itself raised must not be missing at all.
     """
 
     fraction: float = 1.0
+    files: float = 1.0
     strict: bool = True
 
 
@@ -140,6 +143,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Of the analysis; as text where `text` is set.
     tree, dataset
         Names for the files that do not say themselves.
+    strict_files
+        Refuse to run if a file cannot be read, instead of leaving it out.
+    redirectors
+        Where files are looked for that cannot be read where they are named, such as
+        `root://host`.
+    check
+        The numbers of entries that files should have: a JSON file, or what would be in it.
     out
         The run folder; chosen if it is None.
     target_seconds
@@ -168,6 +178,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     text: bool = False
     tree: str = ""
     dataset: str = ""
+    strict_files: bool = False
+    redirectors: tuple[str, ...] = ()
+    check: str | Path | Mapping[str, Any] | Sequence[Any] = ""
     out: Path | None = None
     detach: bool = False
     submission: SubmitOptions = SubmitOptions()

@@ -78,7 +78,9 @@ def _explain(path: str, error: Exception) -> InputError:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     local = not is_url(path)
     if local and not Path(path).exists():
-        return InputError(f"There is no file {path}.", remedy=_look_beside(path))
+        return InputError(
+            f"There is no file {path}.", remedy=_look_beside(path), code=FailureCode.GONE
+        )
     if local and Path(path).is_dir():
         return InputError(
             f"{path} is a folder, not a ROOT file.", remedy="Name the files in it, or the folder."
@@ -235,6 +237,7 @@ def check_columns(path: str, tree: str, known: Sequence[str], wanted: Sequence[s
                 f"There is no branch {column!r} in the tree {tree!r} of {path}"
                 f"{'; ' + near if (near := nearest(column, known)) else '.'}",
                 remedy=f"'eventflock inspect {path}' lists the branches.",
+                code=FailureCode.BRANCH,
             )
 
 

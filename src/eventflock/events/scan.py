@@ -21,6 +21,7 @@ from eventflock.events.files import (
 )
 from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
+from eventflock.failures.codes import FailureCode
 
 __all__ = ["scan_file"]
 
@@ -96,6 +97,7 @@ def _scan_second(opened: OpenFile, entry: FileEntry, wanted: WantedTree) -> Seco
         raise InputError(
             f"{path}: the tree {name!r} is read as the events, and again by {wanted.name!r}.",
             remedy="Name the tree with the events: @analysis(tree=...).",
+            code=FailureCode.BRANCH,
         )
     with _reading(path, name):
         found = opened.tree(name)
@@ -128,4 +130,5 @@ def _check_columns(path: str, tree: str, root: Any, found: Any, columns: Sequenc
             raise InputError(
                 f"The branch {column!r} of {path} cannot be read as an array.",
                 remedy="Leave it out of columns=[...].",
+                code=FailureCode.BRANCH,
             )

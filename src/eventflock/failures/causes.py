@@ -99,6 +99,7 @@ _CODES: dict[str, str] = {
     FailureCode.BRANCH: "branch",
     FailureCode.RETURNED: "returned",
     FailureCode.READ: "read",
+    FailureCode.GONE: "file",
     FailureCode.TIME: "time",
     FailureCode.STALLED: "stalled",
     FailureCode.DISK: "disk",

@@ -23,7 +23,9 @@ class FailureCode(StrEnum):
     DISK = "disk"
     """A disk is full."""
     UNREACHABLE = "unreachable"
-    """A daemon does not answer; it may come back."""
+    """A daemon or a server does not answer; it may come back."""
+    GONE = "gone"
+    """There is no such file."""
 
     SIGNAL = "signal"
     """The process was killed; the detail is the signal."""

@@ -1,7 +1,6 @@
-"""From what the user names (files, globs, folders, lists, filesets) to datasets that are scanned.
+"""From what the user names (globs, folders, lists, filesets) to files, without opening any.
 
-`expand` finds the files without opening any; `assemble` puts the scanned files together and
-refuses what would be counted twice. Between these two steps, workers open the files.
+Workers open them (`scanning`), and `datasets` puts them together.
 """
 
 from __future__ import annotations
@@ -10,17 +9,16 @@ import glob
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from eventflock.core.model import NO_UUID, Dataset, FileEntry
 from eventflock.errors import InputError, UsageError, nearest
 from eventflock.planning.coffea import EXPECTED, FilesetFile, read_fileset
 
-__all__ = ["Fileset", "NamedFile", "assemble", "expand", "restrict"]
+__all__ = ["Fileset", "NamedFile", "expand", "read_bytes"]
 
 DEFAULT_NAME = "events"
 _LABEL = re.compile(r"([A-Za-z0-9_.+-]+)=(.+)", re.DOTALL)
@@ -42,10 +40,17 @@ class NamedFile(msgspec.Struct, frozen=True, kw_only=True):
     entries: int | None = None
     replicas: tuple[str, ...] = ()
     steps: tuple[tuple[int, int], ...] = ()
+    typed: bool = False
+    """Whether just this path was given, not a list, a fileset, a folder or a pattern."""
 
 
 def expand(
-    names: Sequence[str | Fileset], *, dataset: str = "", tree: str = "", declared: str = ""
+    names: Sequence[str | Fileset],
+    *,
+    dataset: str = "",
+    tree: str = "",
+    declared: str = "",
+    redirectors: Sequence[str] = (),
 ) -> list[NamedFile]:
     """Find the files that the user names, in the order they are named.
 
@@ -60,6 +65,8 @@ def expand(
         Name of the tree of all files that do not say.
     declared
         The same, as the analysis says it. A fileset must not name another one.
+    redirectors
+        Where files are looked for that cannot be read where they are named.
 
     Raises
     ------
@@ -81,8 +88,35 @@ def expand(
         label, rest = _split_label(str(name))
         given = label or dataset
         asked = _Asked(given or DEFAULT_NAME, tree or declared, given, declared)
-        found.extend(_expand_one(rest, asked))
-    return found
+        found.extend(_as_typed(one, rest) for one in _expand_one(rest, asked))
+    return [_redirected(file, redirectors) for file in found] if redirectors else found
+
+
+def _as_typed(file: NamedFile, name: str) -> NamedFile:
+    path = _split_tree(name)[0]
+    is_itself = file.path in {path, str(Path(path).absolute())}
+    return msgspec.structs.replace(file, typed=True) if is_itself else file
+
+
+def _redirected(file: NamedFile, redirectors: Sequence[str]) -> NamedFile:
+    """Add the places at redirectors: the same path there, if it is one that servers may know."""
+    for redirector in redirectors:
+        if not re.fullmatch(r"(root|roots|xroot|xroots|https?|davs?)://[^/]+/*", redirector):
+            raise UsageError(
+                f"The redirector {redirector!r} is not a server.",
+                remedy="As in --redirector root://xrootd-cms.infn.it",
+            )
+    known = re.fullmatch(r"\w+://[^/]+/+(.+)", file.path, re.DOTALL)
+    if known is None and Path(file.path).exists():
+        return file
+    inside = known[1] if known else file.path.lstrip("/")
+    double = ["/" if one.lower().startswith(("root", "xroot")) else "" for one in redirectors]
+    places = [
+        f"{redirector.rstrip('/')}/{slash}{inside}"
+        for redirector, slash in zip(redirectors, double, strict=True)
+    ]
+    others = [place for place in places if place not in {file.path, *file.replicas}]
+    return msgspec.structs.replace(file, replicas=(*file.replicas, *others))
 
 
 class _Asked(NamedTuple):
@@ -176,7 +210,7 @@ def _from_remote_glob(pattern: str) -> list[str]:
 
 
 def _from_list(path: Path, asked: _Asked) -> list[NamedFile]:
-    lines = _read(path, "list of files").decode(errors="replace").splitlines()
+    lines = read_bytes(path, "list of files").decode(errors="replace").splitlines()
     names = [text for line in lines if (text := line.strip()) and not text.startswith("#")]
     if not names:
         raise InputError(f"The list {path} names no files.", remedy="Write one file per line.")
@@ -190,7 +224,14 @@ def _from_list(path: Path, asked: _Asked) -> list[NamedFile]:
     return found
 
 
-def _read(path: Path, what: str) -> bytes:
+def read_bytes(path: Path, what: str) -> bytes:
+    """Read a file that the user names, which may be compressed.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -205,7 +246,7 @@ def _read(path: Path, what: str) -> bytes:
 
 def _load_fileset(path: Path) -> Any:
     try:
-        return msgspec.json.decode(_read(path, "fileset"))
+        return msgspec.json.decode(read_bytes(path, "fileset"))
     except (msgspec.DecodeError, OSError, EOFError, RecursionError, zlib.error) as error:
         raise UsageError(f"The fileset {path} is not JSON: {error}.", remedy=EXPECTED) from None
 
@@ -246,148 +287,3 @@ def _check_tree(file: FilesetFile, where: str, asked: _Asked) -> None:
             f"names {asked.declared!r}.",
             remedy="Name the tree in one of them only, or the same in both.",
         )
-
-
-def assemble(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> tuple[Dataset, ...]:
-    """Put the scanned files together to datasets, in the order in which they were named.
-
-    Parameters
-    ----------
-    named
-        From `expand`.
-    entries
-        The scan of each, in the same order.
-
-    Raises
-    ------
-    InputError
-        A file that is there twice in a dataset, under two paths as well; no entries at all.
-    """
-    files: dict[str, list[FileEntry]] = {}
-    metadata: dict[str, dict[str, Any]] = {}
-    seen: dict[tuple[str, str, str], str] = {}
-    for name, entry in zip(named, _with_twins(named, entries), strict=True):
-        if name.entries is not None and name.entries != entry.entries:
-            raise InputError(
-                f"{entry.path} has {entry.entries:,} entries, the fileset says {name.entries:,}.",
-                remedy="Make the fileset again, or choose entries with --range.",
-            )
-        key = (name.dataset, entry.tree, _identity(entry))
-        if key in seen:
-            raise _named_twice(name.dataset, seen[key], entry)
-        seen[key] = entry.path
-        if name.replicas or name.steps:
-            steps = _steps_in(name, entry)
-            entry = msgspec.structs.replace(  # noqa: PLW2901
-                entry, replicas=name.replicas, steps=steps
-            )
-        files.setdefault(name.dataset, []).append(entry)
-        if metadata.setdefault(name.dataset, name.metadata) != name.metadata:
-            raise InputError(
-                f"The dataset {name.dataset!r} is named with different metadata: "
-                f"{metadata[name.dataset]} and {name.metadata}.",
-                remedy="Give the two different names.",
-            )
-    every = [one for group in files.values() for one in group]
-    if not any(stop > 0 for one in every for _, stop in one.asked) and not any(
-        tree.entries for one in every for tree in one.second
-    ):
-        first = next(iter(files.values()))[0]
-        raise InputError(
-            f"There are no entries: the tree {first.tree!r} of {first.path} is empty"
-            + (", and so are all others." if len(seen) > 1 else "."),
-            remedy="Name files with entries.",
-        )
-    return tuple(
-        Dataset(name=name, files=tuple(group), metadata=metadata[name])
-        for name, group in files.items()
-    )
-
-
-def _with_twins(named: Sequence[NamedFile], entries: Iterable[FileEntry]) -> list[FileEntry]:
-    """Mark files of a dataset that have one UUID, but not the same size and number of entries."""
-    found = list(entries)
-    kinds: dict[tuple[str, str, str], set[tuple[int, int]]] = {}
-    keys = [(name.dataset, one.tree, one.uuid) for name, one in zip(named, found, strict=True)]
-    for key, entry in zip(keys, found, strict=True):
-        if entry.uuid != NO_UUID and entry.size >= 0:
-            kinds.setdefault(key, set()).add((entry.size, entry.entries))
-    return [
-        msgspec.structs.replace(entry, twin=True) if len(kinds.get(key, ())) > 1 else entry
-        for key, entry in zip(keys, found, strict=True)
-    ]
-
-
-def _steps_in(name: NamedFile, entry: FileEntry) -> tuple[tuple[int, int], ...]:
-    """Return the steps of a file in order, joined; empty if they are all of it."""
-    if not name.steps:
-        return ()
-    joined: list[tuple[int, int]] = []
-    for start, stop in sorted(name.steps):
-        if not 0 <= start <= stop <= entry.entries or (joined and start < joined[-1][1]):
-            raise InputError(
-                f"The fileset asks for entries {start:,} to {stop:,} of {entry.path}, which has "
-                f"{entry.entries:,}{' and asks for some of them twice' if joined else ''}.",
-                remedy="Make the fileset again.",
-            )
-        if joined and joined[-1][1] == start:
-            joined[-1] = joined[-1][0], stop
-        elif stop > start:
-            joined.append((start, stop))
-    return () if joined == [(0, entry.entries)] else tuple(joined) or ((0, 0),)
-
-
-def _identity(entry: FileEntry) -> str:
-    """Return what tells two files apart: the UUID, and where ROOT wrote none, the real path."""
-    if entry.uuid != NO_UUID:
-        return entry.identity
-    return entry.path if "://" in entry.path else str(Path(entry.path).resolve())
-
-
-def _named_twice(dataset: str, first: str, entry: FileEntry) -> InputError:
-    where = (
-        f"{entry.path} is named twice"
-        if first == entry.path
-        else f"{first} and {entry.path} are the same file (UUID {entry.uuid})"
-    )
-    return InputError(
-        f"{where} in the dataset {dataset!r}: its events would be counted twice.",
-        remedy="Name it once. If both are wanted, give them labels: a=FILE b=FILE.",
-    )
-
-
-def restrict(datasets: Sequence[Dataset], text: str) -> tuple[int, int]:
-    """Read `START:STOP`, entries counted through the files of each dataset in order.
-
-    Raises
-    ------
-    UsageError
-        Not two whole numbers with a colon between them, or an empty range.
-    InputError
-        The range ends after the last entry of a dataset.
-    """
-    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
-    if match is None:
-        raise UsageError(
-            f"The range {text!r} is not START:STOP.", remedy="For example --range 3000:4000."
-        )
-    smallest = min(datasets, key=_count)
-    start = int(match[1] or 0)
-    stop = int(match[2]) if match[2] else max(_count(dataset) for dataset in datasets)
-    if start >= stop:
-        raise UsageError(
-            f"The range {text!r} is empty: START {start:,} is not below STOP {stop:,}.",
-            remedy="STOP is the entry after the last, as in a Python slice.",
-        )
-    if (match[2] and stop > _count(smallest)) or start >= _count(smallest):
-        raise InputError(
-            f"The range {text!r} goes beyond the {_count(smallest):,} entries of "
-            f"the dataset {smallest.name!r} ({smallest.files[0].path}"
-            f"{' and others' if len(smallest.files) > 1 else ''}).",
-            remedy=f"The last STOP possible is {_count(smallest)}.",
-        )
-    return start, stop
-
-
-def _count(dataset: Dataset) -> int:
-    return sum(stop - start for file in dataset.files for start, stop in file.asked)

@@ -17,7 +17,7 @@ import msgspec
 from eventflock.core.model import Dataset, Job, Range
 from eventflock.errors import UsageError
 
-__all__ = ["Sizing", "check_sizing", "cut", "span_of"]
+__all__ = ["Sizing", "check_sizing", "cut", "default_chunk", "span_of"]
 
 CHUNK_BYTES = 128 * 2**20
 """Uncompressed bytes of the branches that are read which a chunk should hold."""
@@ -159,6 +159,11 @@ def check_sizing(sizing: Sizing, datasets: int) -> None:
 def span_of(dataset: Dataset, sizing: Sizing) -> tuple[int, int]:
     """Return the entries of a dataset that are asked for, in its files laid end to end."""
     return _span(_Line(dataset).entries, sizing)
+
+
+def default_chunk(dataset: Dataset) -> int:
+    """Return how many entries a chunk of a dataset has, unless the user says otherwise."""
+    return _Line(dataset).chunk_size()
 
 
 def _span(entries: int, sizing: Sizing) -> tuple[int, int]:

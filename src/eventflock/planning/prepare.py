@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
 from eventflock._version import __version__
 from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.core.manifest import Failure
-from eventflock.core.model import PLAN_FORMAT, AnalysisRef, Dataset, FileEntry, Plan
-from eventflock.core.observer import Observer, shown
+from eventflock.core.model import PLAN_FORMAT, AnalysisRef, Dataset, Plan, UnreadFile
+from eventflock.core.observer import Observer
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
-from eventflock.errors import EventflockError, UsageError, error_from, plural
-from eventflock.failures.codes import FailureCode
-from eventflock.planning.filesets import Fileset, NamedFile, assemble, expand, restrict
+from eventflock.errors import UsageError
+from eventflock.planning.datasets import Assembled, assemble, check_entries, restrict
+from eventflock.planning.expected import with_expected
+from eventflock.planning.filesets import Fileset, expand
 from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
 from eventflock.planning.partition import Sizing, check_sizing, cut
+from eventflock.planning.scanning import ask_patiently, expect, refuse_or_note, scan
 from eventflock.pools.roles import Workers
 from eventflock.usercode.decorator import store_parameters
 from eventflock.worker.messages import (
@@ -32,23 +32,12 @@ from eventflock.worker.messages import (
     Described,
     DryCall,
     DryCalled,
-    Failed,
-    Reply,
-    Request,
-    Scan,
-    Scanned,
 )
 
 __all__ = ["Prepared", "make_plan", "prepare"]
 
 START_UP_SECONDS = 5.0
 """From the start of a packed job to its first event; on a quiet machine it is three."""
-
-T = TypeVar("T")
-
-
-PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before a server is asked again that did not give a file."""
 
 
 class Prepared(NamedTuple):
@@ -91,18 +80,39 @@ def prepare(
     with _frozen(ref, source) as folder:
         described = _describe(workers, ref, folder, options)
         ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
-        named = expand(files, dataset=options.dataset, tree=options.tree, declared=described.tree)
-        datasets = assemble(named, _scan(workers, named, described, observer))
-        _note_empty(datasets, observer)
+        datasets, unread = _look_at(workers, files, described, options, observer)
         trial = _trial_plan(ref, described.parameters, datasets, options)
         asked = _try(workers, trial, folder, observer)
         datasets = _with_branches(datasets, asked)
         opened = {file: sha for reply in asked.values() for file, sha in reply.opened.items()}
         ref = msgspec.structs.replace(ref, helpers={**ref.helpers, **opened})
-        plan = make_plan(ref, described.parameters, datasets, options)
+        plan = make_plan(ref, described.parameters, datasets, options, unread)
         if options.target_seconds is None:
             return Prepared(plan)
         return _cut_by_time(workers, plan, datasets, options, folder, observer)
+
+
+def _look_at(
+    workers: Workers,
+    files: Sequence[str | Fileset],
+    described: Described,
+    options: Options,
+    observer: Observer,
+) -> Assembled:
+    """Find the files, and look at each."""
+    named = expand(
+        files,
+        dataset=options.dataset,
+        tree=options.tree,
+        declared=described.tree,
+        redirectors=options.redirectors,
+    )
+    named = with_expected(named, options.check, observer)
+    assembled = assemble(named, scan(workers, named, described, observer))
+    refuse_or_note(assembled.unread, named, options, observer)
+    check_entries(assembled.datasets)
+    _note_empty(assembled.datasets, observer)
+    return assembled
 
 
 def _check_target(options: Options) -> None:
@@ -174,72 +184,7 @@ def _describe(workers: Workers, ref: AnalysisRef, folder: str, options: Options)
         text=options.text,
     )
     ((_, reply),) = workers.ask([request])
-    return _expect(reply, Described)
-
-
-def _expect(reply: Reply, kind: type[T]) -> T:
-    if isinstance(reply, Failed):
-        raise error_from(reply.failure)
-    if not isinstance(reply, kind):
-        raise EventflockError(f"A worker answered {type(reply).__name__} to another question.")
-    return reply
-
-
-def _scan(
-    workers: Workers, named: Sequence[NamedFile], described: Described, observer: Observer
-) -> list[FileEntry]:
-    """Look at every file, and report all that are wrong at once."""
-    columns, second = described.columns, described.second
-    requests = [Scan(path=one.path, tree=one.tree, columns=columns, second=second) for one in named]
-    with shown(observer, "files", len(named)):
-        replies = _ask_again(workers, requests, observer, observer.update)
-    wrong = [reply.failure for reply in replies if isinstance(reply, Failed)]
-    if wrong:
-        raise _wrong_files(wrong, len(named))
-    return [_expect(reply, Scanned).entry for reply in replies]
-
-
-def _ask_again(
-    workers: Workers,
-    requests: Sequence[Request],
-    observer: Observer,
-    update: Callable[[int], object] = lambda _: None,
-) -> list[Reply]:
-    """Ask, and ask again for files that a server did not give: its trouble may pass.
-
-    Parameters
-    ----------
-    update
-        Receives the number of requests that are answered.
-    """
-    replies: dict[int, Reply] = {}
-    left = list(range(len(requests)))
-    for pause in (*PAUSES, None):
-        for index, reply in workers.ask([requests[number] for number in left]):
-            replies[left[index]] = reply
-            update(len(replies))
-        failed = {number: reply for number in left if isinstance(reply := replies[number], Failed)}
-        left = [n for n in failed if failed[n].failure.code == FailureCode.UNREACHABLE]
-        if not left or pause is None:
-            break
-        first = failed[left[0]].failure.message
-        others = f", and {plural(len(left) - 1, 'other')}" if len(left) > 1 else ""
-        observer.note(f"{first}{others}: tried again in {pause:g} s")
-        time.sleep(pause)
-    return [replies[number] for number in range(len(requests))]
-
-
-def _wrong_files(failures: Sequence[Failure], total: int) -> EventflockError:
-    first = error_from(failures[0])
-    if len(failures) == 1:
-        return first
-    lines = [f"  {failure.message}" for failure in failures[:10]]
-    if len(failures) > 10:
-        lines.append(f"  and {len(failures) - 10:,} more")
-    return type(first)(
-        f"{len(failures):,} of {total:,} files cannot be used:\n" + "\n".join(lines),
-        remedy=first.remedy,
-    )
+    return expect(reply, Described)
 
 
 def _note_empty(datasets: Sequence[Dataset], observer: Observer) -> None:
@@ -251,10 +196,15 @@ def _note_empty(datasets: Sequence[Dataset], observer: Observer) -> None:
 
 
 def make_plan(
-    ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], options: Options
+    ref: AnalysisRef,
+    parameters: dict[str, Any],
+    datasets: Sequence[Dataset],
+    options: Options,
+    unread: tuple[UnreadFile, ...] = (),
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
-    return _plan(ref, parameters, datasets, _sizing(datasets, options))
+    plan = _plan(ref, parameters, datasets, _sizing(datasets, options))
+    return msgspec.structs.replace(plan, unread=unread)
 
 
 def _trial_plan(
@@ -305,7 +255,8 @@ def _try(workers: Workers, plan: Plan, folder: str, observer: Observer) -> dict[
     """
     first = FrozenPlan(plan).first_assignments()
     requests = [DryCall(assignment=assignment, folder=folder) for assignment in first]
-    replies = [_expect(reply, DryCalled) for reply in _ask_again(workers, requests, observer)]
+    answers = ask_patiently(workers, [[request] for request in requests], observer)
+    replies = [expect(reply, DryCalled) for reply in answers]
     return {one.dataset: reply for one, reply in zip(first, replies, strict=True)}
 
 

@@ -106,8 +106,10 @@ def merge(
         if not total.coverage:
             return None, absent
         manifest = _manifest(frozen, total, absent)
-        accepted = _accepted(manifest, absent, acceptance)
-        manifest = msgspec.structs.replace(manifest, accepted=accepted)
+        if _is_accepted(frozen, manifest, absent, acceptance):
+            manifest = msgspec.structs.replace(
+                manifest, accepted=acceptance.fraction, accepted_files=acceptance.files
+            )
         return write_result(target, manifest, accumulator.finish()), absent
 
 
@@ -171,23 +173,29 @@ def _fold(
             (whole or accumulator).add_one(item.path, value, number)
 
 
-def _accepted(manifest: Manifest, absent: Iterable[JobState], acceptance: Acceptance) -> float:
-    """Return the fraction that the user accepts, if the result has it; else 0."""
-    if manifest.status == ResultStatus.COMPLETE or not _is_enough(manifest, acceptance):
-        return 0.0
+def _is_accepted(
+    frozen: FrozenPlan, manifest: Manifest, absent: Iterable[JobState], acceptance: Acceptance
+) -> bool:
+    """Check whether a partial result is good enough for the user."""
+    if manifest.status == ResultStatus.COMPLETE or not _has_enough(frozen, manifest, acceptance):
+        return False
     kinds = {failure.kind for state in absent for failure in state.failures}
-    return 0.0 if acceptance.strict and ErrorKind.ANALYSIS in kinds else acceptance.fraction
+    return not (acceptance.strict and ErrorKind.ANALYSIS in kinds)
 
 
-def is_refused(manifest: Manifest, acceptance: Acceptance) -> bool:
+def is_refused(frozen: FrozenPlan, manifest: Manifest, acceptance: Acceptance) -> bool:
     """Check whether a result has enough events and is not accepted all the same."""
     is_partial = manifest.status == ResultStatus.PARTIAL
-    return is_partial and _is_enough(manifest, acceptance) and not manifest.accepted
+    enough = _has_enough(frozen, manifest, acceptance)
+    return is_partial and enough and not manifest.accepted
 
 
-def _is_enough(manifest: Manifest, acceptance: Acceptance) -> bool:
-    """Check whether the events are as many as are asked for; all of them is all of every tree."""
-    if acceptance.fraction >= 1:
+def _has_enough(frozen: FrozenPlan, manifest: Manifest, acceptance: Acceptance) -> bool:
+    """Check whether events and files are as many as are asked for."""
+    files = frozen.plan.files
+    if files - len(manifest.unread) < acceptance.files * files:
+        return False
+    if acceptance.fraction >= 1:  # then nothing of second trees may be missing either
         return not manifest.missing
     return manifest.counters.events >= acceptance.fraction * manifest.planned
 
@@ -200,9 +208,10 @@ def _manifest(frozen: FrozenPlan, total: _Sum, absent: Iterable[JobState]) -> Ma
             "The plan is not a partition of its files: a range is in two jobs.",
             remedy="The plan was changed by hand; start a new run.",
         )
+    is_complete = compared.exact and not plan.unread
     return Manifest(
         format=FORMAT,
-        status=ResultStatus.COMPLETE if compared.exact else ResultStatus.PARTIAL,
+        status=ResultStatus.COMPLETE if is_complete else ResultStatus.PARTIAL,
         plan=frozen.digest,
         job=-1,
         planned=plan.entries,
@@ -216,6 +225,9 @@ def _manifest(frozen: FrozenPlan, total: _Sum, absent: Iterable[JobState]) -> Ma
         started=plan.created,
         software={name: ", ".join(sorted(found)) for name, found in sorted(total.software.items())},
         error=_first_failure(absent),
+        unread=plan.unread,
+        metadata={one.name: one.metadata for one in plan.datasets if one.metadata},
+        checked=sum(file.checked for dataset in plan.datasets for file in dataset.files),
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from eventflock.core.manifest import Item, Manifest
-from eventflock.core.model import FORMAT
+from eventflock.core.model import FORMATS
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import from_json
 from eventflock.errors import EventflockError, ResultError
@@ -149,10 +149,10 @@ class ResultFile:
         with self._guard("manifest"):
             data = self._read(info)
             version = msgspec.json.decode(data, type=_Version).format
-            if version != FORMAT:
+            if version not in FORMATS:
                 raise _RefusedError(
                     f"The result file {self.path} has format {version}; this eventflock reads "
-                    f"format {FORMAT}.",
+                    f"formats {' and '.join(map(str, FORMATS))}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
             manifest = from_json(data, Manifest)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from eventflock.core.manifest import Coverage, Manifest
+from eventflock.core.model import UnreadFile
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest
-from eventflock.errors import ResultError, nearest
+from eventflock.errors import ResultError, nearest, plural
 from eventflock.results.cover import count
 from eventflock.results.reader import ResultFile
 from eventflock.results.sandbox import SkimSandbox
@@ -56,6 +57,16 @@ class Result(Mapping[str, Any]):
     def missing(self) -> tuple[Coverage, ...]:
         """The planned ranges that it does not contain."""
         return self.manifest.missing
+
+    @property
+    def unread(self) -> tuple[UnreadFile, ...]:
+        """The files that could not be read, and why. What is in them is not planned either."""
+        return self.manifest.unread
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """What the fileset says about each dataset."""
+        return self.manifest.metadata
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -114,7 +125,10 @@ def label_of(manifest: Manifest) -> str:
     share = 100 * events / planned if planned else 0.0
     # Rounded down, so that 99.99 % never reads as all.
     accepted = ", accepted" if manifest.accepted else ""
-    return f"PARTIAL: {events:,} of {planned:,} events ({int(share * 10) / 10:.1f} %{accepted})"
+    files = f", {plural(len(manifest.unread), 'file')} not read" if manifest.unread else ""
+    return (
+        f"PARTIAL: {events:,} of {planned:,} events ({int(share * 10) / 10:.1f} %{files}{accepted})"
+    )
 
 
 def _lookup(values: Any, path: tuple[str, ...]) -> Any:

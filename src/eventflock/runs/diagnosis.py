@@ -43,6 +43,8 @@ class Group(msgspec.Struct, kw_only=True):
         Of the smallest failing case.
     jobs, events
         How many jobs are concerned, and how many events are missing.
+    files
+        Files that could not be read when the run was made: nobody knows their events.
     hosts
         Where it happened, with how often.
     missing
@@ -60,6 +62,7 @@ class Group(msgspec.Struct, kw_only=True):
     message: str = ""
     jobs: int = 0
     events: int = 0
+    files: list[str] = []
     hosts: dict[str, int] = {}
     missing: list[Coverage] = []
     traceback: str = ""
@@ -77,7 +80,13 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why events are missing from a run; if jobs are `under_way`, more may come."""
+    """Why events are missing from a run; if jobs are `under_way`, more may come.
+
+    Attributes
+    ----------
+    files, files_asked
+        Number of the files that are in the plan, and of those that were asked for.
+    """
 
     run: str
     events: int
@@ -85,6 +94,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[Group]
     tried: list[Tried]
     under_way: bool = False
+    files: int = 0
+    files_asked: int = 0
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -117,6 +128,7 @@ def explain(path: Path) -> Explanation:
         for case in _cases(frozen, state):
             grouped.setdefault(_root_of(case), []).append(case)
     groups = [_group(run, plan, cases) for cases in grouped.values()]
+    groups += _unread_groups(plan)
     groups.sort(key=lambda one: -one.events)
     queue, _ = queue_of(run)
     return Explanation(
@@ -126,6 +138,8 @@ def explain(path: Path) -> Explanation:
         groups=groups,
         tried=_tried(run),
         under_way=run.is_busy() or (queue is not None and queue.goes_on),
+        files=plan.files - len(plan.unread),
+        files_asked=plan.files,
     )
 
 
@@ -183,6 +197,27 @@ def _group(run: RunFolder, plan: Plan, cases: list[_Case]) -> Group:
         group.message = "There is no result and no receipt."
         group.remedy = f"Go on: eventflock resume {shlex.quote(str(run.path))}"
     return group
+
+
+def _unread_groups(plan: Plan) -> list[Group]:
+    """Group the files that could not be read when the run was made, by reason."""
+    found: dict[tuple[str, str], Group] = {}
+    for file in plan.unread:
+        failure = Failure(kind=file.kind, message=file.message, code=file.code)
+        cause = cause_of(failure)
+        group = found.setdefault(
+            (cause.name, normalized(failure)),
+            Group(
+                cause=cause.name,
+                words="files could not be read when the run was made",
+                message=file.message,
+                remedy=file.remedy,
+                repeat=shlex.join(["eventflock", "inspect", file.path]),
+                files=[],
+            ),
+        )
+        group.files.append(file.path)
+    return sorted(found.values(), key=lambda group: -len(group.files))
 
 
 def _repeat(run: RunFolder, plan: Plan, case: _Case) -> str:

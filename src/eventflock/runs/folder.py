@@ -17,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from eventflock.core.additions import Addition, extended
 from eventflock.core.atomic import MERGING, atomic_write, remove_leftovers
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.halving import JobNumber, UnitName, unit_name, unit_of
@@ -182,11 +183,32 @@ class RunFolder:
                     f"{' and '.join(map(str, PLAN_FORMATS))}.",
                     remedy="Use the eventflock that wrote it, or a newer one.",
                 )
-            return FrozenPlan(from_json(data, Plan), digest(data))
+            frozen = FrozenPlan(from_json(data, Plan), digest(data))
         except msgspec.MsgspecError as error:
             raise ResultError(
                 f"{self.plan_file} is damaged: {error}", remedy="Start a new run."
             ) from None
+        for path in self._additions():
+            frozen = _with_addition(frozen, path)
+        return frozen
+
+    def _additions(self) -> list[Path]:
+        """Find what was added to the plan, in this order."""
+        return sorted(self.path.glob("more-*.json"))
+
+    def add(self, addition: Addition) -> None:
+        """Add files that can be read now, and their jobs, to the plan.
+
+        Raises
+        ------
+        UsageError
+            It cannot be written.
+        """
+        path = self.path / f"more-{len(self._additions()) + 1:03d}.json"
+        try:
+            atomic_write(path, to_json(addition))
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -247,6 +269,21 @@ def _units_in(folder: Path) -> Iterator[tuple[tuple[JobNumber, str], Path]]:
                 unit = unit_of(one.name[4:-4])
                 if unit is not None:
                     yield unit, Path(one.path)
+
+
+def _with_addition(frozen: FrozenPlan, path: Path) -> FrozenPlan:
+    try:
+        addition = from_json(path.read_bytes(), Addition)
+        if addition.plan != frozen.digest:
+            raise ResultError(
+                f"{path} belongs to another plan than the one beside it.",
+                remedy="Take it away, and resume the run.",
+            )
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ResultError(
+            f"{path} is damaged: {error}", remedy="Take it away, and resume the run."
+        ) from None
+    return frozen._replace(plan=extended(frozen.plan, addition))
 
 
 def _take(file: IO[str]) -> bool:

@@ -22,6 +22,7 @@ from eventflock.errors import AnalysisError, InterruptedRunError, ResultError, U
 from eventflock.planning.filesets import Fileset
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
 from eventflock.planning.prepare import prepare
+from eventflock.planning.unread import look_again
 from eventflock.pools.names import batch_hint
 from eventflock.pools.roles import Executor, Pool, Stopped, Submission, Workers
 from eventflock.pools.table import find_pool, open_workers, pool_of_run
@@ -103,7 +104,18 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
     if options.submission != SubmitOptions():
         pool.amend(run, options.submission)
     with _workers(pool, options.workers) as workers:
+        if frozen.plan.unread:
+            with run.lock():
+                _look_again(run, workers, observer)
         return _run(run, pool, workers, options, observer)
+
+
+def _look_again(run: RunFolder, workers: Workers, observer: Observer) -> None:
+    """Add the files to the plan that could not be read before, and can be now."""
+    frozen = run.load_plan()
+    addition = look_again(workers, frozen, str(run.analysis), observer)
+    if addition is not None:
+        run.add(addition)
 
 
 def _check_data_files(ref: AnalysisRef) -> None:
@@ -216,7 +228,7 @@ def _make_run(draft: _Draft, options: Options, observer: Observer) -> RunFolder:
         observer.note(describe_forecast(draft.expected))
     if draft.submission is not None:
         draft.submission.freeze(run)
-    files = sum(len(dataset.files) for dataset in plan.datasets)
+    files = plan.files - len(plan.unread)
     observer.note(
         f"{plural(len(plan.jobs), 'job')}, {plural(plan.entries, 'event')} in "
         f"{plural(files, 'file')}: {run.path}"
@@ -354,11 +366,13 @@ def _merge(run: RunFolder, frozen: FrozenPlan, options: Options) -> Outcome:
     if acceptance == Acceptance():  # what was accepted once stays accepted
         earlier = _merged_before(run, frozen)
         if earlier is not None and earlier.accepted:
-            acceptance = Acceptance(fraction=earlier.accepted, strict=False)
+            acceptance = Acceptance(
+                fraction=earlier.accepted, files=earlier.accepted_files or 1.0, strict=False
+            )
     files = run.result_files(frozen.plan)
     manifest, absent = merge(frozen, files, run.merged, acceptance)
     refused = ""
-    if manifest is not None and is_refused(manifest, acceptance):
+    if manifest is not None and is_refused(frozen, manifest, acceptance):
         refused = (
             f"There are enough events for --accept {acceptance.fraction:g}, but the analysis "
             "raised for some that are missing: add --no-strict to accept that."

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,10 +20,24 @@ from eventflock.results.cover import count, describe
 from eventflock.results.verify import JobState
 from eventflock.runs.folder import RunFolder
 
-__all__ = ["Outcome", "accept_command", "repeat_command"]
+__all__ = ["Have", "Outcome", "accept_command", "describe_unread", "repeat_command"]
 
 _HERE = frozenset({"analysis", "returned", "branch", "allocation"})
 _LIMITS = {"stalled": "--stall", "time": "--time-limit"}
+
+
+class Have(NamedTuple):
+    """What a result has of what was asked for."""
+
+    events: int
+    planned: int
+    files: int
+    files_asked: int
+
+    @classmethod
+    def of(cls, plan: Plan, events: int) -> Have:
+        """Return it for so many events of a plan."""
+        return cls(events, plan.entries, plan.files - len(plan.unread), plan.files)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         jobs = f"{len({one.job for one in self.absent}):,} of {plural(len(self.plan.jobs), 'job')}"
         found = self._first_cause()
         if found is None:
-            return IncompleteError(self._gaps(jobs), remedy=f"Go on: eventflock resume {self._run}")
+            return IncompleteError(self._gaps(jobs), remedy="\n".join(self._go_on()))
         job, failure = found
         error = error_from(failure)
         if self.manifest is None:
@@ -94,18 +108,29 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             remedies.append(f"{jobs} without a result{kept}.")
         remedies.append(f"All causes: eventflock why {self._run}")
         kinds = {one.kind for state in self.absent for one in state.failures}
-        if kinds - {"analysis"}:
+        if kinds - {"analysis"} or self.plan.unread:
             remedies.append(f"When a file or a machine is mended: eventflock resume {self._run}")
         remedies.append(
             "If you change the analysis: a new run, as resume uses the copy in this one."
         )
+        return remedies + self._content(raised="analysis" in kinds)
+
+    def _go_on(self) -> list[str]:
+        """Describe what can be done where no job has failed."""
+        if self.absent or self.manifest is None:
+            return [f"Go on: eventflock resume {self._run}"]
+        mended = f"When they can be read: eventflock resume {self._run}"
+        return [mended, *self._content(raised=False)]
+
+    def _content(self, *, raised: bool) -> list[str]:
+        """Describe how to be content with a partial result."""
         if self.refused:
-            remedies.append(self.refused)
-        elif self.manifest is not None:
-            have, raised = self.manifest.counters.events, "analysis" in kinds
-            command = accept_command(str(self.run.path), have, self.plan.entries, raised=raised)
-            remedies.append(f"To be content with it: {command}")
-        return remedies
+            return [self.refused]
+        if self.manifest is None:
+            return []
+        have = Have.of(self.plan, self.manifest.counters.events)
+        command = accept_command(str(self.run.path), have, raised=raised)
+        return [f"To be content with it: {command}"]
 
     @property
     def _run(self) -> str:
@@ -118,9 +143,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         reasons = [f"  {state.reason}" for state in self.absent if state.reason][:3]
         if self.manifest is None:
             return "\n".join([f"{jobs} without a result.", *reasons])
-        missing = self.manifest.missing
+        missing, unread = self.manifest.missing, describe_unread(self.plan)
         what = f"{plural(count(missing), 'event')} missing, of {jobs}:"
-        return "\n".join([what, describe(missing), *reasons])
+        gaps = [what, describe(missing), *reasons] if missing else []
+        return "\n".join(gaps + unread)
 
 
 def _where(failure: Failure) -> str:
@@ -129,17 +155,40 @@ def _where(failure: Failure) -> str:
     return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
 
 
-def accept_command(run: str, have: int, planned: int, *, raised: bool) -> str:
-    """Return the command that accepts so many events of those planned.
+def describe_unread(plan: Plan, limit: int = 5) -> list[str]:
+    """Name the files that could not be read, one per line under a heading, if there are any."""
+    if not plan.unread:
+        return []
+    lines = [f"{len(plan.unread):,} of {plural(plan.files, 'file')} not read:"]
+    for file in plan.unread[:limit]:
+        where = "" if file.path in file.message else f"{file.path}: "
+        lines.append(f"  {where}{file.message}")
+    if len(plan.unread) > limit:
+        lines.append(f"  and {len(plan.unread) - limit:,} more")
+    return lines
+
+
+def accept_command(run: str, have: Have, *, raised: bool) -> str:
+    """Return the command that accepts a result as it is.
 
     Parameters
     ----------
+    have
+        What is in it.
     raised
-        Whether the analysis raised for some that are missing.
+        Whether the analysis raised for some events that are missing.
     """
-    fraction = math.floor(1e4 * have / max(planned, 1)) / 1e4
-    strict = " --no-strict" if raised else ""
-    return f"eventflock merge {shlex.quote(run)} --accept {fraction:g}{strict}"
+    words = ["eventflock", "merge", shlex.quote(run)]
+    if have.events < have.planned or have.files == have.files_asked:
+        words.append(f"--accept {_below(have.events, have.planned):g}")
+    if have.files < have.files_asked:
+        words.append(f"--accept-files {_below(have.files, have.files_asked):g}")
+    return " ".join(words + ["--no-strict"] * raised)
+
+
+def _below(have: int, planned: int) -> float:
+    """Return a fraction, rounded down to four digits."""
+    return math.floor(1e4 * have / max(planned, 1)) / 1e4
 
 
 def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> str:

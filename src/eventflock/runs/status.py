@@ -70,6 +70,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         Number of jobs by their `JobStatus`; the pieces of a halved job count together.
     busy
         Whether a process works on the run.
+    unread
+        Messages about files that could not be read when the run was made, of `files` in all.
     result
         The merged result, if there is one.
     label
@@ -96,6 +98,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueState | None = None
     usage: Usage | None = None
     forecast: list[tuple[str, str, str]] = []
+    files: int = 0
+    unread: list[str] = []
 
     @property
     def in_pool(self) -> bool:
@@ -154,6 +158,8 @@ def status_of(path: Path) -> Status:
         queue=queue,
         usage=_usage(run, [manifest for manifest, _ in counting.done]),
         forecast=_forecast(run, plan, counting.done),
+        files=plan.files,
+        unread=[file.message for file in plan.unread],
     )
 
 
