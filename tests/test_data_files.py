@@ -143,4 +143,58 @@ def test_data_beside_the_analysis_is_there_on_a_node(
         analysis, here / "a.root", packing=ef.PackOptions(), out=here / "run", observer=Notes()
     )
     assert result["s"] == 300
-    assert any(f"opens {elsewhere}, which does not lie beside it" in note for note in notes)
+    assert any(f"opens {elsewhere}, which lies neither beside it" in note for note in notes)
+
+
+@pytest.mark.packing
+def test_data_of_the_working_folder_is_there_on_a_node(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what is opened only for events, by a name relative to the working folder."""
+    (here / "code").mkdir()
+    (here / "corrections/deep").mkdir(parents=True)
+    (here / "corrections/v.json").write_text('{"w": 3}')
+    (here / "corrections/deep/late.json").write_text('{"w": 2}')
+    body = (
+        'v = json.load(open("corrections/v.json"))["w"]\n'
+        '    u = json.load(open("code/u.json"))["w"]\n'
+        '    late = json.load(open("corrections/deep/late.json"))["w"] if len(events) else 1\n'
+        '    return {"s": v * u * late * len(events)}'
+    )
+    analysis = write(here / "code/a.py", "", body)
+    (here / "code/u.json").write_text('{"w": 5}')
+    monkeypatch.chdir(here)
+    result = ef.run("code/a.py", "a.root", packing=ef.PackOptions(), out=here / "run")
+    assert result["s"] == 3000
+    assert analysis.exists()
+
+
+@pytest.mark.parametrize("name", ["w.json", "w*", "."])
+def test_data_may_be_declared(here: Path, name: str) -> None:
+    """What is opened only for events is not seen before."""
+    late = 'return {"s": json.loads((HERE / "w.json").read_text())["w"] if len(events) else 0}'
+    analysis = write(here / "a.py", "", late)
+    ef.run(analysis, here / "a.root", out=here / "unseen", jobs=2)
+    assert not helpers(here / "unseen")
+    source = analysis.read_text().replace('tree="t"', f'tree="t", data=[{name!r}]')
+    (here / "sub").mkdir()
+    analysis = here / "sub/a.py" if name == "." else here / "a.py"
+    if name == ".":
+        (here / "w.json").rename(here / "sub/w.json")
+    analysis.write_text(source)
+    ef.run(analysis, here / "a.root", out=here / "run", jobs=2)
+    assert helpers(here / "run") == {
+        str(analysis.parent / "w.json"): digest_file(analysis.parent / "w.json")
+    }
+    (here / "run/results/job-000001.zip").unlink()
+    (here / "run/result.zip").unlink()
+    (analysis.parent / "w.json").write_text('{"w": 100.0}')
+    with pytest.raises(UsageError, match="changed since the run was made"):
+        ef.resume(here / "run")
+
+
+def test_declared_data_that_is_not_there_is_named(here: Path) -> None:
+    analysis = write(here / "a.py", "", 'return {"n": 1}')
+    analysis.write_text(analysis.read_text().replace('tree="t"', 'tree="t", data=["v.json"]'))
+    with pytest.raises(UsageError, match=r"declares data='v\.json', which is not in"):
+        ef.run(analysis, here / "a.root", out=here / "run")

@@ -264,6 +264,9 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     helpers
         The user's own modules beside it that it imports, and the data files that it opens, by
         path, with their SHA-256: a run is not continued with others.
+    working
+        The working folder when the run was made: what the analysis opens by names relative to it
+        is there for a job under the same names.
     """
 
     name: str
@@ -272,6 +275,7 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     sha256: str = ""
     search: tuple[str, ...] = ()
     helpers: dict[str, str] = {}
+    working: str = ""
 
 
 class Plan(Frozen, frozen=True):

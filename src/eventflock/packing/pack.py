@@ -21,6 +21,7 @@ from eventflock.packing.requirements import Requirements, install, read_requirem
 from eventflock.packing.selection import Chosen, choose
 from eventflock.packing.stamps import Stamps, take
 from eventflock.packing.surveying import InterpreterProbe, shortened, survey_both
+from eventflock.worker.node_layout import place_of
 from eventflock.worker.survey import Survey, SurveyRequest
 
 __all__ = ["PackReport", "Row", "identify", "is_current", "pack"]
@@ -169,6 +170,7 @@ def _pack(
     )
     probe = InterpreterProbe(python, scratch)
     survey, reference = survey_both(probe, request, cache)
+    ref = msgspec.structs.replace(ref, helpers={**survey.opened, **ref.helpers})
     if wanted is None and options.python == "standalone":
         return _pack(
             ref,
@@ -262,14 +264,12 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
 
 def _missing_data(ref: AnalysisRef, options: PackOptions) -> Iterator[str]:
     """Say which data files a node will not have under the name by which the analysis opens them."""
-    base = Path(ref.search[0]) if ref.search else Path("/nowhere")
     named = [Path(path).resolve() for path in options.paths()]
-    for file in ref.helpers:
-        known = any(Path(file).is_relative_to(path) for path in (base, *named))
-        if not file.endswith(".py") and not known:
+    for file in (Path(name) for name in ref.helpers if not name.endswith(".py")):
+        if not place_of(file, ref) and not any(file.is_relative_to(path) for path in named):
             yield (
-                f"The analysis opens {file}, which does not lie beside it: a node has no such "
-                "file. Put it beside the analysis, or name it with --with PATH."
+                f"The analysis opens {file}, which lies neither beside it nor below the working "
+                "folder: a node has no such file. Put it there, or name it with --with PATH."
             )
 
 

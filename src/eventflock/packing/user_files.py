@@ -11,7 +11,7 @@ from eventflock.core.model import AnalysisRef
 from eventflock.errors import EnvError, nearest
 from eventflock.packing.distributions import Component, Installed
 from eventflock.packing.interpreter import is_junk, walk
-from eventflock.worker.node_layout import ANALYSIS, CODE_PACKAGES
+from eventflock.worker.node_layout import ANALYSIS, CODE_PACKAGES, place_of
 
 __all__ = ["analysis_part", "editable_part", "folder_part", "imports_of"]
 
@@ -52,8 +52,9 @@ def analysis_part(ref: AnalysisRef, frozen: Path | None, local: Mapping[str, str
         files.update(_imported_beside(Path(ref.search[0]), sources, set(local)))
     base = Path(ref.search[0]) if ref.search else Path("/nowhere")
     for data in (Path(name) for name in ref.helpers if not name.endswith(".py")):
-        if data.is_relative_to(base):
-            files[f"{ANALYSIS}/{data.relative_to(base)}"] = data
+        place = place_of(data, ref)
+        if place:
+            files[place] = data
     trees: set[Path] = set()
     for top in sorted({name.split(".")[0] for name in local}):
         found = dict(_module_files(top, local))

@@ -79,7 +79,9 @@ def prepare(
     _check_target(options)
     with _frozen(ref, source) as folder:
         described = _describe(workers, ref, folder, options)
-        ref = msgspec.structs.replace(ref, name=described.name, helpers=described.helpers)
+        ref = msgspec.structs.replace(
+            ref, name=described.name, helpers=described.helpers, working=str(Path.cwd())
+        )
         datasets, unread = _look_at(workers, files, described, options, observer)
         trial = _trial_plan(ref, described.parameters, datasets, options)
         asked = _try(workers, trial, folder, observer)

@@ -7,17 +7,19 @@ a result of which one half has the old weights and the other half the new ones.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from eventflock._version import PACKAGE
 from eventflock.core.structs import digest_file
+from eventflock.errors import UsageError
 
-__all__ = ["watch_opened"]
+__all__ = ["declared_files", "watch_opened"]
 
 _CODE = (".py", ".pyc", ".pyi", ".pth", ".so")
 _SYSTEM = ("/proc/", "/sys/", "/etc/", "/usr/", "/lib/", "/lib64/")
@@ -57,6 +59,55 @@ def watch_opened(apart: Iterable[str] = ()) -> Iterator[dict[str, str]]:
         if not others & {path, *path.parents} and _is_data(path):
             with contextlib.suppress(OSError):
                 found[str(path)] = digest_file(path)
+
+
+def declared_files(names: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
+    """Find the data files that an analysis declares.
+
+    Parameters
+    ----------
+    names
+        Files, folders, and patterns.
+    folders
+        What they may be relative to; the first in which there is something counts.
+
+    Returns
+    -------
+    dict
+        From absolute paths to SHA-256.
+
+    Raises
+    ------
+    UsageError
+        A name leads nowhere.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        files = next((files for folder in folders if (files := _below(folder, name))), [])
+        if not files:
+            places = " nor in ".join(map(str, dict.fromkeys(folders)))
+            raise UsageError(
+                f"The analysis declares data={name!r}, which is not in {places}.",
+                remedy="Name a file, a folder with files, or a pattern.",
+            )
+        found.update({os.path.realpath(file): digest_file(file) for file in files})
+    return found
+
+
+def _below(folder: Path, name: str) -> list[Path]:
+    path = folder / Path(name).expanduser()
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if _may_be_data(file))
+    if path.is_file():
+        return [path]
+    # Path.glob takes no absolute patterns.
+    return sorted(
+        file for one in glob.glob(str(path), recursive=True) if (file := Path(one)).is_file()
+    )
+
+
+def _may_be_data(path: Path) -> bool:
+    return path.is_file() and path.suffix not in _CODE and "__pycache__" not in path.parts
 
 
 def _hear(event: str, args: tuple[object, ...]) -> None:

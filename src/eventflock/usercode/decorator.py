@@ -73,6 +73,8 @@ class Analysis:
         Name of the tree; may be empty where the files have just one.
     columns
         The branches it may read; may be empty, then it may read all.
+    data
+        Files and folders that it opens; may be empty.
 
     Raises
     ------
@@ -80,15 +82,23 @@ class Analysis:
         The function cannot be called in this way.
     """
 
-    def __init__(self, function: Function, tree: str = "", columns: Sequence[str] = ()) -> None:
-        if isinstance(columns, str):
-            raise UsageError(
-                f"columns={columns!r} is one string.", remedy=f"Write columns=[{columns!r}]."
-            )
+    def __init__(
+        self,
+        function: Function,
+        tree: str = "",
+        columns: Sequence[str] = (),
+        data: Sequence[str] = (),
+    ) -> None:
+        for name, value in (("columns", columns), ("data", data)):
+            if isinstance(value, str):
+                raise UsageError(
+                    f"{name}={value!r} is one string.", remedy=f"Write {name}=[{value!r}]."
+                )
         self.function = function
         self.name = getattr(function, "__name__", "analysis")
         self.tree = tree
         self.columns = tuple(columns)
+        self.data = tuple(map(str, data))
         self.__doc__ = function.__doc__
         self.__name__ = self.name
         self.__module__ = function.__module__
@@ -189,12 +199,17 @@ class Analysis:
 def analysis(function: Function, /) -> Analysis: ...
 @overload
 def analysis(
-    *, tree: str = ..., columns: Sequence[str] = ...
+    *, tree: str = ..., columns: Sequence[str] = ..., data: Sequence[str] = ...
 ) -> Callable[[Function], Analysis]: ...
 
 
 def analysis(
-    function: Function | None = None, /, *, tree: str = "", columns: Sequence[str] = ()
+    function: Function | None = None,
+    /,
+    *,
+    tree: str = "",
+    columns: Sequence[str] = (),
+    data: Sequence[str] = (),
 ) -> Analysis | Callable[[Function], Analysis]:
     """Mark a function as an analysis, with or without arguments.
 
@@ -205,6 +220,10 @@ def analysis(
     columns
         The branches the function reads. Need not be given, as only touched branches are read;
         if it is, it is checked against every file before anything runs, and others are hidden.
+    data
+        Files, folders and patterns that the function opens, relative to the folder of its file or
+        to the working folder. Need not be given for those that it opens when it is imported, or
+        called with no events.
 
     Examples
     --------
@@ -214,7 +233,7 @@ def analysis(
     """
     if function is not None:
         return Analysis(function)
-    return lambda wrapped: Analysis(wrapped, tree, columns)
+    return lambda wrapped: Analysis(wrapped, tree, columns, data)
 
 
 def _signature(function: Function, name: str) -> tuple[bool, dict[str, Parameter]]:

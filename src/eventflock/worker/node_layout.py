@@ -6,7 +6,10 @@ so repeat a few of the names; a test proves that they agree.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from eventflock._version import PACKAGE
+from eventflock.core.model import AnalysisRef
 
 __all__ = [
     "ANALYSIS",
@@ -26,6 +29,8 @@ __all__ = [
     "PROGRAMS",
     "REST",
     "UNSUITABLE",
+    "WORKING",
+    "place_of",
 ]
 
 LAUNCHER = PACKAGE / "worker" / "launch.sh"
@@ -66,5 +71,16 @@ CODE_DEMANDS = "code/demands"
 """What the user's code demands of a node."""
 ANALYSIS = "code/analysis"
 """The analysis, and what lies beside it."""
+WORKING = "code/working"
+"""Data files that lay in the working folder, but not beside the analysis."""
 CODE_PACKAGES = "code/packages"
 """Packages that are not installed here but found: editable ones, and folders of the user's."""
+
+
+def place_of(file: Path, ref: AnalysisRef) -> str:
+    """Return where a file that an analysis uses is packed; empty if it lies elsewhere."""
+    if ref.search and file.is_relative_to(ref.search[0]):
+        return f"{ANALYSIS}/{file.relative_to(ref.search[0])}"
+    if ref.working and file.is_relative_to(ref.working):
+        return f"{WORKING}/{file.relative_to(ref.working)}"
+    return ""

@@ -16,11 +16,10 @@ import msgspec
 
 from eventflock.core.model import AnalysisRef, Assignment
 from eventflock.core.structs import from_json
-from eventflock.worker.node_layout import ANALYSIS
+from eventflock.worker.node_layout import ANALYSIS, WORKING, place_of
 
-__all__ = ["RESULT", "OneJob", "moved"]
+__all__ = ["RESULT", "OneJob", "link_data", "moved"]
 
-"""Where an archive of the user's code has the analysis, and what lies beside it."""
 RESULT = "result.zip"
 """Name of the result file in a job's own folder."""
 
@@ -46,17 +45,48 @@ class OneJob(msgspec.Struct, frozen=True, kw_only=True):
 def moved(ref: AnalysisRef, folder: Path) -> AnalysisRef:
     """Return the reference to an analysis whose code was unpacked into `folder`.
 
-    What it opens beside itself is then what was packed, also on the machine that packed it.
-    Editable packages that lie beside it are packed elsewhere, and are no longer helpers.
+    What it opens is then what was packed, also on the machine that packed it. Editable packages
+    that lie beside it are packed elsewhere, and are no longer helpers.
     """
-    base = Path(ref.search[0]) if ref.search else Path()
     helpers = {}
     for file, sha256 in ref.helpers.items():
-        place = folder / Path(file).relative_to(base) if Path(file).is_relative_to(base) else None
-        if place is not None and place.exists():
+        place = _unpacked(file, ref, folder)
+        if place is not None:
             helpers[str(place)] = sha256
     origin = str(folder / ref.file) if ref.file else ref.origin
     return msgspec.structs.replace(ref, origin=origin, search=(str(folder),), helpers=helpers)
+
+
+def _unpacked(file: str, ref: AnalysisRef, folder: Path) -> Path | None:
+    """Find the copy of a file that came with the code."""
+    name = place_of(Path(file), ref)
+    if not name:
+        return None
+    place = folder.parent / Path(name).relative_to(Path(ANALYSIS).parent)
+    return place if place.exists() else None
+
+
+def link_data(ref: AnalysisRef, folder: Path, here: Path) -> None:
+    """Make the data files that were packed available where they were in the working folder.
+
+    Parameters
+    ----------
+    ref
+        The analysis, as it was planned.
+    folder
+        Where its code was unpacked.
+    here
+        The folder in which it will run.
+    """
+    places = {folder.parent / Path(WORKING).name: Path()}
+    if ref.working and ref.search and Path(ref.search[0]).is_relative_to(ref.working):
+        places[folder] = Path(ref.search[0]).relative_to(ref.working)
+    for place, inside in places.items():
+        for file in place.rglob("*"):
+            link = here / inside / file.relative_to(place)
+            if file.is_file() and file.suffix not in {".py", ".pyc"} and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file)
 
 
 def main(job: str, result: str, line: str = "0") -> int:
@@ -73,6 +103,7 @@ def main(job: str, result: str, line: str = "0") -> int:
     faulthandler.enable()
     given = from_json(Path(job).read_bytes().splitlines()[int(line)], OneJob)
     folder = Path(sys.executable).parents[1] / ANALYSIS
+    link_data(given.assignment.analysis, folder, Path.cwd())
     ref = moved(given.assignment.analysis, folder)
     runner = Runner(environment=given.environment, places=given.inputs)
     manifest = runner.run(

@@ -25,7 +25,7 @@ from eventflock.errors import EventflockError
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.loading import load
 from eventflock.worker.node_layout import ANALYSIS
-from eventflock.worker.once import moved
+from eventflock.worker.once import link_data, moved
 
 __all__ = ["Imported", "Proof", "ProofRequest"]
 
@@ -93,6 +93,7 @@ def prove(request: ProofRequest) -> Proof:
     try:
         for trial, folder in request.trials:
             place = Path(folder) if folder else root / ANALYSIS
+            link_data(trial.analysis, place, Path.cwd())
             analysis = load(moved(trial.analysis, place), place)
             with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                 manifest = Runner().run(

@@ -16,7 +16,7 @@ from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.scan import scan_file
-from eventflock.usercode.data_files import watch_opened
+from eventflock.usercode.data_files import declared_files, watch_opened
 from eventflock.usercode.decorator import Analysis, check_parameters
 from eventflock.usercode.loading import check_helpers, helpers_of, load
 from eventflock.worker.calling import failure_of
@@ -82,6 +82,8 @@ class Service:
     def _describe(self, request: Describe) -> Described:
         with watch_opened([request.folder]) as opened:
             found = self._load(request.analysis, request.folder)
+        folders = [Path(place) for place in request.analysis.search[:1]] + [Path.cwd()]
+        declared = declared_files(found.data, folders)
         return Described(
             name=found.name,
             tree=found.tree,
@@ -90,7 +92,7 @@ class Service:
                 WantedTree(name=name, tree=one.tree, columns=one.columns)
                 for name, one in found.second.items()
             ),
-            helpers={**helpers_of(request.analysis), **opened},
+            helpers={**helpers_of(request.analysis), **opened, **declared},
             parameters=check_parameters(found, request.parameters, text=request.text),
         )
 

@@ -88,6 +88,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         From files to the x86-64 level that they say they were compiled for.
     failed
         What could not be imported, with the reason; and a trial that failed.
+    opened
+        Data files that the trials opened, with their SHA-256.
     error
         Why the analysis itself could not be loaded.
     """
@@ -97,11 +99,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     libraries: tuple[str, ...]
     levels: dict[str, int]
     failed: dict[str, str]
+    opened: dict[str, str] = {}
     error: Failure | None = None
 
 
 def survey(request: SurveyRequest) -> Survey:
     """Import, try, and look at what that has loaded."""
+    from eventflock.usercode.data_files import watch_opened
     from eventflock.usercode.loading import load
     from eventflock.worker.calling import failure_of
     from eventflock.worker.runner import Runner
@@ -111,6 +115,7 @@ def survey(request: SurveyRequest) -> Survey:
         importlib.import_module(name)
     error = None
     failed: dict[str, str] = {}
+    opened: dict[str, str] = {}
     for name in request.imports:
         try:
             importlib.import_module(name)
@@ -120,12 +125,14 @@ def survey(request: SurveyRequest) -> Survey:
         try:
             found = load(request.analysis, Path(request.folder) if request.folder else None)
             runner = Runner()
-            for trial in request.trials:
-                with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
-                    target = Path(scratch) / "trial.zip"
-                    manifest = runner.run(trial, lambda: found, target, lambda _: None)
-                if manifest.error is not None:
-                    failed[trial.dataset] = manifest.error.message
+            inputs = [file.path for trial in request.trials for file in trial.files]
+            with watch_opened([request.folder, *inputs]) as opened:
+                for trial in request.trials:
+                    with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
+                        target = Path(scratch) / "trial.zip"
+                        manifest = runner.run(trial, lambda: found, target, lambda _: None)
+                    if manifest.error is not None:
+                        failed[trial.dataset] = manifest.error.message
         except EventflockError as why:
             error = failure_of(why)
     return Survey(
@@ -134,6 +141,7 @@ def survey(request: SurveyRequest) -> Survey:
         libraries=_libraries(),
         levels=_levels(),
         failed=failed,
+        opened=opened,
         error=error,
     )
 
