@@ -14,6 +14,7 @@ import pytest
 import uproot
 
 import eventflock as ef
+from eventflock.core.observer import Observer
 from eventflock.core.structs import digest_file
 from eventflock.errors import IncompleteError, UsageError
 from eventflock.runs.folder import RunFolder
@@ -128,7 +129,7 @@ def test_data_beside_the_analysis_is_there_on_a_node(
 ) -> None:
     notes: list[Any] = []
 
-    class Notes(ef.api.Observer):  # type: ignore[name-defined,misc]
+    class Notes(Observer):
         def note(self, text: str) -> None:
             notes.append(text)
 

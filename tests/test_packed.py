@@ -200,13 +200,14 @@ def test_what_lies_beside_the_analysis_is_what_was_packed(
     (tmp_path / "run/results/job-000001.zip").unlink()
     assert eventflock("resume", "run").returncode == 0
     assert ef.load(tmp_path / "run")["n"] == 20_000
-    # What a call with no events opens is packed; what was not packed is missing here, too.
+    # What the trial opens is packed; what was not packed is missing here, too.
     assert eventflock("check", "weigh.py", sample).returncode == 0
-    late = (
-        (tmp_path / "weigh.py").read_text().replace("    weight =", "    weight = len(events) and")
-    )
-    (tmp_path / "late.py").write_text(late)
-    told = eventflock("check", "late.py", sample)
+    source = (tmp_path / "weigh.py").read_text()
+    for name, condition in (("late", "len(events)"), ("never", "__file__.count('code/')")):
+        late = source.replace("    weight =", f"    weight = {condition} and")
+        (tmp_path / f"{name}.py").write_text(late)
+    assert eventflock("check", "late.py", sample).returncode == 0
+    told = eventflock("check", "never.py", sample)
     assert told.returncode == 6
     assert "code/analysis/weights.json" in told.stderr
 

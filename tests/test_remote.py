@@ -92,7 +92,7 @@ def test_a_server_whose_trouble_passes_is_asked_again(
     server: str, sample: Path, jets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("aiohttp")
-    monkeypatch.setattr("eventflock.planning.prepare.PAUSES", (0.1, 0.1))
+    monkeypatch.setattr("eventflock.planning.scanning.PAUSES", (0.1, 0.1))
     notes: list[str] = []
 
     class Notes(Observer):

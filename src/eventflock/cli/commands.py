@@ -277,7 +277,7 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
         both = [plural(events, "event"), *_second_trees(manifest)]
         print(f"complete  {' and '.join(both)}, each exactly once, in {jobs}")
     else:
-        accepted = ", accepted" if outcome.accepted else ""
+        accepted = _accepted(manifest) if outcome.accepted else ""
         unread = len(manifest.unread)
         files = f"; {unread:,} of {plural(outcome.plan.files, 'file')} not read" if unread else ""
         print(f"PARTIAL   {events:,} of {planned:,} events{files}{accepted}")
@@ -286,6 +286,13 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     print(f"result    {outcome.run.merged}")
     for one in plots:
         print(f"plot      {one}")
+
+
+def _accepted(manifest: Manifest) -> str:
+    enough = f"{manifest.accepted:g}"
+    if manifest.accepted_files and manifest.accepted_files < 1:
+        enough += f" of the events and {manifest.accepted_files:g} of the files"
+    return f", accepted: {enough} is enough"
 
 
 def _second_trees(manifest: Manifest) -> list[str]:

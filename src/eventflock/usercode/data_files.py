@@ -100,10 +100,8 @@ def _below(folder: Path, name: str) -> list[Path]:
         return sorted(file for file in path.rglob("*") if _may_be_data(file))
     if path.is_file():
         return [path]
-    # Path.glob takes no absolute patterns.
-    return sorted(
-        file for one in glob.glob(str(path), recursive=True) if (file := Path(one)).is_file()
-    )
+    found = glob.glob(str(path), recursive=True)  # noqa: PTH207 -- the pattern may be absolute
+    return sorted(file for one in found if (file := Path(one)).is_file())
 
 
 def _may_be_data(path: Path) -> bool:
