@@ -120,7 +120,46 @@ def test_watching_sees_what_is_read(tmp_path: Path) -> None:
         Path(sys.executable).open("rb").close()
     (tmp_path / "late.txt").write_text("3")
     (tmp_path / "late.txt").read_text()
-    assert found == {str(read): digest_file(read)}
+    assert found.read == {str(read): digest_file(read)}
+    assert found.written == []  # in the folder for temporary files
+
+
+def test_files_that_an_analysis_writes_are_not_lost_in_silence(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+
+    class Notes(Observer):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    monkeypatch.setattr("tempfile.tempdir", str(here / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(here / "temporary"))
+    (here / "temporary").mkdir()
+    body = '(HERE / "debug.txt").write_text(str(len(events)))\n    return {"n": len(events)}'
+    analysis = write(here / "a.py", "", body)
+    ef.run(analysis, here / "a.root", out=here / "run", observer=Notes())
+    assert f"The analysis writes {here}/debug.txt: each call writes it anew." in notes[0]
+    assert (here / "debug.txt").read_text() != "0"
+
+
+@pytest.mark.packing
+def test_files_of_a_trial_are_not_left_behind(here: Path, tmp_path_factory: Any) -> None:
+    notes: list[str] = []
+
+    class Notes(Observer):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    place = Path(__file__).parent / f"{here.name}.txt"  # not in the folder for temporary files
+    body = f'Path({str(place)!r}).write_text(str(len(events)))\n    return {{"n": len(events)}}'
+    analysis = write(here / "a.py", f"PLACE = {str(place)!r}", body)
+    try:
+        packing = ef.PackOptions()
+        ef.run(analysis, here / "a.root", out=here / "run", packing=packing, observer=Notes())
+        assert any(f"writes files ({place}): those of jobs are not brought" in one for one in notes)
+    finally:
+        place.unlink(missing_ok=True)
 
 
 @pytest.mark.packing

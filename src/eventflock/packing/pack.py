@@ -255,6 +255,12 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
         "not known, and perhaps not packed."
         for name, why in survey.failed.items()
     ]
+    if survey.written:
+        names = ", ".join(survey.written[:5]) + (", ..." if len(survey.written) > 5 else "")
+        found.append(
+            f"The analysis writes files ({names}): those of jobs are not brought back, only what "
+            "it returns. Rows to keep can be returned as an awkward array."
+        )
     found += [
         f"Left out {file}: it needs {library}, which this machine does not have."
         for file, library in environment.left_out.items()

@@ -86,6 +86,8 @@ def prepare(
         trial = _trial_plan(ref, described.parameters, datasets, options)
         asked = _try(workers, trial, folder, observer)
         datasets = _with_branches(datasets, asked)
+        if options.packing is None:  # else packing says it
+            _note_written(asked, observer)
         opened = {file: sha for reply in asked.values() for file, sha in reply.opened.items()}
         ref = msgspec.structs.replace(ref, helpers={**ref.helpers, **opened})
         plan = make_plan(ref, described.parameters, datasets, options, unread)
@@ -195,6 +197,15 @@ def _note_empty(datasets: Sequence[Dataset], observer: Observer) -> None:
         observer.note(f"{path} has no entries.")
     if len(empty) > 5:
         observer.note(f"{len(empty) - 5:,} more files have no entries.")
+
+
+def _note_written(asked: Mapping[str, DryCalled], observer: Observer) -> None:
+    names = sorted({name for reply in asked.values() for name in reply.written})
+    if names:
+        observer.note(
+            f"The analysis writes {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}: each "
+            "call writes it anew. In the result is only what the analysis returns."
+        )
 
 
 def make_plan(

@@ -19,18 +19,46 @@ from eventflock._version import PACKAGE
 from eventflock.core.structs import digest_file
 from eventflock.errors import UsageError
 
-__all__ = ["declared_files", "watch_opened"]
+__all__ = ["Opened", "declared_files", "watch_opened"]
 
 _CODE = (".py", ".pyc", ".pyi", ".pth", ".so")
 _SYSTEM = ("/proc/", "/sys/", "/etc/", "/usr/", "/lib/", "/lib64/")
-_watching: list[tuple[set[str], set[str]]] = []
-"""The names of files that are opened for reading, and for writing, while somebody wants them."""
+_DEVICES = ("/proc/", "/sys/", "/dev/")
+
+
+class Opened:
+    """The files that were opened while somebody watched.
+
+    Attributes
+    ----------
+    read
+        Data files that were only read, by absolute path, with their SHA-256. Code, what is
+        installed and what the system has do not count.
+    written
+        Files that were written, in order; not those in the folder for temporary files.
+    created
+        Those of them that were not there before.
+    """
+
+    def __init__(self) -> None:
+        self.read: dict[str, str] = {}
+        self.written: list[str] = []
+        self.created: list[str] = []
+
+    def remove_created(self) -> None:
+        """Remove what a trial has made: with some of the events in it, it would mislead."""
+        for name in self.created:
+            Path(name).unlink(missing_ok=True)
+
+
+_watching: list[dict[str, set[str]]] = []
+"""The names of files that are opened to `read`, to `write`, and to be made `new`."""
 _hooked: list[bool] = []
 
 
 @contextlib.contextmanager
-def watch_opened(apart: Iterable[str] = ()) -> Iterator[dict[str, str]]:
-    """Watch which data files this process opens for reading.
+def watch_opened(apart: Iterable[str] = ()) -> Iterator[Opened]:
+    """Watch which data files this process opens.
 
     Parameters
     ----------
@@ -39,26 +67,34 @@ def watch_opened(apart: Iterable[str] = ()) -> Iterator[dict[str, str]]:
 
     Yields
     ------
-    dict
-        Filled at the end: from absolute paths to SHA-256. Code, what is installed, what the system
-        has, and what is written as well do not count.
+    Opened
+        Filled at the end.
     """
     if not _hooked:  # a hook stays for good
         sys.addaudithook(_hear)
         _hooked.append(True)
-    read, written = names = set[str](), set[str]()
-    found: dict[str, str] = {}
+    names: dict[str, set[str]] = {"read": set(), "write": set(), "new": set()}
+    found = Opened()
     _watching.append(names)
     try:
         yield found
     finally:
         _watching.pop()
     others = {Path(os.path.realpath(name)) for name in apart if name}
-    for name in sorted(read - written):
-        path = Path(os.path.realpath(name))
-        if not others & {path, *path.parents} and _is_data(path):
+
+    def own(kind: str) -> Iterator[Path]:
+        for name in sorted(names[kind]):
+            path = Path(os.path.realpath(name))
+            if path.is_file() and not others & {path, *path.parents}:
+                yield path
+
+    for path in own("read"):
+        if str(path) not in names["write"] and _is_data(path):
             with contextlib.suppress(OSError):
-                found[str(path)] = digest_file(path)
+                found.read[str(path)] = digest_file(path)
+    apart_too = (f"{tempfile.gettempdir()}/", *_DEVICES, *_installed())
+    found.written = [str(path) for path in own("write") if not str(path).startswith(apart_too)]
+    found.created = [path for path in found.written if path in names["new"]]
 
 
 def declared_files(names: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
@@ -119,8 +155,10 @@ def _hear(event: str, args: tuple[object, ...]) -> None:
         if isinstance(mode, str)
         else isinstance(flags, int) and flags & os.O_ACCMODE == os.O_RDONLY
     )
-    read, written = _watching[-1]
-    (read if reads else written).add(str(Path.cwd() / os.fsdecode(path)))
+    full = os.path.realpath(os.fsdecode(path))
+    _watching[-1]["read" if reads else "write"].add(full)
+    if not reads and not Path(full).exists():
+        _watching[-1]["new"].add(full)
 
 
 def _is_data(path: Path) -> bool:

@@ -80,11 +80,14 @@ class DryCalled(_Message, frozen=True):
         The branches, and their share of the bytes; 1 if it is not known.
     opened
         Data files that it opened, with their SHA-256.
+    written
+        Files that it has written.
     """
 
     branches: tuple[str, ...] = ()
     share: float = 1.0
     opened: dict[str, str] = {}
+    written: tuple[str, ...] = ()
 
 
 class Run(_Message, frozen=True):

@@ -92,7 +92,7 @@ class Service:
                 WantedTree(name=name, tree=one.tree, columns=one.columns)
                 for name, one in found.second.items()
             ),
-            helpers={**helpers_of(request.analysis), **opened, **declared},
+            helpers={**helpers_of(request.analysis), **opened.read, **declared},
             parameters=check_parameters(found, request.parameters, text=request.text),
         )
 
@@ -101,7 +101,8 @@ class Service:
         inputs = [file.path for file in request.assignment.files]
         with watch_opened([request.folder, *inputs]) as opened:
             called = self._runner.trial(request.assignment, found)
-        return msgspec.structs.replace(called, opened=opened)
+        opened.remove_created()
+        return msgspec.structs.replace(called, opened=opened.read, written=tuple(opened.written))
 
     def _run(self, request: Run, send: Send) -> Reply:
         if request.fresh:

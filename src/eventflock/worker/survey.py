@@ -88,8 +88,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         From files to the x86-64 level that they say they were compiled for.
     failed
         What could not be imported, with the reason; and a trial that failed.
-    opened
-        Data files that the trials opened, with their SHA-256.
+    opened, written
+        Data files that the trials opened, with their SHA-256, and files that they wrote.
     error
         Why the analysis itself could not be loaded.
     """
@@ -100,12 +100,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[str, int]
     failed: dict[str, str]
     opened: dict[str, str] = {}
+    written: tuple[str, ...] = ()
     error: Failure | None = None
 
 
 def survey(request: SurveyRequest) -> Survey:
     """Import, try, and look at what that has loaded."""
-    from eventflock.usercode.data_files import watch_opened
+    from eventflock.usercode.data_files import Opened, watch_opened
     from eventflock.usercode.loading import load
     from eventflock.worker.calling import failure_of
     from eventflock.worker.runner import Runner
@@ -115,7 +116,7 @@ def survey(request: SurveyRequest) -> Survey:
         importlib.import_module(name)
     error = None
     failed: dict[str, str] = {}
-    opened: dict[str, str] = {}
+    opened = Opened()
     for name in request.imports:
         try:
             importlib.import_module(name)
@@ -133,6 +134,7 @@ def survey(request: SurveyRequest) -> Survey:
                         manifest = runner.run(trial, lambda: found, target, lambda _: None)
                     if manifest.error is not None:
                         failed[trial.dataset] = manifest.error.message
+            opened.remove_created()
         except EventflockError as why:
             error = failure_of(why)
     return Survey(
@@ -141,7 +143,8 @@ def survey(request: SurveyRequest) -> Survey:
         libraries=_libraries(),
         levels=_levels(),
         failed=failed,
-        opened=opened,
+        opened=opened.read,
+        written=tuple(opened.written),
         error=error,
     )
 
