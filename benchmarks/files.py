@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -12,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 CLUSTER = 100_000
 WIDE_CLUSTER = 50_000
+DIFFERENT = 4
 FLAGS, GROUPS, MEMBERS = 304, 40, 15
 """With 3 numbers, and a counter for each group, these are 947 branches."""
 
@@ -24,6 +26,29 @@ def jets(events: int, seed: int) -> Path:
 def wide(events: int, seed: int) -> Path:
     """Name a file with the 947 branches of a NanoAOD file."""
     return DATA / f"wide-{events}-{seed}.root"
+
+
+def many(count: int) -> list[Path]:
+    """Name small wide files, of 1,000 events each."""
+    return [wide(1000, 100 + number) for number in range(count)]
+
+
+def write_copies(paths: list[Path]) -> None:
+    """Write small wide files: the first few, and copies of these with UUIDs of their own."""
+    write_missing(paths[:DIFFERENT])
+    data = [path.read_bytes() for path in paths[:DIFFERENT]]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            content = data[number % DIFFERENT]
+            path.write_bytes(content.replace(_uuid(paths[number % DIFFERENT]), uuid4().bytes))
+
+
+def _uuid(path: Path) -> bytes:
+    import uproot
+
+    with uproot.open(path) as file:
+        found: bytes = file.file.uuid.bytes
+        return found
 
 
 def write_missing(paths: list[Path]) -> list[Path]:

@@ -99,15 +99,20 @@ def main() -> None:
     large = tuple(files.jets(events, seed) for seed in range(4))
     one = (files.jets(small, 9),)
     wide = tuple(files.wide(broad, seed) for seed in range(4))
-    for path in files.write_missing([*large, *one, *wide]):
-        console.print(f"Written, this once: {path}")
-    total, many = f"{4 * events:,} events, 4 files", f"{4 * broad:,} events, 947 branches"
-    wide_cases = Case(f"{many}, 1 worker", 1, 1.15), Case(f"{many}, 2 workers", 2, 0.65)
+    many = tuple(files.many(20 if options.quick else 1000))
+    written = files.write_missing([*large, *one, *wide])
+    files.write_copies(list(many))
+    console.print(f"Written, this once: {len(written):,} files in {files.DATA}")
+    total, branches = f"{4 * events:,} events, 4 files", f"{4 * broad:,} events, 947 branches"
+    wide_cases = Case(f"{branches}, 1 worker", 1, 1.15), Case(f"{branches}, 2 workers", 2, 0.65)
+    small_files = Case(f"{len(many):,} files of 1,000 events, 947 branches, 1 worker", 1, 1.1)
     groups = [
         Group(large, (Case(f"{total}, 1 worker", 1, 1.15), Case(f"{total}, 2 workers", 2, 0.65))),
         Group(one, (Case(f"{small:,} events, 1 file, 1 worker", 1, 1.5),)),
         Group(wide, wide_cases, HERE / "bare_met.py", HERE / "met.py", "MET"),
+        Group(many, (small_files,), HERE / "bare_met.py", HERE / "met.py", "MET"),
     ]
+    groups = [group for group in groups if options.only in group.cases[0].name]
     results = [times for group in groups for times in measure(group, options)]
     results.append(measure_help(options))
     show(results)
@@ -117,6 +122,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few events, once: a smoke test")
+    parser.add_argument("--only", default="", help="the cases with this in their names")
     parser.add_argument("--repeat", type=int, help="how often (default 5, with --quick 1)")
     parser.add_argument(
         "--command",

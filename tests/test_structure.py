@@ -71,6 +71,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.events.open_files",
     "eventflock.events.reader",
     "eventflock.events.scan",
+    "eventflock.events.tree_head",
     "eventflock.failures",
     "eventflock.failures.codes",
     "eventflock.results",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from eventflock.core.model import NO_UUID, FileEntry, SecondTree, WantedTree
-from eventflock.errors import InputError
+from eventflock.errors import EventflockError, InputError
 from eventflock.events.files import (
     branch_names,
     check_columns,
@@ -21,9 +21,15 @@ from eventflock.events.files import (
 )
 from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
+from eventflock.events.tree_head import TreeHead, read_head
 from eventflock.failures.codes import FailureCode
 
 __all__ = ["scan_file"]
+
+SMALL = 50_000
+"""A file of so few entries is hardly cut..."""
+LARGE = 100_000
+"""... so that it is not worth the time to read as many bytes of descriptions of branches."""
 
 
 def scan_file(
@@ -70,13 +76,15 @@ def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> Fil
     root = opened.root
     name = choose_tree(path, root, tree)
     with _reading(path, name):
-        found = opened.tree(name)
-        entries = int(found.num_entries)
-        clusters = clusters_of(found)
-    _check_columns(path, name, root, found, columns)
+        head = read_head(root, name)
+        if head is None or columns or not _is_enough(head):
+            found = opened.tree(name)
+            total = getattr(found, "uncompressed_bytes", 0)
+            head = TreeHead(int(found.num_entries), total, clusters_of(found))
+            _check_columns(path, name, root, found, columns)
     size = size_of(path, root)
     # Baskets kept inside the tree's own record are missing from its count of bytes.
-    total = max(getattr(found, "uncompressed_bytes", 0), size)
+    total = max(head.bytes, size)
     uuid = str(root.file.uuid)
     return FileEntry(
         path=path,
@@ -84,10 +92,15 @@ def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> Fil
         uuid=uuid,
         modified=modified(path) if uuid == NO_UUID else 0,
         size=size,
-        entries=entries,
-        entry_bytes=float(total) / max(entries, 1),
-        clusters=clusters,
+        entries=head.entries,
+        entry_bytes=float(total) / max(head.entries, 1),
+        clusters=head.clusters or (0, head.entries),
     )
+
+
+def _is_enough(head: TreeHead) -> bool:
+    """Check whether the branches need not be read, to know where their baskets begin."""
+    return bool(head.clusters) or (head.entries <= SMALL and head.size > LARGE)
 
 
 def _scan_second(opened: OpenFile, entry: FileEntry, wanted: WantedTree) -> SecondTree:
@@ -100,16 +113,20 @@ def _scan_second(opened: OpenFile, entry: FileEntry, wanted: WantedTree) -> Seco
             code=FailureCode.BRANCH,
         )
     with _reading(path, name):
-        found = opened.tree(name)
-        entries = int(found.num_entries)
-    _check_columns(path, name, opened.root, found, wanted.columns)
-    return SecondTree(name=wanted.name, tree=name, entries=entries)
+        head = read_head(opened.root, name)
+        if head is None or wanted.columns:
+            found = opened.tree(name)
+            head = TreeHead(int(found.num_entries), 0, ())
+            _check_columns(path, name, opened.root, found, wanted.columns)
+    return SecondTree(name=wanted.name, tree=name, entries=head.entries)
 
 
 @contextlib.contextmanager
 def _reading(path: str, tree: str) -> Iterator[None]:
     try:
         yield
+    except EventflockError:
+        raise
     except Exception as error:
         raise InputError(
             f"{path}: the tree {tree!r} cannot be read: {type(error).__name__}: {error}",

@@ -18,7 +18,8 @@ from eventflock.core.model import PLAN_FORMAT, AnalysisRef, Dataset, Plan, Unrea
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
-from eventflock.errors import UsageError
+from eventflock.errors import ErrorKind, UsageError
+from eventflock.failures.codes import FailureCode
 from eventflock.planning.datasets import Assembled, assemble, check_entries, restrict
 from eventflock.planning.expected import with_expected
 from eventflock.planning.filesets import Fileset, expand
@@ -32,6 +33,8 @@ from eventflock.worker.messages import (
     Described,
     DryCall,
     DryCalled,
+    Failed,
+    Reply,
 )
 
 __all__ = ["Prepared", "make_plan", "prepare"]
@@ -269,8 +272,17 @@ def _try(workers: Workers, plan: Plan, folder: str, observer: Observer) -> dict[
     first = FrozenPlan(plan).first_assignments()
     requests = [DryCall(assignment=assignment, folder=folder) for assignment in first]
     answers = ask_patiently(workers, [[request] for request in requests], observer)
-    replies = [expect(reply, DryCalled) for reply in answers]
+    replies = [_dry_called(reply) for reply in answers]
     return {one.dataset: reply for one, reply in zip(first, replies, strict=True)}
+
+
+def _dry_called(reply: Reply) -> DryCalled:
+    """Return what a call has shown; nothing if its file cannot be read, as the jobs will say it."""
+    if isinstance(reply, Failed):
+        failure = reply.failure
+        if failure.kind == ErrorKind.INPUT and failure.code != FailureCode.BRANCH:
+            return DryCalled()
+    return expect(reply, DryCalled)
 
 
 def _with_branches(
