@@ -34,6 +34,17 @@ _STORAGES = (
 )
 
 
+_storages: dict[type, type] = {}
+
+
+def storage_of(histogram: Any) -> type:
+    """Return the class of the storage; boost-histogram finds it by a search of all classes."""
+    kind = type(histogram._hist)
+    if kind not in _storages:
+        _storages[kind] = histogram.storage_type
+    return _storages[kind]
+
+
 def show(path: KeyPath) -> str:
     """Return a key path as the user would write it."""
     return repr(path[0]) if len(path) == 1 else repr(path)
@@ -125,7 +136,7 @@ def _height(one: int, other: int) -> int:
 def _is_exact(value: Any) -> bool:
     """Check whether sums of such values do not depend on their order."""
     if isinstance(value, bh.Histogram):
-        return isinstance(value.storage, bh.storage.Int64 | bh.storage.AtomicInt64)
+        return storage_of(value) in {bh.storage.Int64, bh.storage.AtomicInt64}
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "iu"
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -134,7 +145,7 @@ def _is_exact(value: Any) -> bool:
 def _check_fit(path: KeyPath, total: Any, value: Any) -> None:
     """Raise in the chunk that does not fit, not in the one after which they are added."""
     if isinstance(total, bh.Histogram) and isinstance(value, bh.Histogram):
-        if total.axes != value.axes or type(total.storage) is not type(value.storage):
+        if total.axes != value.axes or storage_of(total) is not storage_of(value):
             add(path, total.copy(), value)  # growing axes may differ and fit
     elif isinstance(total, np.ndarray) and isinstance(value, np.ndarray):
         if total.shape != value.shape:
@@ -266,13 +277,14 @@ def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath
 def _first(path: KeyPath, value: Any) -> Any:
     """Check that a value can be added and stored, and return it in the form that is kept."""
     if isinstance(value, bh.Histogram):
-        if not isinstance(value.storage, _STORAGES):
+        if storage_of(value) not in _STORAGES:
             raise AnalysisError(
                 f"The histogram {show(path)} has the storage {value.storage!r}, which has no "
                 "exchange format.",
                 remedy="Use Int64, Double, Weight, Mean or WeightedMean.",
             )
-        return value.copy()  # the sum is ours: the user's object may stand under two names
+        # The sum is ours: the user's object may stand under two names.
+        return value.copy(deep=False)
     if isinstance(value, np.ndarray):
         if type(value) is np.ma.MaskedArray or value.dtype.kind not in "iufc":
             raise AnalysisError(
@@ -345,7 +357,7 @@ def _add_arrays(path: KeyPath, total: Any, value: Any) -> Any:
 
 
 def _add_histograms(path: KeyPath, total: Histogram, value: Histogram) -> Histogram:
-    if type(total.storage) is not type(value.storage):
+    if storage_of(total) is not storage_of(value):
         raise AnalysisError(
             f"The histogram {show(path)} has the storage {value.storage!r} in one chunk and "
             f"{total.storage!r} in another.",

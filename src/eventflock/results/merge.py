@@ -24,6 +24,7 @@ from eventflock.errors import AnalysisError, ErrorKind, ResultError
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.cover import add_counters, coalesce, compare
 from eventflock.results.format import write_result
+from eventflock.results.payloads import Templates
 from eventflock.results.sandbox import SkimSandbox
 from eventflock.results.skims import tables_of
 from eventflock.results.verify import JobFiles, JobState, job_values, states_of
@@ -96,7 +97,7 @@ def merge(
         unpacked = Path(scratch) / "part"
         unpacked.mkdir()
         accumulator = Accumulator(Path(scratch))
-        reading = _Reading(frozen, unpacked, sandbox)
+        reading = _Reading(frozen, unpacked, sandbox, Templates())
         for job, found in enumerate(files):
             states = reading.fold(job, found, accumulator)
             for state in states:
@@ -119,6 +120,7 @@ class _Reading(NamedTuple):
     frozen: FrozenPlan
     scratch: Path
     sandbox: SkimSandbox
+    templates: Templates
 
     def fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
         """Add the results of one job, and return its state or those of its pieces."""
@@ -144,7 +146,7 @@ class _Reading(NamedTuple):
     def _read(
         self, job: int, path: Path | None, piece: str
     ) -> tuple[JobState, list[tuple[Item, Any]]]:
-        return job_values(self.frozen, job, path, self.scratch, self.sandbox, piece)
+        return job_values(self.frozen, job, path, self.scratch, self.sandbox, piece, self.templates)
 
 
 @contextlib.contextmanager

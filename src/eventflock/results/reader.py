@@ -15,17 +15,20 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from eventflock.core.manifest import Item, Manifest
 from eventflock.core.model import FORMATS
 from eventflock.core.states import ResultStatus
-from eventflock.core.structs import from_json
+from eventflock.core.structs import digest, from_json
 from eventflock.errors import EventflockError, ResultError
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
 from eventflock.results.sandbox import SkimSandbox
+
+if TYPE_CHECKING:
+    from eventflock.results.payloads import Templates
 
 __all__ = ["ResultFile", "read_manifest"]
 
@@ -41,6 +44,8 @@ JSON_DEPTH = 50
 """Levels of the JSON of a histogram with its metadata, and of parameters, which are copied level by
 level."""
 NUMBER_MAX = 2**62
+SMALL, KEPT_MAX = 2**17, 100
+"""So many members of at most so many bytes are read once only."""
 _NOT_THE_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EACCES}
 """Errors of this machine, which say nothing about the file."""
 
@@ -85,6 +90,8 @@ class ResultFile:
         self.path = path
         self._manifest_max = manifest_max
         self._taken: set[str] = set()
+        self._kept: dict[str, bytes] = {}
+        self._templates: Templates | None = None
         self._receipt = False
         if not path.exists():
             raise ResultError(f"There is no result file {path}.", remedy="Check the path.")
@@ -198,8 +205,17 @@ class ResultFile:
         ):
             raise self._damaged("its numbers make no sense")
 
+    def _sha256(self, info: zipfile.ZipInfo) -> str:
+        """Compute the checksum of a member; what is small is kept, and need not be read again."""
+        if info.file_size > SMALL or len(self._kept) > KEPT_MAX:
+            return sha256_of(self._zip, info)
+        data = self._kept[info.filename] = self._read(info)
+        return digest(data)
+
     def _read(self, info: zipfile.ZipInfo) -> bytes:
         """Read one member, never more than it claims."""
+        if info.filename in self._kept:
+            return self._kept.pop(info.filename)
         if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise self._damaged(f"{info.filename} is compressed in an unknown way")
         with self._zip.open(info) as file:
@@ -208,7 +224,12 @@ class ResultFile:
             raise self._damaged(f"{info.filename} has {len(data)} bytes, not {info.file_size}")
         return data
 
-    def values(self, sandbox: SkimSandbox, scratch: Path | None = None) -> list[tuple[Item, Any]]:
+    def values(
+        self,
+        sandbox: SkimSandbox,
+        scratch: Path | None = None,
+        templates: Templates | None = None,
+    ) -> list[tuple[Item, Any]]:
         """Read all items, after checking all payloads against their checksums.
 
         Parameters
@@ -219,6 +240,8 @@ class ResultFile:
             Folder into which skims are unpacked: their value is then the path of the Parquet
             file, which has been read through once. Without it, they are read whole, as awkward
             arrays.
+        templates
+            Histograms of earlier files; those of this one are added.
 
         Returns
         -------
@@ -235,9 +258,10 @@ class ResultFile:
                 info = self._zip.getinfo(name)
                 if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
                     raise self._damaged(f"{name} is compressed in an unknown way")
-                if sha256_of(self._zip, info) != payload.sha256:
+                if self._sha256(info) != payload.sha256:
                     raise self._damaged(f"{name}: checksum differs")
         self._taken.clear()
+        self._templates = templates
         found = []
         for item in self.manifest.items:
             with self._guard(f"{item.kind} {'/'.join(item.path)}"):
@@ -274,17 +298,31 @@ class ResultFile:
 
     def _histogram(self, name: str) -> Any:
         """Read what `uhi.io.zip` has written; its own reader loads what the JSON names, unseen."""
-        from eventflock.results.payloads import ARRAY_KEYS, to_histogram
+        from eventflock.results.payloads import ARRAY_KEYS, fields_of, to_histogram
 
-        data = json.loads(self._read(self._take(f"{name}.json")))
+        described = self._read(self._take(f"{name}.json"))
+        places = self._templates.arrays(described) if self._templates is not None else {}
+        if self._templates is not None and places and name + DELTAS not in self.manifest.payloads:
+            arrays = {field: self._array(place) for field, place in places.items()}
+            filled = self._templates.fill(described, arrays)
+            if filled is not None:
+                return filled
+            self._taken -= set(places.values())
+        data = json.loads(described)
         if _is_deeper(data, JSON_DEPTH):
             raise self._damaged(f"{name}.json is nested too deeply")
+        storage = dict(data["storage"])
         for part in (data["storage"], *data["axes"]):
             for key in ARRAY_KEYS & part.keys():
                 if isinstance(part[key], str):
                     part[key] = self._array(part[key])
         deltas = self._array(name + DELTAS) if name + DELTAS in self.manifest.payloads else None
-        return to_histogram(data, deltas)
+        made = to_histogram(data, deltas)
+        names = {field: storage[key] for field, key in fields_of(storage).items()}
+        own = all(isinstance(place, str) for place in names.values())
+        if self._templates is not None and names and own and not _has_arrays(data["axes"]):
+            self._templates.remember(described, names, made)
+        return made
 
     def _skim(self, item: Item, sandbox: SkimSandbox, scratch: Path | None) -> Any:
         from eventflock.results.skims import need_pyarrow, read_skim
@@ -305,6 +343,11 @@ class ResultFile:
             shutil.copyfileobj(source, file)
         sandbox.check(target, whole=whole)
         return target
+
+
+def _has_arrays(axes: list[dict[str, Any]]) -> bool:
+    """Check whether an axis has edges of its own, which then belong to its description."""
+    return any(hasattr(value, "dtype") for axis in axes for value in axis.values())
 
 
 def _is_deeper(value: Any, most: int) -> bool:

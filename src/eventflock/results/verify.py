@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,9 @@ from eventflock.errors import ResultError
 from eventflock.results.cover import coalesce, compare, count
 from eventflock.results.reader import ResultFile
 from eventflock.results.sandbox import SkimSandbox
+
+if TYPE_CHECKING:
+    from eventflock.results.payloads import Templates
 
 __all__ = [
     "JobFiles",
@@ -108,6 +111,7 @@ def job_values(
     scratch: Path,
     sandbox: SkimSandbox,
     piece: str = "",
+    templates: Templates | None = None,
 ) -> tuple[JobState, list[tuple[Item, Any]]]:
     """Return the state of a job or a piece, and its results, which are all read and checked.
 
@@ -119,6 +123,8 @@ def job_values(
         Folder for unpacking skims.
     sandbox
         Reads skims first.
+    templates
+        See `ResultFile.values`.
 
     Returns
     -------
@@ -132,7 +138,8 @@ def job_values(
     try:
         with _opened(frozen, job, path) as result:
             state = _state_of(frozen, job, piece, result)
-            return state, result.values(sandbox, scratch) if state.has_result else []
+            values = result.values(sandbox, scratch, templates) if state.has_result else []
+            return state, values
     except ResultError as error:
         return _unusable(job, piece, path, error.message), []
 
