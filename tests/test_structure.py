@@ -40,7 +40,13 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 PRINTERS = {"cli", "__main__"}
-PROGRAMS = {"cli.demo_jets", "packing.list_boot", "packing.make_sample", "packing.reference"}
+PROGRAMS = {
+    "cli.demo_jets",
+    "packing.list_boot",
+    "packing.make_sample",
+    "packing.reference",
+    "results.add_block",
+}
 """Run by themselves, some as a user's file would be: nobody imports them, and they may print."""
 
 IN_WORKERS = {

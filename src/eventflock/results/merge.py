@@ -21,15 +21,18 @@ from eventflock.core.model import FORMAT
 from eventflock.core.options import Acceptance
 from eventflock.core.states import JobStatus, ResultStatus
 from eventflock.errors import AnalysisError, ErrorKind, ResultError
+from eventflock.results import blocks
 from eventflock.results.accumulate import Accumulator
+from eventflock.results.blocks import BlockSum, add_blocks
 from eventflock.results.cover import add_counters, coalesce, compare
 from eventflock.results.format import write_result
 from eventflock.results.payloads import Templates
+from eventflock.results.reader import ResultFile
 from eventflock.results.sandbox import SkimSandbox
 from eventflock.results.skims import tables_of
 from eventflock.results.verify import JobFiles, JobState, job_values, states_of
 
-__all__ = ["is_refused", "merge"]
+__all__ = ["add_up", "is_refused", "merge"]
 
 ALL = Acceptance()
 
@@ -50,8 +53,27 @@ class _Sum:
         self.counters = add_counters(self.counters, manifest.counters)
         self.branches.update(dict.fromkeys(manifest.branches))
         self.hosts.update(dict.fromkeys(manifest.hosts))
-        for name, version in manifest.software.items():
-            self.software.setdefault(name, set()).add(version)
+        for name, versions in manifest.software.items():  # several, of a block
+            self.software.setdefault(name, set()).update(versions.split(", "))
+
+    def manifest(self, frozen: FrozenPlan, status: ResultStatus) -> Manifest:
+        """Return the manifest of a file with all of it."""
+        software = {name: ", ".join(sorted(found)) for name, found in sorted(self.software.items())}
+        return Manifest(
+            format=FORMAT,
+            status=status,
+            plan=frozen.digest,
+            job=-1,
+            planned=frozen.plan.entries,
+            analysis=frozen.plan.analysis,
+            parameters=frozen.plan.parameters,
+            coverage=tuple(self.coverage),
+            counters=self.counters,
+            branches=tuple(sorted(self.branches)),
+            hosts=tuple(sorted(self.hosts)),
+            started=frozen.plan.created,
+            software=software,
+        )
 
 
 def merge(
@@ -59,6 +81,7 @@ def merge(
     files: Sequence[JobFiles],
     target: Path,
     acceptance: Acceptance = ALL,
+    processes: int = 1,
 ) -> tuple[Manifest | None, list[JobState]]:
     """Merge the result files of a plan into one.
 
@@ -73,6 +96,8 @@ def merge(
         is partial, and which entries it lacks.
     acceptance
         When a partial result is good enough; the merged file says so.
+    processes
+        How many may work on it, where there are many jobs.
 
     Returns
     -------
@@ -88,41 +113,89 @@ def merge(
     AnalysisError
         Results of different jobs cannot be added.
     """
-    total = _Sum()
-    absent: list[JobState] = []
+    with _reading(frozen, target.parent) as reading:
+        if len(files) <= blocks.BLOCK:
+            absent = reading.add_jobs(files, range(len(files)))
+        else:
+            absent = reading.add_blocks(files, processes)
+        if not reading.total.coverage:
+            return None, absent
+        manifest = _manifest(frozen, reading.total, absent)
+        if _is_accepted(frozen, manifest, absent, acceptance):
+            manifest = msgspec.structs.replace(
+                manifest, accepted=acceptance.fraction, accepted_files=acceptance.files
+            )
+        return write_result(target, manifest, reading.accumulator.finish()), absent
+
+
+def add_up(frozen: FrozenPlan, files: Sequence[JobFiles], jobs: range, target: Path) -> BlockSum:
+    """Add up the results of some jobs, and write the sum into a file.
+
+    Raises
+    ------
+    AnalysisError
+        They cannot be added.
+    """
+    with _reading(frozen, target.parent) as reading:
+        absent = reading.add_jobs(files, jobs)
+        numbers = tuple(sorted({state.job for state in absent}))
+        if not reading.total.coverage:
+            return BlockSum(absent=numbers)
+        manifest = reading.total.manifest(frozen, ResultStatus.PARTIAL)
+        write_result(target, manifest, reading.accumulator.finish())
+    return BlockSum(name=target.name, absent=numbers)
+
+
+@contextlib.contextmanager
+def _reading(frozen: FrozenPlan, folder: Path) -> Iterator[_Reading]:
     with (
-        tempfile.TemporaryDirectory(prefix=MERGING, dir=target.parent) as scratch,
+        tempfile.TemporaryDirectory(prefix=MERGING, dir=folder) as scratch,
         SkimSandbox() as sandbox,
     ):
         unpacked = Path(scratch) / "part"
         unpacked.mkdir()
         accumulator = Accumulator(Path(scratch))
-        reading = _Reading(frozen, unpacked, sandbox, Templates())
-        for job, found in enumerate(files):
-            states = reading.fold(job, found, accumulator)
-            for state in states:
-                if state.manifest is not None and state.has_result:
-                    total.add(state.manifest)
-            absent += [state for state in states if state.status != JobStatus.DONE]
-        if not total.coverage:
-            return None, absent
-        manifest = _manifest(frozen, total, absent)
-        if _is_accepted(frozen, manifest, absent, acceptance):
-            manifest = msgspec.structs.replace(
-                manifest, accepted=acceptance.fraction, accepted_files=acceptance.files
-            )
-        return write_result(target, manifest, accumulator.finish()), absent
+        yield _Reading(frozen, unpacked, sandbox, Templates(), accumulator, _Sum())
 
 
 class _Reading(NamedTuple):
-    """The plan whose results are read, and what reading them needs."""
+    """The plan whose results are read, what reading them needs, and their sum."""
 
     frozen: FrozenPlan
     scratch: Path
     sandbox: SkimSandbox
     templates: Templates
+    accumulator: Accumulator
+    total: _Sum
 
-    def fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
+    def add_jobs(self, files: Sequence[JobFiles], jobs: range) -> list[JobState]:
+        """Add the results of some jobs; return the states of those that are not done."""
+        absent: list[JobState] = []
+        for job in jobs:
+            states = self._fold(job, files[job], self.accumulator)
+            for state in states:
+                if state.manifest is not None and state.has_result:
+                    self.total.add(state.manifest)
+            absent += [state for state in states if state.status != JobStatus.DONE]
+        return absent
+
+    def add_blocks(self, files: Sequence[JobFiles], processes: int) -> list[JobState]:
+        """Have all results added up in blocks, and add these."""
+        absent: list[JobState] = []
+        for told, path in add_blocks(self.frozen, files, self.scratch, processes):
+            if told.name:
+                with ResultFile(path) as block:
+                    self.total.add(block.manifest)
+                    _fold(
+                        self.accumulator, block.values(self.sandbox, self.scratch, self.templates)
+                    )
+                path.unlink()
+            for job in told.absent:
+                states = states_of(self.frozen, job, files[job], self.scratch, self.sandbox)
+                absent += [state for state in states if state.status != JobStatus.DONE]
+        return absent
+
+    def _fold(self, job: int, files: JobFiles, accumulator: Accumulator) -> list[JobState]:
         """Add the results of one job, and return its state or those of its pieces."""
         state, values = self._read(job, files.path, "")
         if state.has_result or not files.pieces:
@@ -211,21 +284,10 @@ def _manifest(frozen: FrozenPlan, total: _Sum, absent: Iterable[JobState]) -> Ma
             remedy="The plan was changed by hand; start a new run.",
         )
     is_complete = compared.exact and not plan.unread
-    return Manifest(
-        format=FORMAT,
-        status=ResultStatus.COMPLETE if is_complete else ResultStatus.PARTIAL,
-        plan=frozen.digest,
-        job=-1,
-        planned=plan.entries,
-        analysis=plan.analysis,
-        parameters=plan.parameters,
-        coverage=tuple(total.coverage),
+    status = ResultStatus.COMPLETE if is_complete else ResultStatus.PARTIAL
+    return msgspec.structs.replace(
+        total.manifest(frozen, status),
         missing=compared.missing,
-        counters=total.counters,
-        branches=tuple(sorted(total.branches)),
-        hosts=tuple(sorted(total.hosts)),
-        started=plan.created,
-        software={name: ", ".join(sorted(found)) for name, found in sorted(total.software.items())},
         error=_first_failure(absent),
         unread=plan.unread,
         metadata={one.name: one.metadata for one in plan.datasets if one.metadata},

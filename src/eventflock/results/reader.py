@@ -109,8 +109,11 @@ class ResultFile:
         """Open the ZIP. A receipt that a launcher wrote is the manifest alone, as it has no zip."""
         with self._guard("not a readable ZIP"):
             with self.path.open("rb") as file:
-                if file.read(1) != b"{":
-                    return zipfile.ZipFile(self.path)
+                begin = file.read(SMALL)
+                if begin[:1] != b"{":
+                    # What is small is read once: a ZIP is read in dozens of small pieces.
+                    is_all = len(begin) == self._size
+                    return zipfile.ZipFile(io.BytesIO(begin) if is_all else self.path)
                 file.seek(0)
                 receipt = file.read(RECEIPT_MAX)
             self._receipt = True

@@ -23,6 +23,7 @@ from eventflock.planning.filesets import Fileset
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
 from eventflock.planning.prepare import prepare
 from eventflock.planning.unread import look_again
+from eventflock.pools.cores import usable_cores
 from eventflock.pools.names import batch_hint
 from eventflock.pools.roles import Executor, Pool, Stopped, Submission, Workers
 from eventflock.pools.table import find_pool, open_workers, pool_of_run
@@ -370,7 +371,7 @@ def _merge(run: RunFolder, frozen: FrozenPlan, options: Options) -> Outcome:
                 fraction=earlier.accepted, files=earlier.accepted_files or 1.0, strict=False
             )
     files = run.result_files(frozen.plan)
-    manifest, absent = merge(frozen, files, run.merged, acceptance)
+    manifest, absent = merge(frozen, files, run.merged, acceptance, usable_cores())
     refused = ""
     if manifest is not None and is_refused(frozen, manifest, acceptance):
         refused = (

@@ -1,0 +1,52 @@
+"""A program: add up every n-th block of results, `python -m eventflock.results.add_block`.
+
+Its arguments are the folder with the task, the first block, and the step to the next.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.manifest import Failure
+from eventflock.core.structs import from_json, to_json
+from eventflock.errors import EventflockError
+from eventflock.results.blocks import BlockSum, Place, Task, blocks_of
+from eventflock.results.merge import add_up
+from eventflock.results.verify import JobFiles
+
+
+def main(folder: str, first: str, step: str) -> None:
+    """Write the sum of each block, or why there is none."""
+    place = Place(Path(folder))
+    task = from_json(place.task.read_bytes(), Task)
+    frozen = FrozenPlan(task.plan, task.digest)
+    files = [
+        JobFiles(
+            Path(one.path) if one.path else None,
+            {piece: Path(path) for piece, path in one.pieces.items()},
+        )
+        for one in task.files
+    ]
+    blocks = blocks_of(len(files), task.size)
+    for block in range(int(first), len(blocks), int(step)):
+        try:
+            told = add_up(frozen, files, blocks[block], place.sum(block))
+        except EventflockError as error:
+            told = BlockSum(error=_failure(error))
+        place.told(block).write_bytes(to_json(told))
+
+
+def _failure(error: EventflockError) -> Failure:
+    return Failure(
+        kind=error.kind,
+        message=error.message,
+        remedy=error.remedy,
+        traceback=error.traceback,
+        code=error.code,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
