@@ -1,6 +1,6 @@
 """Time the merging of many result files, each with a histogram and a number.
 
-.venv/bin/python benchmarks/merging.py            100,000 results, which takes a few minutes to write
+.venv/bin/python benchmarks/merging.py          100,000 results; to write them takes minutes
 .venv/bin/python benchmarks/merging.py 5000       fewer
 """
 
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hist import Hist
@@ -51,8 +52,9 @@ def main(count: int) -> None:
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     memory = ours + child * min(usable_cores(), -(-count // 1000))
     print(
-        f"{count:,} results on {usable_cores()} cores: {took:.1f} s, {1e3 * took / count:.3f} ms each, "
-        f"{memory:.0f} MB in all processes (for 100,000: at most {SECONDS} s and {MEGABYTES} MB)"
+        f"{count:,} results on {usable_cores()} cores: {took:.1f} s, {1e3 * took / count:.3f} ms "
+        f"each, {memory:.0f} MB in all processes (for 100,000: at most {SECONDS} s and "
+        f"{MEGABYTES} MB)"
     )
 
 
@@ -96,7 +98,7 @@ def write(path: Path, count: int) -> RunFolder:
             counters=Counters(events=EVENTS, chunks=1),
             hosts=(f"node-{job % 100}",),
         )
-        values = {("data", "E"): histogram, ("data", "n"): EVENTS}
+        values: dict[tuple[str, ...], Any] = {("data", "E"): histogram, ("data", "n"): EVENTS}
         write_result(run.result(job), manifest, values)
     return run
 
