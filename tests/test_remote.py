@@ -99,7 +99,7 @@ def test_a_server_whose_trouble_passes_is_asked_again(
         def note(self, text: str) -> None:
             notes.append(text)
 
-    monkeypatch.setattr(Ranges, "refuse", {"sample.root": 1})
+    monkeypatch.setattr(Ranges, "refuse", {"sample.root": 3})  # two of them ask for its time
     run = tmp_path / "run"
     assert ef.run(jets, f"{server}/sample.root", jobs=2, out=run, observer=Notes()).complete
     assert any(

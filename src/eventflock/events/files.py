@@ -27,6 +27,7 @@ __all__ = [
     "open_file",
     "same_file",
     "size_of",
+    "url_stamp",
 ]
 
 
@@ -141,6 +142,26 @@ def size_of(path: str, root: Any) -> int:
         return int(root.file.source.num_bytes)
     except (OSError, TypeError, NotImplementedError):
         return -1
+
+
+def url_stamp(url: str) -> str:
+    """Return what a server says of a file by which another version of it would be known.
+
+    Returns
+    -------
+    str
+        Its size with its tag or time; empty if the server does not say.
+    """
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        info = system.info(path)
+    except Exception:  # noqa: BLE001 -- whatever it is, opening the file will say it
+        return ""
+    tags = (info.get(name) for name in ("ETag", "mtime", "Last-Modified", "LastModified"))
+    tag = next((tag for tag in tags if tag), "")
+    return f"{info['size']}/{tag}" if tag and info.get("size") is not None else ""
 
 
 def modified(path: str) -> int:

@@ -271,7 +271,7 @@ def _try(workers: Workers, plan: Plan, folder: str, observer: Observer) -> dict[
     """
     first = FrozenPlan(plan).first_assignments()
     requests = [DryCall(assignment=assignment, folder=folder) for assignment in first]
-    answers = ask_patiently(workers, [[request] for request in requests], observer)
+    answers = ask_patiently(workers.ask, [[request] for request in requests], observer)
     replies = [_dry_called(reply) for reply in answers]
     return {one.dataset: reply for one, reply in zip(first, replies, strict=True)}
 

@@ -6,7 +6,8 @@ What stays broken is no reason not to run: it is named, and the result is partia
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 from eventflock.core.manifest import Failure
@@ -18,16 +19,28 @@ from eventflock.events.files import is_url
 from eventflock.failures.codes import FailureCode
 from eventflock.planning.datasets import unread_file
 from eventflock.planning.filesets import NamedFile
+from eventflock.planning.scan_cache import ScanCache
 from eventflock.pools.roles import Workers
-from eventflock.worker.messages import Described, Failed, Reply, Request, Scan, Scanned
+from eventflock.worker.messages import (
+    Described,
+    Failed,
+    Reply,
+    Scan,
+    ScanMany,
+    Scanned,
+    ScannedMany,
+)
 
 __all__ = ["ask_patiently", "expect", "refuse_or_note", "scan"]
 
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds before a server is asked again that did not give a file."""
 SHOWN = 10
+CONNECTIONS = 32
+"""So many far files each worker looks at, at the same time."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def scan(
@@ -40,23 +53,55 @@ def scan(
     list of FileEntry or UnreadFile
         In the order of `named`.
     """
+    cache = ScanCache()
 
-    def requests(file: NamedFile) -> list[Request]:
+    def requests(file: NamedFile) -> list[Scan]:
+        columns, second = described.columns, described.second
         return [
-            Scan(path=place, tree=file.tree, columns=described.columns, second=described.second)
+            cache.prepared(Scan(path=place, tree=file.tree, columns=columns, second=second))
             for place in (file.path, *file.replicas)
         ]
 
-    with shown(observer, "files", len(named)):
-        replies = ask_patiently(
-            workers, [requests(file) for file in named], observer, observer.update
-        )
+    def scans(several: Sequence[Scan]) -> Iterator[tuple[int, Reply]]:
+        for index, reply in _scans(workers, several):
+            if isinstance(reply, Scanned):
+                cache.remember(several[index], reply)
+            yield index, reply
+
+    with shown(observer, "files", len(named)), closing(cache):
+        asked = [requests(file) for file in named]
+        replies = ask_patiently(scans, asked, observer, observer.update)
     return [_found(file, reply) for file, reply in zip(named, replies, strict=True)]
 
 
+def _scans(workers: Workers, scans: Sequence[Scan]) -> Iterator[tuple[int, Reply]]:
+    """Answer what is known, and ask for the others; for many far files at a time."""
+    near: list[int] = []
+    far: list[int] = []
+    for index, one in enumerate(scans):
+        if is_url(one.path):
+            far.append(index)
+        elif one.known is not None:
+            yield index, Scanned(entry=one.known)
+        else:
+            near.append(index)
+    each = max(min(CONNECTIONS, -(-len(far) // max(workers.count, 1))), 1)
+    batches = [far[start : start + each] for start in range(0, len(far), each)]
+    many = [ScanMany(scans=tuple(scans[n] for n in batch)) for batch in batches]
+    for index, reply in workers.ask([*(scans[n] for n in near), *many]):
+        if index < len(near):
+            yield near[index], reply
+            continue
+        batch = batches[index - len(near)]
+        if isinstance(reply, ScannedMany):
+            yield from zip(batch, reply.replies, strict=True)
+        else:
+            yield from ((n, reply) for n in batch)
+
+
 def ask_patiently(
-    workers: Workers,
-    asked: Sequence[Sequence[Request]],
+    ask: Callable[[Sequence[R]], Iterable[tuple[int, Reply]]],
+    asked: Sequence[Sequence[R]],
     observer: Observer,
     update: Callable[[int], object] = lambda _: None,
 ) -> list[Reply]:
@@ -64,6 +109,8 @@ def ask_patiently(
 
     Parameters
     ----------
+    ask
+        Answers requests in any order, each answer with the number of its request.
     asked
         For each answer, the requests that may give it, the best first.
     update
@@ -81,7 +128,7 @@ def ask_patiently(
         for choice in range(max(map(len, asked), default=0)):
             left = [number for number in left if choice < len(asked[number])]
             failed: list[int] = []
-            for index, reply in workers.ask([asked[number][choice] for number in left]):
+            for index, reply in ask([asked[number][choice] for number in left]):
                 number = left[index]
                 if not isinstance(reply, Failed):
                     replies[number] = reply

@@ -1,6 +1,6 @@
-"""A program: add up every n-th block of results, `python -m eventflock.results.add_block`.
+"""A program: add up some blocks of results, `python -m eventflock.results.add_block`.
 
-Its arguments are the folder with the task, the first block, and the step to the next.
+Its arguments are the folder with the tasks, and the number of its own.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from eventflock.results.merge import add_up
 from eventflock.results.verify import JobFiles
 
 
-def main(folder: str, first: str, step: str) -> None:
+def main(folder: str, number: str) -> None:
     """Write the sum of each block, or why there is none."""
     place = Place(Path(folder))
-    task = from_json(place.task.read_bytes(), Task)
+    task = from_json(place.task(int(number)).read_bytes(), Task)
     frozen = FrozenPlan(task.plan, task.digest)
-    files = [
-        JobFiles(
-            Path(one.path) if one.path else None,
-            {piece: Path(path) for piece, path in one.pieces.items()},
-        )
-        for one in task.files
-    ]
+    files = [JobFiles()] * len(task.plan.jobs)
+    for job, one in task.files:
+        pieces = {piece: Path(path) for piece, path in one.pieces.items()}
+        files[job] = JobFiles(Path(one.path) if one.path else None, pieces)
     blocks = blocks_of(len(files), task.size)
-    for block in range(int(first), len(blocks), int(step)):
+    for block in task.blocks:
         try:
             told = add_up(frozen, files, blocks[block], place.sum(block))
         except EventflockError as error:

@@ -18,7 +18,7 @@ import msgspec
 
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.manifest import Failure
-from eventflock.core.model import Plan
+from eventflock.core.model import Job, Plan
 from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import PoolError, error_from
 from eventflock.results.verify import JobFiles
@@ -56,12 +56,25 @@ class Files(msgspec.Struct, array_like=True):
 
 
 class Task(Frozen, frozen=True):
-    """What all processes are told."""
+    """What a process is told.
+
+    Attributes
+    ----------
+    digest, plan
+        The plan; jobs of which others take care are empty, to keep it small.
+    files
+        Of the jobs of this process, with their numbers.
+    size
+        Number of jobs of a block.
+    blocks
+        Of which this process takes care.
+    """
 
     digest: str
     plan: Plan
-    files: tuple[Files, ...]
+    files: tuple[tuple[int, Files], ...]
     size: int
+    blocks: tuple[int, ...]
 
 
 class Place(NamedTuple):
@@ -69,10 +82,9 @@ class Place(NamedTuple):
 
     folder: Path
 
-    @property
-    def task(self) -> Path:
-        """The `Task`, as JSON."""
-        return self.folder / "task.json"
+    def task(self, number: int) -> Path:
+        """Return where the `Task` of a process is, as JSON."""
+        return self.folder / f"task-{number:03d}.json"
 
     def told(self, block: int) -> Path:
         """Return where it is told what became of a block, as JSON."""
@@ -108,18 +120,12 @@ def add_blocks(
         Results do not fit together, or a process ended without a word.
     """
     place = Place(folder)
-    task = Task(
-        digest=frozen.digest,
-        plan=frozen.plan,
-        files=tuple(
-            Files(str(one.path) if one.path else None, {k: str(v) for k, v in one.pieces.items()})
-            for one in files
-        ),
-        size=BLOCK,
-    )
-    place.task.write_bytes(to_json(task))
     count = len(blocks_of(len(files), BLOCK))
-    with _started(folder, min(processes, count)) as children:
+    processes = min(processes, count)
+    for number in range(processes):
+        task = _task(frozen, files, range(number, count, processes))
+        place.task(number).write_bytes(to_json(task))
+    with _started(folder, processes) as children:
         for child in children:
             child.wait()
     for block in range(count):
@@ -136,13 +142,27 @@ def add_blocks(
         yield told, place.sum(block)
 
 
+def _task(frozen: FrozenPlan, files: Sequence[JobFiles], mine: range) -> Task:
+    blocks = blocks_of(len(files), BLOCK)
+    plan = frozen.plan
+    jobs = [Job(job.dataset, ()) for job in plan.jobs]
+    own: list[tuple[int, Files]] = []
+    for number in (number for block in mine for number in blocks[block]):
+        jobs[number] = plan.jobs[number]
+        path, pieces = files[number]
+        texts = {piece: str(one) for piece, one in pieces.items()}
+        own.append((number, Files(str(path) if path else None, texts)))
+    small = msgspec.structs.replace(plan, jobs=tuple(jobs))
+    return Task(digest=frozen.digest, plan=small, files=tuple(own), size=BLOCK, blocks=tuple(mine))
+
+
 @contextlib.contextmanager
 def _started(folder: Path, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start processes, and end those that are left."""
     path = os.pathsep.join(one for one in sys.path if one)
     children = [
         subprocess.Popen(
-            [sys.executable, "-P", "-m", PROGRAM, str(folder), str(number), str(count)],
+            [sys.executable, "-P", "-m", PROGRAM, str(folder), str(number)],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

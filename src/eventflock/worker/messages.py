@@ -21,7 +21,9 @@ __all__ = [
     "Request",
     "Run",
     "Scan",
+    "ScanMany",
     "Scanned",
+    "ScannedMany",
 ]
 
 
@@ -50,18 +52,33 @@ class Described(_Message, frozen=True):
 
 
 class Scan(_Message, frozen=True):
-    """Look at one file."""
+    """Look at one file.
+
+    Attributes
+    ----------
+    known, stamp
+        What was found in it before, and what its server or this machine said of it then.
+    """
 
     path: str
     tree: str = ""
     columns: tuple[str, ...] = ()
     second: tuple[WantedTree, ...] = ()
+    known: FileEntry | None = None
+    stamp: str = ""
 
 
 class Scanned(_Message, frozen=True):
-    """What a file holds."""
+    """What a file holds; of one at a server, with what that says of it."""
 
     entry: FileEntry
+    stamp: str = ""
+
+
+class ScanMany(_Message, frozen=True):
+    """Look at several files at servers, at the same time."""
+
+    scans: tuple[Scan, ...]
 
 
 class DryCall(_Message, frozen=True):
@@ -133,5 +150,11 @@ class Failed(_Message, frozen=True):
     last: bool = False
 
 
-Request = Describe | Scan | DryCall | Run
-Reply = Described | Scanned | DryCalled | Done | Failed | Progress
+class ScannedMany(_Message, frozen=True):
+    """The answers to `ScanMany`, in its order."""
+
+    replies: tuple[Scanned | Failed, ...]
+
+
+Request = Describe | Scan | ScanMany | DryCall | Run
+Reply = Described | Scanned | ScannedMany | DryCalled | Done | Failed | Progress

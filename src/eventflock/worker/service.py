@@ -32,7 +32,9 @@ from eventflock.worker.messages import (
     Request,
     Run,
     Scan,
+    ScanMany,
     Scanned,
+    ScannedMany,
 )
 from eventflock.worker.runner import Runner
 
@@ -74,6 +76,10 @@ class Service:
                         request.path, request.tree, request.columns, request.second, self._files
                     )
                 )
+            case ScanMany():
+                from eventflock.worker.scanning import scan_many
+
+                return ScannedMany(replies=scan_many(request.scans, self._files))
             case DryCall():
                 return self._dry_call(request)
             case Run():
