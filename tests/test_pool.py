@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import uproot
 
+import eventflock as ef
 from eventflock.events.sample import write_sample
 from eventflock.results.reader import read_manifest
 from tests.condor import Client, energies, ok, truth_of, wait_for
@@ -163,6 +166,47 @@ def test_stop_then_resume(
     assert {f"job-{job}.zip" for job in again}.isdisjoint(done)
     assert len(again) + len(done) == 10
     assert energies(run) == truth_of(expected)
+
+
+SECOND = """
+import awkward as ak
+import eventflock as ef
+
+
+@ef.analysis(tree="Events")
+def a(events):
+    return {"n": len(events)}
+
+
+@a.also(tree="Runs")
+def runs(runs):
+    return {"sumw": float(ak.sum(runs.sumw))}
+"""
+
+
+def test_a_file_that_can_be_read_only_later_is_submitted_then(client: Client) -> None:
+    """With its second tree, which is counted once as those of the others are."""
+    folder = client.home / "late"
+    folder.mkdir(exist_ok=True)
+    for n in range(3):
+        with uproot.recreate(folder / f"{n}.root") as file:
+            file["Events"] = {"x": np.arange(100)}
+            file["Runs"] = {"sumw": np.full(n + 1, 10.0)}
+    (folder / "a.py").write_text(SECOND)
+    content = (folder / "1.root").read_bytes()
+    (folder / "1.root").write_bytes(bytes(len(content)))
+    run = folder / "run"
+    words = ["--events-per-job", "60", "--out", run, "--pool", "htcondor", "--no-plot"]
+    told = client.run("run", folder / "a.py", folder, *words)
+    assert told.returncode == 7, told.stderr
+    assert "1 of 3 files not read" in told.stderr
+    (folder / "1.root").write_bytes(content)
+    told = ok(client.run("resume", run, "--no-plot"))
+    assert "300 events and 6 entries of 'Runs', each exactly once, in 6 jobs" in told.stdout
+    result = ef.load(run)
+    assert (result["n"], result["runs", "sumw"]) == (300, 60.0)
+    second = json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"]
+    assert len(second) == 2
 
 
 @pytest.mark.timeout(3600)
