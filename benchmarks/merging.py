@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,22 +40,28 @@ SECONDS, MEGABYTES = 30, 300
 
 
 def main(count: int) -> None:
+    """Write and merge, each in a process of its own, so that memory is that of merging."""
     with tempfile.TemporaryDirectory(prefix="eventflock-bench-") as folder:
-        run = write(Path(folder) / "run", count)
-        frozen = run.load_plan()
-        begun = time.perf_counter()
-        files = run.result_files(frozen.plan)
-        manifest, absent = merge(frozen, files, run.merged, processes=usable_cores())
-        took = time.perf_counter() - begun
+        for step in ("write", "merge"):
+            subprocess.run([sys.executable, __file__, step, folder, str(count)], check=True)
+
+
+def time_merging(folder: Path, count: int) -> None:
+    run = RunFolder(folder / "run")
+    frozen = run.load_plan()
+    begun = time.perf_counter()
+    files = run.result_files(frozen.plan)
+    manifest, absent = merge(frozen, files, run.merged, processes=usable_cores())
+    took = time.perf_counter() - begun
     if manifest is None or absent or manifest.counters.events != EVENTS * count:
         sys.exit(f"WRONG RESULT: {manifest and manifest.counters}, {len(absent)} jobs absent")
     ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    memory = ours + child * min(usable_cores(), -(-count // 1000))
+    processes = min(usable_cores(), -(-count // 1000))
     print(
         f"{count:,} results on {usable_cores()} cores: {took:.1f} s, {1e3 * took / count:.3f} ms "
-        f"each, {memory:.0f} MB in all processes (for 100,000: at most {SECONDS} s and "
-        f"{MEGABYTES} MB)"
+        f"each, {ours:.0f} MB and {child:.0f} MB in each of {processes} processes (for 100,000: at "
+        f"most {SECONDS} s and {MEGABYTES} MB)"
     )
 
 
@@ -104,4 +111,10 @@ def write(path: Path, count: int) -> RunFolder:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    match sys.argv[1:]:
+        case ["write", place, number]:
+            write(Path(place) / "run", int(number))
+        case ["merge", place, number]:
+            time_merging(Path(place), int(number))
+        case words:
+            main(int(words[0]) if words else 100_000)

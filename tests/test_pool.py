@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import signal
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import uproot
 import eventflock as ef
 from eventflock.events.sample import write_sample
 from eventflock.results.reader import read_manifest
-from tests.condor import Client, energies, ok, truth_of, wait_for
+from tests.condor import USER, Client, energies, ok, truth_of, wait_for
+from tests.test_credentials import make_proxy
 from tests.xrootd import running_server
 
 pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
@@ -275,3 +278,45 @@ def test_the_file_on_an_xrootd_server(
             assert manifest.coverage[0].path == url
             assert manifest.counters.bytes_read < size / 4
         assert not list((run / "pool/wave-001").glob("input-*"))
+
+
+CARRIED = """
+import os
+from pathlib import Path
+import eventflock as ef
+
+
+@ef.analysis
+def a(events):
+    token = Path(os.environ["BEARER_TOKEN_FILE"]).read_text()
+    proxy = Path(os.environ["X509_USER_PROXY"]).read_text()
+    return {"n": len(events), "token": int("SECRET" in token), "proxy": proxy.count("BEGIN CERT")}
+"""
+
+
+def test_credentials_go_with_the_jobs_and_nowhere_else(client: Client, tutorial: Path) -> None:
+    home = client.home / "secrets"
+    home.mkdir(exist_ok=True)
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + 900}).encode()).decode()
+    (home / "token").write_text(f"e30.{payload}.SECRET-{os.getpid()}")
+    make_proxy(home / "proxy.pem", days=1)
+    (home / "a.py").write_text(CARRIED)
+    for file in home.iterdir():
+        shutil.chown(file, USER)
+        file.chmod(0o600)
+    env = {"X509_USER_PROXY": str(home / "proxy.pem"), "BEARER_TOKEN_FILE": str(home / "token")}
+    with running_server(client.home / "guarded", client.home / "xrootd-2") as server:
+        shutil.copy(tutorial, server.folder / "a.root")
+        run = client.home / "carried"
+        words = ["--events-per-job", "5000", "--out", run, "--pool", "htcondor", "--no-plot"]
+        told = ok(client.run("run", home / "a.py", f"{server.url}/a.root", *words, env=env))
+    result = ef.load(run)
+    assert (result["n"], result["token"], result["proxy"]) == (10_000, 2, 2)
+    secrets = [(home / "token").read_bytes()[-12:], (home / "proxy.pem").read_bytes()[60:120]]
+    for file in (path for path in run.rglob("*") if path.is_file()):
+        data = [file.read_bytes()]
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                data += [archive.read(name) for name in archive.namelist()]
+        assert not any(secret in one for secret in secrets for one in data), file
+    assert "SECRET" not in told.stdout + told.stderr

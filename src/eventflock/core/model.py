@@ -143,6 +143,11 @@ class FileEntry(Frozen, frozen=True, omit_defaults=True):
         changes = {"tree": tree.tree, "entries": tree.entries, "steps": (), "second": ()}
         return msgspec.structs.replace(self, **changes)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The planned path and its replicas."""
+        return (self.path, *self.replicas)
+
     def place(self, replica: int) -> str:
         """Return where to read it: 0 for the planned path, or a replica if there are so many."""
         return self.replicas[replica - 1] if 0 < replica <= len(self.replicas) else self.path

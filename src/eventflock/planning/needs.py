@@ -6,6 +6,7 @@ import msgspec
 
 from eventflock.core.model import Plan
 from eventflock.core.options import JobLimits
+from eventflock.events.credentials import needs_credentials
 from eventflock.events.files import is_url
 from eventflock.packing.environment import TransferSizes
 from eventflock.planning.forecast import Forecast
@@ -48,7 +49,8 @@ def job_needs(
         needs = JobNeeds(memory_mb=MEMORY_MB, disk_mb=_disk_mb(plan, sent))
     if limits.limit_seconds:
         needs = msgspec.structs.replace(needs, limit_seconds=limits.limit_seconds)
-    return needs
+    paths = (place for one in plan.datasets for file in one.files for place in file.places)
+    return msgspec.structs.replace(needs, credentials=needs_credentials(paths))
 
 
 def _disk_mb(plan: Plan, sent: TransferSizes) -> int:

@@ -19,7 +19,9 @@ from eventflock.core.observer import Observer
 from eventflock.core.options import Options
 from eventflock.core.units import say_duration
 from eventflock.errors import ErrorKind, UsageError
+from eventflock.events.credentials import find_credentials, needs_credentials
 from eventflock.failures.codes import FailureCode
+from eventflock.planning.credentials import credential_notes
 from eventflock.planning.datasets import Assembled, assemble, check_entries, restrict
 from eventflock.planning.expected import with_expected
 from eventflock.planning.filesets import Fileset, expand
@@ -115,6 +117,9 @@ def _look_at(
         redirectors=options.redirectors,
     )
     named = with_expected(named, options.check, observer)
+    if needs_credentials(file.path for file in named):
+        for note in credential_notes(find_credentials()):
+            observer.note(note)
     assembled = assemble(named, scan(workers, named, described, observer))
     refuse_or_note(assembled.unread, named, options, observer)
     check_entries(assembled.datasets)

@@ -19,6 +19,8 @@ from eventflock.core.options import Acceptance, Options, SubmitOptions
 from eventflock.core.states import JobStatus, ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import AnalysisError, InterruptedRunError, ResultError, UsageError, plural
+from eventflock.events.credentials import find_credentials, needs_credentials
+from eventflock.planning.credentials import credential_notes
 from eventflock.planning.filesets import Fileset
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
 from eventflock.planning.prepare import prepare
@@ -197,6 +199,7 @@ def _planned(
         expected = None
         if prepared.measured:
             expected = forecast(plan, prepared.measured, prepared.target_seconds, sent)
+            _note_credentials(plan, expected.longest_seconds, observer)
         submission = None
         if sent is not None and pool.is_batch_system:
             from eventflock.planning.needs import job_needs
@@ -204,6 +207,12 @@ def _planned(
             needs = job_needs(plan, sent, expected, options.limits)
             submission = pool.plan_submission(needs, options.submission)
         yield workers, _Draft(source, plan, environment, expected, submission)
+
+
+def _note_credentials(plan: Plan, seconds: float, observer: Observer) -> None:
+    if needs_credentials(file.path for dataset in plan.datasets for file in dataset.files):
+        for note in credential_notes(find_credentials(), seconds):
+            observer.note(note)
 
 
 @contextlib.contextmanager

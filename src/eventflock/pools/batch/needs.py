@@ -20,12 +20,15 @@ class JobNeeds(Frozen, frozen=True):
         How long a job is expected to take; 0 if that is not known.
     limit_seconds
         How long a job may take; 0 for as long as the pool allows.
+    credentials
+        Whether files are at servers that may ask for a proxy or a token.
     """
 
     memory_mb: int
     disk_mb: int
     seconds: float = 0.0
     limit_seconds: float = 0.0
+    credentials: bool = False
 
 
 class JobDemands(NamedTuple):

@@ -16,11 +16,12 @@ import msgspec
 from eventflock.core.options import SubmitOptions
 from eventflock.core.structs import Frozen
 from eventflock.errors import UsageError, nearest
+from eventflock.events.credentials import Credential
 from eventflock.pools.htcondor.names import normal_name
 from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
 from eventflock.pools.htcondor.values import Line, check_text, command, shown
 
-__all__ = ["Settings", "amend", "read_settings"]
+__all__ = ["Settings", "amend", "read_settings", "with_credentials"]
 
 BUILT_IN = Path(__file__).with_name("profiles.toml")
 TABLE = "htcondor"
@@ -93,6 +94,23 @@ def read_settings(site: SubmitOptions, folder: Path) -> Settings:
     inputs, commands = collected.finish()
     kept = {key: own[key] for key in _SETTINGS if key in own}
     return Settings(inputs=inputs, commands=commands, **kept)
+
+
+def with_credentials(settings: Settings, found: Iterable[Credential]) -> Settings:
+    """Send the credentials of the user with the jobs, unless the user has said how.
+
+    A proxy goes by HTCondor's own command for it; a token is a file in the folder of the job, and
+    `BEARER_TOKEN_FILE` names it there.
+    """
+    commands, inputs = dict(settings.commands), list(settings.inputs)
+    for one in found:
+        if one.kind == "proxy" and not {"x509userproxy", "use_x509userproxy"} & commands.keys():
+            commands["x509userproxy"] = one.path
+        own = {"environment", "scitokens_file", "use_oauth_services", "use_scitokens"}
+        if one.kind == "token" and one.path and not own & commands.keys():
+            inputs.append(one.path)
+            commands["environment"] = f'"BEARER_TOKEN_FILE={Path(one.path).name}"'
+    return msgspec.structs.replace(settings, commands=commands, inputs=tuple(inputs))
 
 
 def amend(settings: Settings, site: SubmitOptions, folder: Path) -> Settings:

@@ -12,6 +12,7 @@ from eventflock.core.atomic import atomic_write
 from eventflock.core.options import SubmitOptions
 from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import PoolError, ResultError
+from eventflock.events.credentials import find_credentials
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import JobNeeds
 from eventflock.pools.batch.system import BatchSystem
@@ -21,7 +22,7 @@ from eventflock.pools.htcondor.monitor import CondorMonitor, CondorWaveRecord, S
 from eventflock.pools.htcondor.paths import own_bytes
 from eventflock.pools.htcondor.queue import CondorQueue
 from eventflock.pools.htcondor.schedd import Schedd
-from eventflock.pools.htcondor.settings import Settings, amend, read_settings
+from eventflock.pools.htcondor.settings import Settings, amend, read_settings, with_credentials
 from eventflock.pools.roles import RunPlace
 
 __all__ = ["POOL", "CondorSubmission", "HTCondor"]
@@ -67,6 +68,8 @@ class HTCondor(BatchSystem):
     def plan_submission(self, needs: JobNeeds, options: SubmitOptions) -> CondorSubmission:
         """Decide how jobs are submitted; files of the user need room on the disk, too."""
         settings = read_settings(options, Path.cwd())
+        if needs.credentials:
+            settings = with_credentials(settings, find_credentials())
         disk_mb = needs.disk_mb + _own_mb(settings)
         return CondorSubmission(
             settings=settings, needs=msgspec.structs.replace(needs, disk_mb=disk_mb)
