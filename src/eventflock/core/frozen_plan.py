@@ -62,6 +62,7 @@ class FrozenPlan(NamedTuple):
             ),
             analysis=self.plan.analysis,
             parameters=self.plan.parameters,
+            branches=dataset.branches,
         )
         return piece_of(whole, planned, piece) if piece else whole
 

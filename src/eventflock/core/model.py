@@ -321,6 +321,8 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
         Which part of the job this is, as in `pieces`; empty for all of it.
     first
         Number of the first chunk in the tree along which results are added.
+    branches
+        Those that the analysis is known to ask for.
     """
 
     plan: str
@@ -334,3 +336,4 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
     piece: str = ""
     first: int = 0
     limits: JobLimits = JobLimits()
+    branches: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventflock.core.model import FileEntry
 from eventflock.errors import InputError
@@ -15,6 +15,7 @@ from eventflock.events.files import (
     branch_names,
     clusters_of,
     is_readable,
+    is_url,
     modified,
     same_file,
     size_of,
@@ -22,6 +23,9 @@ from eventflock.events.files import (
 from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
 from eventflock.failures.codes import FailureCode
+
+if TYPE_CHECKING:
+    from eventflock.events.read_ahead import ReadAhead
 
 __all__ = ["Damage", "TreeReader", "reader_of"]
 
@@ -143,6 +147,7 @@ class TreeReader:
         self._log: list[Any] = []
         self._touched: set[str] = set()
         self._bytes = 0
+        self._ahead: ReadAhead | None = None
         self._root, self._cache = self._file.root, self._file.cache
         try:
             self._check_unchanged()
@@ -208,6 +213,31 @@ class TreeReader:
         self._touched = set()
         return LazyEvents(_Chunk(self, start, stop), stop - start)
 
+    def expect(self, names: Sequence[str], ranges: Sequence[tuple[int, int]]) -> None:
+        """Fetch branches of ranges ahead, if the file is far: a near one does not make us wait.
+
+        Parameters
+        ----------
+        names
+            Of branches that will be asked for.
+        ranges
+            This chunk, and those that follow.
+        """
+        if not is_url(self._file.place) or self._names is None or self._names.collide:
+            return
+        if self._ahead is None:
+            from eventflock.events.read_ahead import ReadAhead
+
+            found = {name: self._names.find(name) for name in names}
+            # What uproot calls it is what we will look for.
+            plain = {
+                name: branch
+                for name, branch in found.items()
+                if branch is not None and branch.name == name and _is_numeric(branch)
+            }
+            self._ahead = ReadAhead(self._tree, plain)
+        self._ahead.expect(ranges)
+
     def whole(self, start: int, stop: int) -> Any:
         """Make virtual arrays of all branches for entries `[start, stop)`."""
         if self._names is not None and self._names.collide:
@@ -244,6 +274,14 @@ class TreeReader:
         if branch is None or not (self._names.collide or _is_numeric(branch)):
             return None
         self._touched.add(name)
+        if start == stop:  # uproot would read a basket for that
+            import awkward as ak
+
+            form = branch.interpretation.awkward_form(self._root.file)
+            return ak.Array(form.length_zero_array(highlevel=False))
+        ahead = None if self._ahead is None else self._ahead.get(name, start, stop)
+        if ahead is not None:
+            return ahead
         try:
             return branch.array(entry_start=start, entry_stop=stop, library="ak")
         except MemoryError:

@@ -84,6 +84,9 @@ def read_head(root: Any, name: str) -> TreeHead | None:
     if key.fClassName != "TTree":
         return None
     chunk, cursor = key.get_uncompressed_chunk_cursor()
+    start = cursor.copy()
+    # Whoever reads all of it from this key finds it here: a far server sends it once.
+    key.get_uncompressed_chunk_cursor = lambda: (chunk, start.copy())
     _, version = uproot.deserialization.numbytes_version(chunk, cursor.copy(), {})[:2]
     if version != VERSION:
         return None

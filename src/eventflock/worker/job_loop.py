@@ -109,7 +109,10 @@ class JobLoop:
         except ChunkError as error:
             self._miss(error, entry, part)
             return
-        for start, stop in part.chunks():
+        chunks = part.chunks()
+        for number, (start, stop) in enumerate(chunks):
+            if not part.second:
+                reader.expect(self._assignment.branches, chunks[number : number + 2])
             self._tally.where = (entry.path, start, stop)
             chunk = _within(part, start, stop)
             try:
