@@ -38,19 +38,21 @@ class SlowProxy:
         self._rate = rate
         self._free = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
         self._ready.wait(10)
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        await self._end.wait()
         server.close()
+        self._abort()
+        await asyncio.sleep(0.05)  # what is aborted closes itself
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -59,7 +61,8 @@ class SlowProxy:
             writer.close()
             return
         self._writers |= {writer, outer}
-        await asyncio.gather(self._pass(reader, outer, down=False), self._pass(inner, writer))
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, outer, down=False), self._pass(inner, writer))
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, down: bool = True
@@ -96,20 +99,18 @@ class SlowProxy:
                 break
         await task
 
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
     def cut(self) -> None:
         """Cut all connections, as a network does."""
-
-        def abort() -> None:
-            for writer in self._writers:
-                writer.transport.abort()
-            self._writers.clear()
-
-        self._loop.call_soon_threadsafe(abort)
+        self._loop.call_soon_threadsafe(self._abort)
 
     def stop(self) -> None:
         """Accept no more, and end."""
-        self.cut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
 
 
