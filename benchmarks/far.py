@@ -50,6 +50,8 @@ MOVED, TIME = 1.15, 1.25
 
 
 class Server(ThreadingHTTPServer):
+    """Takes many connections at a time."""
+
     request_queue_size = 100
     daemon_threads = True
 
@@ -93,7 +95,7 @@ def compressed(path: Path) -> int:
 
     with uproot.open(path) as file:
         tree = file["Events"]
-        names = {*BRANCHES, *(name for name in tree.keys() if name == "nGroup00")}
+        names = {*BRANCHES, *(name for name in tree if name == "nGroup00")}
         return int(sum(tree[name].compressed_bytes for name in names))
 
 
