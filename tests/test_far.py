@@ -18,10 +18,11 @@ import pytest
 import uproot
 
 import eventflock as ef
-from eventflock.errors import IncompleteError
+from eventflock.errors import IncompleteError, InputError
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.reader import reader_of
 from eventflock.events.scan import scan_file
+from eventflock.planning.filesets import expand
 from tests.slow_proxy import SlowProxy, running_proxy
 from tests.test_credentials import make_proxy
 from tests.test_remote import Ranges
@@ -219,3 +220,28 @@ def test_little_is_moved_from_an_xrootd_server(
             moved = proxy.received
     assert dict(far["events"]) == dict(expected["events"])
     assert moved <= 1.15 * compressed(wide) + 1e6
+
+
+@pytest.mark.pool
+def test_folders_and_patterns_of_an_xrootd_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("listed")
+    for one in (folder, *folder.parents[:2]):
+        one.chmod(0o755)
+    with running_server(folder / "data", folder / "work") as server:
+        for name in ("d/a.root", "d/e/b.root", "d/e/f/x.pool.root.1", "d/e/notes.txt"):
+            path = server.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+        for path in server.folder.rglob("*"):
+            path.chmod(0o755)
+
+        def names(pattern: str) -> list[str]:
+            found = expand([f"{server.url}/{pattern}"])
+            return [file.path.removeprefix(f"{server.url}/") for file in found]
+
+        assert names("d/") == ["d/a.root", "d/e/b.root", "d/e/f/x.pool.root.1"]
+        assert names("d/**/*.root") == ["d/a.root", "d/e/b.root"]
+        assert names("d/*/*.root") == ["d/e/b.root"]
+        assert names("d/e/**") == ["d/e/b.root", "d/e/f/x.pool.root.1"]
+        with pytest.raises(InputError, match="No file matches"):
+            names("d/*.rot")

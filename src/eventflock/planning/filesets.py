@@ -152,7 +152,8 @@ def _expand_one(name: str, asked: _Asked) -> list[NamedFile]:
     path, inner = _split_tree(name)
     if "://" in path:
         inside = path.partition("://")[2].partition("/")[2].partition("?")[0]  # not the host
-        paths = _from_remote_glob(path) if _MAGIC.search(inside) else [path]
+        is_pattern = bool(_MAGIC.search(inside)) or inside.endswith("/")
+        paths = _from_server(path) if is_pattern else [path]
     elif path.endswith((".json", ".json.gz")):
         return _from_fileset(_load_fileset(Path(path)), path, asked)
     elif Path(path).is_dir():
@@ -193,20 +194,25 @@ def _from_glob(pattern: str) -> list[str]:
     return [str(Path(one).absolute()) for one in found]
 
 
-def _from_remote_glob(pattern: str) -> list[str]:
+def _from_server(pattern: str) -> list[str]:
+    """List the files of a pattern at a server, or all ROOT files below a folder, `.../`."""
     import fsspec
 
+    is_folder = pattern.endswith("/")
     try:
         system, path = fsspec.core.url_to_fs(pattern)
-        found = sorted(system.glob(path))
+        found = sorted(system.find(path) if is_folder else system.glob(path))
     except Exception as error:
         raise InputError(
             f"{pattern} cannot be listed: {type(error).__name__}: {error}",
             remedy="Name the files one by one, or as @list.txt.",
         ) from error
+    if is_folder or pattern.endswith("*"):
+        found = [name for name in found if _ROOT_FILE.fullmatch(name.rpartition("/")[2])]
     if not found:
-        raise InputError(f"No file matches {pattern!r}.", remedy="Check the pattern.")
-    return [system.unstrip_protocol(one) for one in found]
+        what = "The folder has no ROOT file" if is_folder else "No file matches"
+        raise InputError(f"{what}: {pattern!r}.", remedy="Check the address and the pattern.")
+    return [system.unstrip_protocol(name) for name in found]
 
 
 def _from_list(path: Path, asked: _Asked) -> list[NamedFile]:
