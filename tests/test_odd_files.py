@@ -128,3 +128,27 @@ def test_different_files_with_one_uuid_are_two_files(tmp_path: Path) -> None:
     copy.write_bytes(other.read_bytes())
     with pytest.raises(InputError, match="are the same file"):
         ef.run(code, [one, other, copy], out=tmp_path / "run2")
+
+
+ODD = (
+    "a#b", "a?b", "@x", "a,b", "a:b", "a:b:c", "a[1]", "a b", "a;b", "a%20b", "a*b", "a'b", "ä",
+    "a=b", "-a", "q.root:t",
+)  # fmt: skip
+
+
+def test_names_may_have_any_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = write(tmp_path / "a.py", '{"n": len(events), "x": int(ak.sum(events.x))}')
+    (tmp_path / "data").mkdir()
+    for number, name in enumerate(ODD, 1):
+        with uproot.recreate(tmp_path / "data" / f"{name}.root") as file:
+            file["t"] = {"x": np.arange(number)}
+    for number, name in enumerate(ODD, 1):
+        out = tmp_path / f"run-{number}"
+        result = ef.run(code, f"data/{name}.root", out=out, pool="inline")
+        assert (result["n"], result["x"]) == (number, number * (number - 1) // 2)
+    together = ef.run(code, "data", out=tmp_path / "run", jobs=5, workers=2)
+    assert together["n"] == sum(range(1, len(ODD) + 1))
+    (tmp_path / "list.txt").write_text("".join(f"data/{name}.root\n" for name in ODD))
+    listed = ef.run(code, "@list.txt", out=tmp_path / "listed", workers=2)
+    assert listed["n"] == together["n"]

@@ -191,6 +191,7 @@ def test_a_file_that_can_be_read_only_later_is_submitted_then(client: Client) ->
     """With its second tree, which is counted once as those of the others are."""
     folder = client.home / "late"
     folder.mkdir(exist_ok=True)
+    shutil.chown(folder, USER)
     for n in range(3):
         with uproot.recreate(folder / f"{n}.root") as file:
             file["Events"] = {"x": np.arange(100)}
