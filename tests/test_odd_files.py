@@ -152,3 +152,36 @@ def test_names_may_have_any_characters(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "list.txt").write_text("".join(f"data/{name}.root\n" for name in ODD))
     listed = ef.run(code, "@list.txt", out=tmp_path / "listed", workers=2)
     assert listed["n"] == together["n"]
+
+
+def unclose(path: Path, *, keys: bool) -> None:
+    """Leave a file as ROOT does if it is killed: without its free space, and perhaps its keys."""
+    with uproot.open(path) as root:
+        folder = root.file.fBEGIN + root.file.fNbytesName
+        assert root.file.fVersion < 1_000_000
+    data = bytearray(path.read_bytes())
+    data[16:24] = bytes(8)  # fSeekFree and fNbytesFree
+    if not keys:
+        data[folder + 10 : folder + 14] = bytes(4)  # fNbytesKeys, after a version and two dates
+        data[folder + 26 : folder + 30] = bytes(4)  # fSeekKeys
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "entries"),
+    [("uproot-issue79", "taus", 1_000_000), ("uproot-HZZ", "events", 2421)],
+)
+def test_a_file_that_was_not_closed_is_said_with_what_root_would_find(
+    tmp_path: Path, data_dir: Path, name: str, tree: str, entries: int
+) -> None:
+    file = tmp_path / "a.root"
+    file.write_bytes((data_dir / f"{name}.root").read_bytes())
+    code = write(tmp_path / "a.py", '{"n": len(events)}')
+    unclose(file, keys=True)
+    assert ef.run(code, file, out=tmp_path / "same")["n"] == entries  # ROOT finds the same
+    unclose(file, keys=False)
+    said = f"not closed by its writer. ROOT would recover {tree!r} with {entries:,} entries; "
+    with pytest.raises(InputError) as caught:
+        ef.run(code, file, out=tmp_path / "run")
+    assert said in str(caught.value)
+    assert "there is no tree" in str(caught.value)

@@ -76,6 +76,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.events.naming",
     "eventflock.events.open_files",
     "eventflock.events.reader",
+    "eventflock.events.recovery",
     "eventflock.events.scan",
     "eventflock.events.tree_head",
     "eventflock.failures",

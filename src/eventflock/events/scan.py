@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,12 +16,15 @@ from eventflock.events.files import (
     check_columns,
     choose_tree,
     clusters_of,
+    find_trees,
     is_readable,
+    is_url,
     modified,
     size_of,
 )
 from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
+from eventflock.events.recovery import is_unclosed, recoverable_trees
 from eventflock.events.tree_head import TreeHead, read_head
 from eventflock.failures.codes import FailureCode
 
@@ -74,6 +78,8 @@ def scan_file(
 
 def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> FileEntry:
     root = opened.root
+    if is_unclosed(root) and not is_url(path):
+        _check_unclosed(path, root, tree)
     name = choose_tree(path, root, tree)
     with _reading(path, name):
         head = read_head(root, name)
@@ -95,6 +101,22 @@ def _scan(opened: OpenFile, path: str, tree: str, columns: Sequence[str]) -> Fil
         entries=head.entries,
         entry_bytes=float(total) / max(head.entries, 1),
         clusters=head.clusters or (0, head.entries),
+    )
+
+
+def _check_unclosed(path: str, root: Any, tree: str) -> None:
+    """Refuse a file that was not closed, if ROOT would find other entries than there are here."""
+    with _reading(path, tree):
+        recovered = recoverable_trees(Path(path), root)
+    here = {name.rpartition("/")[2]: name for name in find_trees(root)}
+    counts = {name: int(root[full].num_entries) for name, full in here.items()}
+    if recovered.items() <= counts.items():
+        return
+    trees = ", ".join(f"{name!r} with {count:,} entries" for name, count in recovered.items())
+    raise InputError(
+        f"{path} was not closed by its writer. ROOT would recover {trees}; without that there is "
+        f"{', '.join(f'{name!r} with {count:,}' for name, count in counts.items()) or 'no tree'}.",
+        remedy=f'Have ROOT repair it: root -e \'TFile::Open("{path}", "UPDATE")->Close()\'',
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import uproot
 from uproot.models.TTree import _ttree20_format1
 
-__all__ = ["TreeHead", "read_head"]
+__all__ = ["TreeHead", "head_of", "read_head"]
 
 VERSION = 20
 """Of the class TTree, since ROOT 6.14."""
@@ -81,8 +81,11 @@ def read_head(root: Any, name: str) -> TreeHead | None:
         None for an RNTuple, or a TTree of another version, which have to be read whole.
     """
     key = root.key(name)
-    if key.fClassName != "TTree":
-        return None
+    return head_of(key, root) if key.fClassName == "TTree" else None
+
+
+def head_of(key: Any, root: Any) -> TreeHead | None:
+    """Read the head of the TTree that a key of an open file is of; see `read_head`."""
     chunk, cursor = key.get_uncompressed_chunk_cursor()
     start = cursor.copy()
     # Whoever reads all of it from this key finds it here: a far server sends it once.
