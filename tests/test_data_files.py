@@ -143,6 +143,21 @@ def test_files_that_an_analysis_writes_are_not_lost_in_silence(
     assert (here / "debug.txt").read_text() != "0"
 
 
+def test_credentials_are_no_data_of_a_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, variable in (("proxy.pem", "X509_USER_PROXY"), ("token", "BEARER_TOKEN_FILE")):
+        (here / name).write_text(f"SECRET {name}")
+        monkeypatch.setenv(variable, str(here / name))
+    body = (
+        '(HERE / "proxy.pem").read_text(), (HERE / "token").read_text()\n'
+        '    (HERE / "w.json").read_text()\n    return {"n": len(events)}'
+    )
+    analysis = write(here / "a.py", "", body)
+    ef.run(analysis, here / "a.root", out=here / "run", workers=1)
+    assert list(helpers(here / "run")) == [str(here / "w.json")]
+    files = [path for path in (here / "run").rglob("*") if path.is_file()]
+    assert not any(b"SECRET" in path.read_bytes() for path in files)
+
+
 @pytest.mark.packing
 def test_files_of_a_trial_are_not_left_behind(here: Path, tmp_path_factory: Any) -> None:
     notes: list[str] = []

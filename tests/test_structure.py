@@ -72,6 +72,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.core.units",
     "eventflock.errors",
     "eventflock.events",
+    "eventflock.events.credentials",
     "eventflock.events.files",
     "eventflock.events.naming",
     "eventflock.events.open_files",

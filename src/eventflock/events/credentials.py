@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["Credential", "find_credentials", "needs_credentials"]
+__all__ = ["Credential", "credential_files", "find_credentials", "needs_credentials"]
 
 _GUARDED = ("root", "roots", "xroot", "xroots", "https", "davs")
 TOKEN_MAX = 2**16
@@ -75,6 +75,12 @@ def find_credentials(env: Mapping[str, str] = os.environ, temp: str = "/tmp") ->
                 found.append(Credential("token", str(place.absolute()), _end_of_token(text)))
             break
     return found
+
+
+def credential_files(env: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the files of credentials, which are never a part of a run."""
+    named = (env.get(name, "") for name in ("X509_USER_CERT", "X509_USER_KEY"))
+    return [*filter(None, named), *(one.path for one in find_credentials(env) if one.path)]
 
 
 def _end_of_proxy(path: Path) -> float | None:

@@ -14,6 +14,7 @@ from eventflock.core.model import AnalysisRef, WantedTree
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
+from eventflock.events.credentials import credential_files
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.scan import scan_file
 from eventflock.usercode.data_files import declared_files, watch_opened
@@ -86,7 +87,7 @@ class Service:
                 return self._run(request, send)
 
     def _describe(self, request: Describe) -> Described:
-        with watch_opened([request.folder]) as opened:
+        with watch_opened([request.folder, *credential_files()]) as opened:
             found = self._load(request.analysis, request.folder)
         folders = [Path(place) for place in request.analysis.search[:1]] + [Path.cwd()]
         declared = declared_files(found.data, folders)
@@ -105,7 +106,7 @@ class Service:
     def _dry_call(self, request: DryCall) -> DryCalled:
         found = self._load(request.assignment.analysis, request.folder)
         inputs = [file.path for file in request.assignment.files]
-        with watch_opened([request.folder, *inputs]) as opened:
+        with watch_opened([request.folder, *inputs, *credential_files()]) as opened:
             called = self._runner.trial(request.assignment, found)
         opened.remove_created()
         return msgspec.structs.replace(called, opened=opened.read, written=tuple(opened.written))

@@ -106,6 +106,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 def survey(request: SurveyRequest) -> Survey:
     """Import, try, and look at what that has loaded."""
+    from eventflock.events.credentials import credential_files
     from eventflock.usercode.data_files import Opened, watch_opened
     from eventflock.usercode.loading import load
     from eventflock.worker.calling import failure_of
@@ -127,7 +128,7 @@ def survey(request: SurveyRequest) -> Survey:
             found = load(request.analysis, Path(request.folder) if request.folder else None)
             runner = Runner()
             inputs = [file.path for trial in request.trials for file in trial.files]
-            with watch_opened([request.folder, *inputs]) as opened:
+            with watch_opened([request.folder, *inputs, *credential_files()]) as opened:
                 for trial in request.trials:
                     with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                         target = Path(scratch) / "trial.zip"
