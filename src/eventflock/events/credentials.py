@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +84,8 @@ def credential_files(env: Mapping[str, str] = os.environ) -> list[str]:
 
 def _end_of_proxy(path: Path) -> float | None:
     """Return when the first certificate in a file ends: of a proxy, that is its own."""
+    import ssl  # takes a while, and is needed for URLs only
+
     with contextlib.suppress(OSError, ValueError, ssl.SSLError, AttributeError, KeyError):
         decoder: Any = ssl._ssl  # type: ignore[attr-defined]
         end: str = decoder._test_decode_cert(str(path))["notAfter"]
