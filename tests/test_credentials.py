@@ -117,7 +117,8 @@ def test_which_urls_may_need_them() -> None:
 
 
 def test_jobs_of_htcondor_take_them_along_unless_the_user_says_how() -> None:
-    found = [Credential("proxy", "/tmp/x509up_u7", None), Credential("token", "/run/bt_u7", 1.0)]
+    later = time.time() + 100
+    found = [Credential("proxy", "/tmp/x509up_u7", later), Credential("token", "/run/bt_u7", None)]
     both = with_credentials(Settings(), found)
     assert both.commands == {
         "x509userproxy": "/tmp/x509up_u7",
@@ -132,3 +133,5 @@ def test_jobs_of_htcondor_take_them_along_unless_the_user_says_how() -> None:
     assert own.commands == {"use_x509userproxy": "true"}
     in_env = with_credentials(Settings(), [Credential("token", "", None)])
     assert in_env == Settings()
+    ended = [found[0]._replace(ends=1.0), found[1]._replace(ends=1.0), found[0]._replace(ends=None)]
+    assert with_credentials(Settings(), ended) == Settings()

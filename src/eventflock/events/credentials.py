@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,11 @@ class Credential(NamedTuple):
     kind: str
     path: str
     ends: float | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended; a proxy also if it cannot be read."""
+        return self.kind == "proxy" if self.ends is None else self.ends <= time.time()
 
     @property
     def name(self) -> str:

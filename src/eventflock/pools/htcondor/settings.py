@@ -100,10 +100,11 @@ def with_credentials(settings: Settings, found: Iterable[Credential]) -> Setting
     """Send the credentials of the user with the jobs, unless the user has said how.
 
     A proxy goes by HTCondor's own command for it; a token is a file in the folder of the job, and
-    `BEARER_TOKEN_FILE` names it there.
+    `BEARER_TOKEN_FILE` names it there. One that has ended stays here: HTCondor would refuse all jobs
+    with it, and perhaps no server asks for it.
     """
     commands, inputs = dict(settings.commands), list(settings.inputs)
-    for one in found:
+    for one in (one for one in found if not one.has_ended):
         if one.kind == "proxy" and not {"x509userproxy", "use_x509userproxy"} & commands.keys():
             commands["x509userproxy"] = one.path
         own = {"environment", "scitokens_file", "use_oauth_services", "use_scitokens"}
