@@ -100,8 +100,8 @@ def with_credentials(settings: Settings, found: Iterable[Credential]) -> Setting
     """Send the credentials of the user with the jobs, unless the user has said how.
 
     A proxy goes by HTCondor's own command for it; a token is a file in the folder of the job, and
-    `BEARER_TOKEN_FILE` names it there. One that has ended stays here: HTCondor would refuse all jobs
-    with it, and perhaps no server asks for it.
+    `BEARER_TOKEN_FILE` names it there. One that has ended stays here: HTCondor would refuse all
+    jobs with it, and perhaps no server asks for it.
     """
     commands, inputs = dict(settings.commands), list(settings.inputs)
     for one in (one for one in found if not one.has_ended):
