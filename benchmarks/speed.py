@@ -99,7 +99,7 @@ def main() -> None:
     large = tuple(files.jets(events, seed) for seed in range(4))
     one = (files.jets(small, 9),)
     wide = tuple(files.wide(broad, seed) for seed in range(4))
-    many = tuple(files.many(20 if options.quick else 1000))
+    many = tuple(files.many(20 if options.quick else options.files))
     written = files.write_missing([*large, *one, *wide])
     files.write_copies(list(many))
     console.print(f"Written, this once: {len(written):,} files in {files.DATA}")
@@ -122,6 +122,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few events, once: a smoke test")
+    parser.add_argument("--files", type=int, default=100, help="small wide files (default 100)")
     parser.add_argument("--only", default="", help="the cases with this in their names")
     parser.add_argument("--repeat", type=int, help="how often (default 5, with --quick 1)")
     parser.add_argument(
