@@ -12,12 +12,16 @@ import pytest
 import uproot
 
 import eventflock as ef
+from eventflock.core.observer import Observer
 from eventflock.events import open_files
 from eventflock.events.files import open_file
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.reader import reader_of
 from eventflock.events.scan import scan_file
+from eventflock.failures.retries import Unit
+from eventflock.pools.roles import Abilities
 from eventflock.runs.folder import RunFolder
+from eventflock.runs.scheduler import JobScheduler
 
 BRANCHES = 60
 
@@ -150,3 +154,24 @@ def a(events):
     (tmp_path / "run/result.zip").unlink()
     (tmp_path / "run/results/job-000000.zip").unlink()
     assert ef.resume(tmp_path / "run")["n"] == 150
+
+
+def test_each_worker_goes_on_in_the_file_that_it_has_open(tmp_path: Path) -> None:
+    """Neighbours among the jobs are of different files, as many as there are workers."""
+    files = [wide(tmp_path / f"{n}.root", first=100 * n) for n in range(5)]
+    code = write(tmp_path / "a.py", '@ef.analysis\ndef a(events):\n    return {"n": len(events)}\n')
+    ef.run(code, files, out=tmp_path / "run", events_per_job=40, workers=1)
+    run = RunFolder(tmp_path / "run")
+    frozen = run.load_plan()
+    units = [Unit(job=job) for job in range(frozen.job_count)]
+
+    def order(readers: int) -> list[tuple[int, int]]:
+        abilities = Abilities(readers=readers)
+        jobs = JobScheduler(run, frozen, units, Observer(), abilities)
+        given = [request.assignment for request in jobs]
+        assert sorted(one.job for one in given) == list(range(frozen.job_count))
+        return [(int(Path(one.files[0].path).stem), one.job) for one in given]
+
+    assert [job for _, job in order(1)] == list(range(13))
+    assert [file for file, _ in order(2)] == [0, 1, 0, 1, 0, 2, 3, 2, 3, 2, 4, 4, 4]
+    assert [file for file, _ in order(9)][:5] == [0, 1, 2, 3, 4]

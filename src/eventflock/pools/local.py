@@ -280,6 +280,7 @@ class LocalExecutor(Executor):
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
+        self.abilities = msgspec.structs.replace(self.abilities, readers=workers.count)
 
     def do(
         self, jobs: Iterable[Run], listener: Listener | None = None

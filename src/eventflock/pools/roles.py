@@ -79,11 +79,15 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
         Jobs ask for memory and disk, and are ended if they take more.
     retries
         What failed can be tried again.
+    readers
+        So many processes keep the files open that they have read, and had better read different
+        ones.
     """
 
     outlives_client: bool = False
     limits_resources: bool = False
     retries: bool = True
+    readers: int = 1
 
 
 class Executor(ABC):

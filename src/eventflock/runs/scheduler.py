@@ -6,8 +6,9 @@ import contextlib
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Self
 
 import msgspec
@@ -118,6 +119,25 @@ def do_jobs(
     adopt_arrivals(run, frozen)
 
 
+def _spread(frozen: FrozenPlan, units: Iterable[Unit], readers: int) -> Iterator[Unit]:
+    """Order jobs so that neighbours are of different files, as many as there are readers.
+
+    To open a file with a thousand branches takes as long as reading many of them, so each worker
+    should go on in the file that it has open.
+    """
+    if readers == 1:
+        yield from units
+        return
+    by_file: dict[tuple[int, int], list[Unit]] = {}
+    for unit in units:
+        file = first_events(frozen.part(unit.job, unit.piece).ranges).file
+        by_file.setdefault((frozen.plan.jobs[unit.job].dataset, file), []).append(unit)
+    groups = list(by_file.values())
+    for start in range(0, len(groups), readers):
+        for row in zip_longest(*groups[start : start + readers]):
+            yield from (unit for unit in row if unit is not None)
+
+
 PLAIN = Abilities()
 
 
@@ -171,7 +191,7 @@ class JobScheduler:
         self._frozen = frozen
         self._abilities = abilities
         self._observer = observer
-        self._ready = deque(units)
+        self._ready = deque(_spread(frozen, units, abilities.readers))
         self._later: list[tuple[float, int, Unit]] = []
         self._under_way: dict[int, Unit] = {}
         self._given = 0
