@@ -89,7 +89,7 @@ def prepare(
         )
         datasets, unread = _look_at(workers, files, described, options, observer)
         trial = _trial_plan(ref, described.parameters, datasets, options)
-        asked = _try(workers, trial, folder, observer)
+        asked = _try(workers, trial, folder, observer, clean=options.packing is not None)
         datasets = _with_branches(datasets, asked)
         if options.packing is None:  # else packing says it
             _note_written(asked, observer)
@@ -266,7 +266,9 @@ def _without_clusters(dataset: Dataset) -> Dataset:
     return msgspec.structs.replace(dataset, files=files)
 
 
-def _try(workers: Workers, plan: Plan, folder: str, observer: Observer) -> dict[str, DryCalled]:
+def _try(
+    workers: Workers, plan: Plan, folder: str, observer: Observer, *, clean: bool
+) -> dict[str, DryCalled]:
     """Call the analysis on no events of each dataset, to find early what would stop every job.
 
     Returns
@@ -275,7 +277,7 @@ def _try(workers: Workers, plan: Plan, folder: str, observer: Observer) -> dict[
         By the name of the dataset, what the analysis has asked for.
     """
     first = FrozenPlan(plan).first_assignments()
-    requests = [DryCall(assignment=assignment, folder=folder) for assignment in first]
+    requests = [DryCall(assignment=assignment, folder=folder, clean=clean) for assignment in first]
     answers = ask_patiently(workers.ask, [[request] for request in requests], observer)
     replies = [_dry_called(reply) for reply in answers]
     return {one.dataset: reply for one, reply in zip(first, replies, strict=True)}

@@ -35,7 +35,7 @@ class Opened:
         Data files that were only read, by absolute path, with their SHA-256. Code, what is
         installed and what the system has do not count.
     written
-        Files that were written, in order; not those in the folder for temporary files.
+        Files that were written, and are still there, in order.
     created
         Those of them that were not there before.
     """
@@ -92,8 +92,7 @@ def watch_opened(apart: Iterable[str] = ()) -> Iterator[Opened]:
         if str(path) not in names["write"] and _is_data(path):
             with contextlib.suppress(OSError):
                 found.read[str(path)] = digest_file(path)
-    apart_too = (f"{tempfile.gettempdir()}/", *_DEVICES, *_installed())
-    found.written = [str(path) for path in own("write") if not str(path).startswith(apart_too)]
+    found.written = [str(path) for path in own("write") if _is_output(path)]
     found.created = [path for path in found.written if path in names["new"]]
 
 
@@ -170,6 +169,14 @@ def _is_data(path: Path) -> bool:
     if text.startswith((*_installed(), ours)):
         return False
     return not any(part.startswith(".") for part in path.parts)
+
+
+def _is_output(path: Path) -> bool:
+    """Check whether a file that was written may be meant for people: no device, and no cache."""
+    text = str(path)
+    ours = f"{tempfile.gettempdir()}/eventflock-"
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not (text.startswith((ours, *_DEVICES, *_installed())) or hidden)
 
 
 def _installed() -> tuple[str, ...]:

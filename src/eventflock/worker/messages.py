@@ -82,10 +82,17 @@ class ScanMany(_Message, frozen=True):
 
 
 class DryCall(_Message, frozen=True):
-    """Call the analysis on no events of one file, to find what is wrong before a job starts."""
+    """Call the analysis on no events of one file, to find what is wrong before a job starts.
+
+    Attributes
+    ----------
+    clean
+        Remove files that it makes: jobs will run elsewhere. Here, they may count on them.
+    """
 
     assignment: Assignment
     folder: str = ""
+    clean: bool = False
 
 
 class DryCalled(_Message, frozen=True):

@@ -108,7 +108,8 @@ class Service:
         inputs = [file.path for file in request.assignment.files]
         with watch_opened([request.folder, *inputs, *credential_files()]) as opened:
             called = self._runner.trial(request.assignment, found)
-        opened.remove_created()
+        if request.clean:
+            opened.remove_created()
         return msgspec.structs.replace(called, opened=opened.read, written=tuple(opened.written))
 
     def _run(self, request: Run, send: Send) -> Reply:
