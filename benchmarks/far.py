@@ -14,11 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import files
 
@@ -26,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from tests.slow_proxy import running_proxy  # noqa: E402
-from tests.test_remote import Ranges  # noqa: E402
+from tests.test_remote import serving  # noqa: E402
 
 BRANCHES = ["MET_pt", "Group00_v06", "Group00_v07", "Group00_v08", "Group00_v09"]
 ANALYSIS = f"""
@@ -49,17 +46,6 @@ for events in uproot.iterate({{sys.argv[1]: "Events"}}, {BRANCHES!r}, step_size=
 MOVED, TIME = 1.15, 1.25
 
 
-class Server(ThreadingHTTPServer):
-    """Takes many connections at a time."""
-
-    request_queue_size = 100
-    daemon_threads = True
-
-
-def handler(*args: Any) -> Ranges:
-    return Ranges(*args, directory=str(files.DATA))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--delay", type=float, default=0.04, help="seconds, each way")
@@ -68,19 +54,17 @@ def main() -> None:
     path = files.wide(250_000, 0)
     files.write_missing([path])
     size = compressed(path)
-    with Server(("127.0.0.1", 0), handler) as server, tempfile.TemporaryDirectory() as folder:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(files.DATA) as port, tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "sums.py").write_text(ANALYSIS)
         (place / "plain.py").write_text(PLAIN)
         near = seconds(ours(place, str(path), "near"), place)
-        with running_proxy(server.server_port, options.delay, options.rate) as proxy:
+        with running_proxy(port, options.delay, options.rate) as proxy:
             url = f"http://127.0.0.1:{proxy.port}/{path.name}"
             far = seconds(ours(place, url, "far"), place)
             moved, proxy.received = proxy.received, 0
             plain = seconds([sys.executable, str(place / "plain.py"), url], place)
             plain_moved = proxy.received
-        server.shutdown()
     transfer = size / options.rate
     print(f"touched branches, compressed: {size / 1e6:.2f} MB, {transfer:.2f} s for the connection")
     print(f"near file: {near:.2f} s")

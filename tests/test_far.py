@@ -6,9 +6,6 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from eventflock.events.scan import scan_file
 from eventflock.planning.filesets import expand
 from tests.slow_proxy import SlowProxy, running_proxy
 from tests.test_credentials import make_proxy
-from tests.test_remote import Ranges
+from tests.test_remote import serving
 from tests.xrootd import running_server
 
 pytest.importorskip("aiohttp")
@@ -69,30 +66,6 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVENTFLOCK_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.py").write_text(CODE)
     return tmp_path / "a.py"
-
-
-class Server(ThreadingHTTPServer):
-    """Takes many connections at a time."""
-
-    request_queue_size = 100
-    daemon_threads = True
-
-
-@contextmanager
-def serving(folder: Path, context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serve a folder until the block ends; yield the port."""
-
-    def handler(*args: Any) -> Ranges:
-        return Ranges(*args, directory=str(folder))
-
-    with Server(("127.0.0.1", 0), handler) as server:
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 def compressed(path: Path) -> int:
@@ -196,7 +169,7 @@ def test_https_with_an_authority_of_ones_own(
     subprocess.run([*command, *more], cwd=tmp_path, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    with serving(wide.parent, context) as port:
+    with serving(wide.parent, context=context) as port:
         url = f"https://localhost:{port}/{wide.name}"
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
         far = ef.run(code, url, out=tmp_path / "far", jobs=2, chunk=SIZE, workers=1)

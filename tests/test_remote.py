@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,17 +59,36 @@ class Ranges(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(sample: Path) -> Iterator[str]:
-    def handler(*args: Any) -> Ranges:
-        return Ranges(*args, directory=str(sample.parent))
+class Server(ThreadingHTTPServer):
+    """Takes many connections at a time."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+    request_queue_size = 100
+    daemon_threads = True
+
+
+@contextmanager
+def serving(
+    folder: Path, kind: type[Ranges] = Ranges, context: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """Serve a folder until the block ends; yield the port."""
+
+    def handler(*args: Any) -> Ranges:
+        return kind(*args, directory=str(folder))
+
+    with Server(("127.0.0.1", 0), handler) as served:
+        if context is not None:
+            served.socket = context.wrap_socket(served.socket, server_side=True)
         thread = threading.Thread(target=served.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{served.server_port}"
+        yield served.server_port
         served.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server(sample: Path) -> Iterator[str]:
+    with serving(sample.parent) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_only_what_is_touched_comes_over_the_network(

@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from eventflock.planning.scan_cache import ScanCache
 from eventflock.worker import scanning
 from eventflock.worker.messages import Scan, Scanned
 from eventflock.worker.service import Service
-from tests.test_remote import Ranges
+from tests.test_remote import Ranges, serving
 
 pytest.importorskip("aiohttp")
 
@@ -69,18 +68,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
-    def handler(*args: Any) -> Counting:
-        return Counting(*args, directory=str(folder))
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 100
-
-    with Server(("127.0.0.1", 0), handler) as served:
-        thread = threading.Thread(target=served.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{served.server_port}"
-        served.shutdown()
-        thread.join()
+    with serving(folder, Counting) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_many_far_files_are_looked_at_at_the_same_time(

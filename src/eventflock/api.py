@@ -13,9 +13,15 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 import msgspec
 
 from eventflock.core.observer import Observer
-from eventflock.core.options import Acceptance, JobLimits, Options, PackOptions, SubmitOptions
+from eventflock.core.options import (
+    Acceptance,
+    Expected,
+    JobLimits,
+    Options,
+    PackOptions,
+    SubmitOptions,
+)
 from eventflock.errors import EventflockError, UsageError
-from eventflock.planning.expected import Expected
 from eventflock.planning.filesets import Fileset
 from eventflock.pools.roles import Stopped
 from eventflock.results.result import Result, load

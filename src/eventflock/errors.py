@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
@@ -21,6 +21,7 @@ __all__ = [
     "ResultError",
     "UsageError",
     "error_from",
+    "listed",
     "nearest",
     "plural",
 ]
@@ -197,6 +198,12 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     if not close:  # people often leave out a part of a longer name
         close = [other for other in by_lower if name and name.lower() in other][:count]
     return f"did you mean {' or '.join(repr(by_lower[key]) for key in close)}?" if close else ""
+
+
+def listed(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first few lines, indented, and how many more there are."""
+    more = [f"  and {len(lines) - most:,} more"] if len(lines) > most else []
+    return [f"  {line}" for line in lines[:most]] + more
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

@@ -22,7 +22,7 @@ from eventflock.core.options import (
     SubmitOptions,
 )
 from eventflock.core.units import say_bytes, say_duration
-from eventflock.errors import UsageError, plural
+from eventflock.errors import UsageError, listed, plural
 from eventflock.pools.names import BATCH_SYSTEMS, DEFAULT, batch_hint
 from eventflock.runs.lifecycle import execute, merge_run, plot_run
 from eventflock.runs.lifecycle import resume as resume_run
@@ -325,10 +325,8 @@ def _print_status(found: Status) -> None:
     print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
     if found.unread:
         print(f"files     {found.files - len(found.unread):,} of {found.files:,}; not read:")
-    for message in found.unread[:SHOWN]:
-        print(f"  {message}")
-    if len(found.unread) > SHOWN:
-        print(f"  and {len(found.unread) - SHOWN:,} more")
+    for line in listed(found.unread, SHOWN):
+        print(line)
     for line in queue_lines(found):
         print(line)
     for line in usage_lines(found):

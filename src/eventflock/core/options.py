@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ __all__ = [
     "GLIBC_MODES",
     "STALL_SECONDS",
     "Acceptance",
+    "Expected",
     "JobLimits",
     "Options",
     "PackOptions",
@@ -24,6 +25,8 @@ STALL_SECONDS = 600.0
 """A job without any progress for so long gives up, unless the user says otherwise."""
 
 
+Expected: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Any]
+"""Numbers of entries: a JSON file, or what would be in it."""
 GLIBC_MODES = ("auto", "never", "always")
 """When the bundled glibc of a packed environment is used: where the node's is too old, or never,
 or always."""
@@ -180,7 +183,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str = ""
     strict_files: bool = False
     redirectors: tuple[str, ...] = ()
-    check: str | Path | Mapping[str, Any] | Sequence[Any] = ""
+    check: Expected = ""
     out: Path | None = None
     detach: bool = False
     submission: SubmitOptions = SubmitOptions()

@@ -11,7 +11,7 @@ import base64
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,27 +65,40 @@ def find_credentials(env: Mapping[str, str] = os.environ, temp: str = "/tmp") ->
         The folder in which they lie by default.
     """
     found = []
+    for kind, path in _files(env, temp):
+        if kind == "proxy":
+            found.append(Credential(kind, str(path), _end_of_proxy(path)))
+            continue
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = path.read_bytes()[:TOKEN_MAX].decode()
+            found.append(Credential(kind, str(path), _end_of_token(text)))
+    if _in_variable(env):
+        found.append(Credential("token", "", _end_of_token(env["BEARER_TOKEN"])))
+    return found
+
+
+def _in_variable(env: Mapping[str, str]) -> bool:
+    return bool(env.get("BEARER_TOKEN", "").strip())
+
+
+def _files(env: Mapping[str, str], temp: str = "/tmp") -> Iterator[tuple[str, Path]]:  # noqa: S108
+    """Yield the files that clients would use, by kind."""
     proxy = Path(env.get("X509_USER_PROXY") or f"{temp}/x509up_u{os.getuid()}")
     if proxy.is_file():
-        found.append(Credential("proxy", str(proxy.absolute()), _end_of_proxy(proxy)))
-    if env.get("BEARER_TOKEN", "").strip():
-        found.append(Credential("token", "", _end_of_token(env["BEARER_TOKEN"])))
-        return found
+        yield "proxy", proxy.absolute()
+    if _in_variable(env):
+        return
     folders = [folder for folder in (env.get("XDG_RUNTIME_DIR"), temp) if folder]
     places = [env.get("BEARER_TOKEN_FILE"), *(f"{one}/bt_u{os.getuid()}" for one in folders)]
-    for place in (Path(one) for one in places if one):
-        if place.is_file():
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                text = place.read_bytes()[:TOKEN_MAX].decode()
-                found.append(Credential("token", str(place.absolute()), _end_of_token(text)))
-            break
-    return found
+    token = next((path for path in (Path(one) for one in places if one) if path.is_file()), None)
+    if token is not None:
+        yield "token", token.absolute()
 
 
 def credential_files(env: Mapping[str, str] = os.environ) -> list[str]:
     """Return the files of credentials, which are never a part of a run."""
     named = (env.get(name, "") for name in ("X509_USER_CERT", "X509_USER_KEY"))
-    return [*filter(None, named), *(one.path for one in find_credentials(env) if one.path)]
+    return [*filter(None, named), *(str(path) for _, path in _files(env))]
 
 
 def _end_of_proxy(path: Path) -> float | None:

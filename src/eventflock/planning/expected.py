@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
 from eventflock.core.observer import Observer
+from eventflock.core.options import Expected
 from eventflock.errors import InputError, UsageError, nearest, plural
 from eventflock.planning.filesets import NamedFile, read_bytes
 
-__all__ = ["Expected", "with_expected"]
+__all__ = ["with_expected"]
 
-Expected: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Any]
-"""A JSON file, or what would be in it."""
 _NUMBERS = ("entries", "num_entries", "nevents", "nevts", "events", "nEvents", "num_events")
 _NAMES = ("name", "path", "file", "lfn", "logical_file_name", "LFN", "url")
 FORM = 'Expected {"FILE": NUMBER, ...}, or what a catalogue gives: [{"name": FILE, "nevents": N}].'

@@ -14,7 +14,7 @@ from eventflock.core.manifest import Failure
 from eventflock.core.model import FileEntry, UnreadFile
 from eventflock.core.observer import Observer, shown
 from eventflock.core.options import Options
-from eventflock.errors import EventflockError, UsageError, error_from, plural
+from eventflock.errors import EventflockError, UsageError, error_from, listed, plural
 from eventflock.events.files import is_url
 from eventflock.failures.codes import FailureCode
 from eventflock.planning.datasets import unread_file
@@ -207,10 +207,7 @@ def refuse_or_note(
 
 
 def _listed(unread: Sequence[UnreadFile]) -> str:
-    lines = [f"  {file.message}" for file in unread[:SHOWN]]
-    if len(unread) > SHOWN:
-        lines.append(f"  and {len(unread) - SHOWN:,} more")
-    return "\n".join(lines)
+    return "\n".join(listed([file.message for file in unread], SHOWN))
 
 
 def _wrong_files(unread: Sequence[UnreadFile], total: int) -> EventflockError:

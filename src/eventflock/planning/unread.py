@@ -73,13 +73,17 @@ def look_again(
     )
 
 
+def _find(plan: Plan, name: str) -> tuple[int, Dataset]:
+    """Return a dataset with its number."""
+    return next((n, one) for n, one in enumerate(plan.datasets) if one.name == name)
+
+
 def _named(plan: Plan, file: UnreadFile) -> NamedFile:
-    metadata = next(one.metadata for one in plan.datasets if one.name == file.dataset)
     return NamedFile(
         dataset=file.dataset,
         path=file.path,
         tree=file.tree,
-        metadata=metadata,
+        metadata=_find(plan, file.dataset)[1].metadata,
         entries=file.expected,
         replicas=file.replicas,
         steps=file.steps,
@@ -96,7 +100,7 @@ def _as_new(
     InputError
         Its events would be counted twice.
     """
-    planned = next(one.files for one in plan.datasets if one.name == file.dataset)
+    planned = _find(plan, file.dataset)[1].files
     others = [*planned, *(new for other, new in found if other.dataset == file.dataset)]
     same = [one for one in others if (one.uuid, one.tree) == (entry.uuid, entry.tree)]
     for other in same:
@@ -111,8 +115,7 @@ def _as_new(
 
 def _jobs(plan: Plan, name: str, files: Sequence[FileEntry]) -> list[Job]:
     """Cut new files of a dataset into jobs as large as its others."""
-    index = next(n for n, dataset in enumerate(plan.datasets) if dataset.name == name)
-    dataset = plan.datasets[index]
+    index, dataset = _find(plan, name)
     new = msgspec.structs.replace(dataset, files=tuple(files))
     made = cut([new], _sizing(plan, index, new))
     shift = len(dataset.files)

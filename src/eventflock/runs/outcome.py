@@ -14,7 +14,14 @@ from eventflock.core.atomic import atomic_write
 from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Dataset, Plan
 from eventflock.core.states import JobStatus, ResultStatus
-from eventflock.errors import ErrorKind, EventflockError, IncompleteError, error_from, plural
+from eventflock.errors import (
+    ErrorKind,
+    EventflockError,
+    IncompleteError,
+    error_from,
+    listed,
+    plural,
+)
 from eventflock.failures.causes import cause_of
 from eventflock.results.cover import count, describe
 from eventflock.results.verify import JobState
@@ -159,13 +166,12 @@ def describe_unread(plan: Plan, limit: int = 5) -> list[str]:
     """Name the files that could not be read, one per line under a heading, if there are any."""
     if not plan.unread:
         return []
-    lines = [f"{len(plan.unread):,} of {plural(plan.files, 'file')} not read:"]
-    for file in plan.unread[:limit]:
-        where = "" if file.path in file.message else f"{file.path}: "
-        lines.append(f"  {where}{file.message}")
-    if len(plan.unread) > limit:
-        lines.append(f"  and {len(plan.unread) - limit:,} more")
-    return lines
+    names = [
+        file.message if file.path in file.message else f"{file.path}: {file.message}"
+        for file in plan.unread
+    ]
+    heading = f"{len(plan.unread):,} of {plural(plan.files, 'file')} not read:"
+    return [heading, *listed(names, limit)]
 
 
 def accept_command(run: str, have: Have, *, raised: bool) -> str:
