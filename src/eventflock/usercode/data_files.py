@@ -23,7 +23,7 @@ __all__ = ["Opened", "declared_files", "watch_opened"]
 
 _CODE = (".py", ".pyc", ".pyi", ".pth", ".so")
 _SYSTEM = ("/proc/", "/sys/", "/etc/", "/usr/", "/lib/", "/lib64/")
-_DEVICES = ("/proc/", "/sys/", "/dev/")
+_KERNEL = ("/proc/", "/sys/")
 
 
 class Opened:
@@ -176,7 +176,7 @@ def _is_output(path: Path) -> bool:
     text = str(path)
     ours = f"{tempfile.gettempdir()}/eventflock-"
     hidden = any(part.startswith(".") for part in path.parts)
-    return not (text.startswith((ours, *_DEVICES, *_installed())) or hidden)
+    return not (text.startswith((ours, *_KERNEL, *_installed())) or hidden)
 
 
 def _installed() -> tuple[str, ...]:
