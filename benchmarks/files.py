@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 
+Columns = Callable[[np.random.Generator, int, int], dict[str, Any]]
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 CLUSTER = 100_000
@@ -26,6 +28,11 @@ def jets(events: int, seed: int) -> Path:
 def wide(events: int, seed: int) -> Path:
     """Name a file with the 947 branches of a NanoAOD file."""
     return DATA / f"wide-{events}-{seed}.root"
+
+
+def objects(events: int, seed: int) -> Path:
+    """Name a file with the flat branches of jets, electrons, muons and missing energy."""
+    return DATA / f"objects-{events}-{seed}.root"
 
 
 def many(count: int) -> list[Path]:
@@ -80,25 +87,49 @@ def _write(path: Path) -> None:
     if kind == "jets":
         write_sample(path, int(events), seed=int(seed), cluster=CLUSTER)
         return
+    make = _wide_columns if kind == "wide" else _object_columns
     with atomic_path(path) as partial:
-        write_wide(partial, int(events), int(seed))
+        write_tree(partial, int(events), int(seed), make)
 
 
-def write_wide(path: Path, events: int, seed: int) -> None:
-    """Write a TTree `Events` with 947 branches; all but `MET_pt` are there to be in the way."""
+def write_tree(path: Path, events: int, seed: int, make: Columns) -> None:
+    """Write a TTree `Events`."""
     import uproot
 
     rng = np.random.default_rng(seed)
     with uproot.recreate(path, compression=uproot.LZ4(1)) as file:
         for start in range(0, events, WIDE_CLUSTER):
-            columns = _wide_columns(rng, min(WIDE_CLUSTER, events - start), start)
+            columns = make(rng, min(WIDE_CLUSTER, events - start), start)
             if not start:
                 file.mktree("Events", columns)
             else:
                 file["Events"].extend(columns)
 
 
+def _object_columns(rng: np.random.Generator, count: int, start: int) -> dict[str, Any]:
+    import awkward as ak
+
+    columns: dict[str, Any] = {
+        "MET_pt": rng.exponential(30, count).astype(np.float32),
+        "MET_phi": rng.uniform(-np.pi, np.pi, count).astype(np.float32),
+        "event": np.arange(start, start + count, dtype=np.uint64),
+    }
+    for name, mean in (("Jet", 4.0), ("Electron", 0.8), ("Muon", 1.0)):
+        sizes = rng.poisson(mean, count)
+        total = int(sizes.sum())
+        members = {
+            "pt": (rng.exponential(25, total) + 5).astype(np.float32),
+            "eta": rng.normal(0, 1.5, total).astype(np.float32),
+            "phi": rng.uniform(-np.pi, np.pi, total).astype(np.float32),
+            "mass": rng.exponential(5, total).astype(np.float32),
+            "charge": rng.choice(np.array([-1, 1], np.int32), total),
+        }
+        columns[name] = ak.unflatten(ak.zip(members), sizes)
+    return columns
+
+
 def _wide_columns(rng: np.random.Generator, count: int, start: int) -> dict[str, Any]:
+    """947 branches; all but `MET_pt` are there to be in the way."""
     import awkward as ak
 
     flag = rng.random(count) < 0.1
