@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-packing test-pool faults fuzz lint types coverage bench clean
+.PHONY: help demo test test-slow test-packing test-pool faults fuzz lint types coverage bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
-	@echo "make test   set up, then pass the tests; make test-packing: those that pack environments;"
-	@echo "            make test-pool: those on a real HTCondor pool"
+	@echo "make test   set up, then pass the tests; make test-slow: kills and faults at random;"
+	@echo "            make test-packing: those that pack environments; make test-pool: on a real HTCondor pool"
 	@echo "make faults 500 faults at random (EVENTFLOCK_FAULTS), on local workers and a real pool: one table"
 	@echo "make fuzz   read 100,000 mutations of result files, some 20 minutes"
 	@echo "make lint   ruff and shellcheck;  make types: mypy"
@@ -33,7 +33,11 @@ demo: $(VENV)/.run
 	$(BIN)/eventflock demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "not packing and not pool"
+	$(BIN)/python -m pytest -n auto -m "not slow and not packing and not pool"
+
+# Processes that are killed at random moments, again and again.
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto -m "slow and not packing and not pool"
 
 # Whole environments are packed and unpacked, in bare root file systems too where there is root.
 test-packing: $(VENV)/.dev

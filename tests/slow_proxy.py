@@ -37,6 +37,9 @@ class SlowProxy:
         self._delay = delay
         self._rate = rate
         self._free = 0.0
+        self._open = asyncio.Event()
+        self._open.set()
+        self._refuses = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._end = asyncio.Event()
         self._ready = threading.Event()
@@ -55,6 +58,9 @@ class SlowProxy:
         await asyncio.sleep(0.05)  # what is aborted closes itself
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.transport.abort()
+            return
         try:
             inner, outer = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
@@ -74,6 +80,7 @@ class SlowProxy:
             while True:
                 due, data = await queue.get()
                 await asyncio.sleep(max(due - time.monotonic(), 0.0))
+                await self._open.wait()
                 if not data:
                     break
                 if down:
@@ -107,6 +114,23 @@ class SlowProxy:
     def cut(self) -> None:
         """Cut all connections, as a network does."""
         self._loop.call_soon_threadsafe(self._abort)
+
+    def refuse(self) -> None:
+        """Cut all connections, and take no others, as if the server had died."""
+        self._refuses = True
+        self.cut()
+
+    def accept(self) -> None:
+        """Take connections again."""
+        self._refuses = False
+
+    def hold(self) -> None:
+        """Accept connections and requests, and answer none."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def go_on(self) -> None:
+        """Answer again."""
+        self._loop.call_soon_threadsafe(self._open.set)
 
     def stop(self) -> None:
         """Accept no more, and end."""

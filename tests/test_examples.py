@@ -56,3 +56,21 @@ def test_in_a_script(sample: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "complete: True" in done.stdout
     assert (tmp_path / "runs/masses-001/result.zip").exists()
+
+
+def test_the_tutorial_as_it_was(sample: Path, tmp_path: Path) -> None:
+    """Ten processes by hand leave what one analysis gives."""
+    scripts = EXAMPLES / "tutorial"
+    for number in range(10):
+        words = ["-f", str(sample), "-s", str(1000 * number), "-n", "1000", "-p", str(number)]
+        done = subprocess.run(
+            [sys.executable, scripts / "main.py", *words, "-t", "250"],
+            capture_output=True, text=True, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, scripts / "make_plot.py"], cwd=tmp_path, check=True)
+    assert (tmp_path / "hist_jet_AntiKt10LCTopo_E.png").stat().st_size > 10_000
+    by_hand = ef.import_pickles(sorted(tmp_path.glob("*.pkl")), tmp_path / "old")["hist"]
+    result = ef.run(EXAMPLES / "jets.py", sample, out=tmp_path / "run")
+    assert by_hand.values().tolist() == result["E"].values().tolist()
+    assert by_hand.sum() > 10_000

@@ -196,6 +196,24 @@ def test_little_is_moved_from_an_xrootd_server(
 
 
 @pytest.mark.pool
+def test_an_address_within_an_address(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A cache or a redirector is asked for the address of another server."""
+    folder = tmp_path_factory.mktemp("chained")
+    for one in (folder, *folder.parents[:2]):
+        one.chmod(0o755)
+    with running_server(folder / "data", folder / "work") as server:
+        path = server.folder / "root:/b:1094/x.root"  # what the server makes of it
+        path.parent.mkdir(parents=True)
+        with uproot.recreate(path) as file:
+            file["t"] = {"x": np.arange(5)}
+        for one in (path, *path.parents[:2]):
+            one.chmod(0o755)
+        [named] = expand([f"{server.url}/root://b:1094//x.root:t"])
+        assert named.tree == "t"
+        assert scan_file(named.path, named.tree, files=OpenFiles()).entries == 5
+
+
+@pytest.mark.pool
 def test_folders_and_patterns_of_an_xrootd_server(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("listed")
     for one in (folder, *folder.parents[:2]):

@@ -11,6 +11,8 @@ import pytest
 from tests.faults.local import ground_here, run_local
 from tests.faults.tally import Tally
 
+pytestmark = pytest.mark.slow
+
 FAULTS = 24
 
 

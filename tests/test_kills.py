@@ -18,6 +18,8 @@ from eventflock.results.reader import read_manifest
 from eventflock.results.result import Result
 from tests.conftest import alive
 
+pytestmark = pytest.mark.slow
+
 ANALYSIS = """
 import awkward as ak
 import numpy as np

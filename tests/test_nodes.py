@@ -34,6 +34,8 @@ from eventflock.worker.node_layout import UNSUITABLE
 from eventflock.worker.once import OneJob
 from tests.roots import bare_root
 
+pytestmark = pytest.mark.packing
+
 ANALYSIS = """
 import bz2, ctypes, lzma, multiprocessing, os, pwd, socket, sqlite3, ssl, subprocess, sys
 import awkward as ak

@@ -20,6 +20,7 @@ from eventflock.errors import InputError
 class Ranges(SimpleHTTPRequestHandler):
     """A file server that answers requests for ranges, and counts the bytes it sends."""
 
+    protocol_version = "HTTP/1.1"  # connections stay open, as those of real servers
     sent = 0
     refuse: ClassVar[dict[str, int]] = {}
     """By name, how many times a file is refused with 503 before it is given."""
@@ -64,6 +65,9 @@ class Server(ThreadingHTTPServer):
 
     request_queue_size = 100
     daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of clients that went away."""
 
 
 @contextmanager

@@ -37,6 +37,7 @@ CODES = {
     "node": Failure(kind="node", message="unfit", host="c"),
     "lost": Failure(kind="pool", message="lost", code="lost"),
     "result": Failure(kind="pool", message="no result", code="no-result"),
+    "server": Failure(kind="pool", message="server", code="server:600"),
     "disk": Failure(kind="pool", message="disk", code="hold:disk!"),
     "transfer": Failure(kind="pool", message="transfer", code="hold:transfer-in!"),
     "site": Failure(kind="pool", message="site", code="hold:site!"),

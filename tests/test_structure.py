@@ -20,6 +20,7 @@ LAYERS = (
     "core",
     "failures",
     "results",
+    "pickles",
     "usercode",
     "events",
     "plot",
@@ -41,6 +42,7 @@ MODULES = {
 }
 PRINTERS = {"cli", "__main__"}
 PROGRAMS = {
+    "pickles.read_one",
     "cli.demo_jets",
     "packing.list_boot",
     "packing.make_sample",
@@ -85,6 +87,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.results",
     "eventflock.results.accumulate",
     "eventflock.results.format",
+    "eventflock.results.keeper",
     "eventflock.results.skims",
     "eventflock.usercode",
     "eventflock.usercode.data_files",

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -27,11 +26,58 @@ all.pidpath {work}
 """
 
 
-class Server(NamedTuple):
-    """Where the server is, and the folder that it serves."""
+class Server:
+    """One process of xrootd.
 
-    url: str
-    folder: Path
+    Attributes
+    ----------
+    url
+        Its address, with a slash at the end.
+    folder
+        What it serves.
+    """
+
+    def __init__(self, program: str, folder: Path, work: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        for one in (folder, work):
+            one.mkdir(exist_ok=True)
+            shutil.chown(one, USER)
+        self.url, self.folder = f"root://localhost:{self._port}/", folder
+        self._work = work
+        config = work / "xrootd.cfg"
+        config.write_text(CONFIG.format(folder=folder, port=self._port, work=work))
+        self._command = [program, "-c", str(config), "-l", str(work / "log"), "-I", "v4"]
+        self._process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start it, again at the same port."""
+        user = pwd.getpwnam(USER)
+        self._process = subprocess.Popen(
+            self._command,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            env={"PATH": os.environ["PATH"], "HOME": str(self._work), "XRDHOST": "localhost"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._work,
+        )
+        _wait_for(self._process, self._port, self._work)
+
+    def kill(self) -> None:
+        """Kill it, as a machine dies."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 @contextmanager
@@ -41,35 +87,12 @@ def running_server(folder: Path, work: Path) -> Iterator[Server]:
     if program is None:
         why = "xrootd-server is not installed: it serves files at root:// addresses"
         (pytest.fail if os.environ.get(NEEDED) else pytest.skip)(why)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for one in (folder, work):
-        one.mkdir(exist_ok=True)
-        shutil.chown(one, USER)
-    config = work / "xrootd.cfg"
-    config.write_text(CONFIG.format(folder=folder, port=port, work=work))
-    user = pwd.getpwnam(USER)
-    process = subprocess.Popen(
-        [str(program), "-c", str(config), "-l", str(work / "log"), "-I", "v4"],
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=[],
-        env={"PATH": os.environ["PATH"], "HOME": str(work), "XRDHOST": "localhost"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=work,
-    )
+    server = Server(str(program), folder, work)
     try:
-        _wait_for(process, port, work)
-        yield Server(f"root://localhost:{port}/", folder)
+        server.start()
+        yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, work: Path) -> None:

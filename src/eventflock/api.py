@@ -44,6 +44,7 @@ __all__ = [
     "RunOptions",
     "SubmitOptions",
     "analysis",
+    "import_pickles",
     "load",
     "resume",
     "run",
@@ -273,6 +274,35 @@ def _plain(value: Any) -> Any:
     except TypeError:
         kind = type(value).__name__
         raise TypeError(f"a parameter is a {kind}: give numbers, text, or lists") from None
+
+
+def import_pickles(files: Sequence[str | Path], out: str | Path, *, name: str = "hist") -> Result:
+    """Add up results that other programs pickled, without running what is in them.
+
+    Parameters
+    ----------
+    files
+        Pickles of histograms (hist, boost-histogram), of coffea's accumulators, of numbers and
+        arrays, of mappings of these, and of mappings with `hist` and `bins`, as numpy.histogram
+        gives them; of Python 2 or 3, also packed by gzip.
+    out
+        Folder for the result, which is not there yet.
+    name
+        For what has no name in its pickle.
+
+    Returns
+    -------
+    Result
+        Labelled as imported: nothing is known of the events in it.
+
+    Raises
+    ------
+    EventflockError
+        A file is not there, is damaged, or wants anything else, which is named; or two do not fit.
+    """
+    from eventflock.pickles import importing
+
+    return load(importing.import_pickles(files, out, name).result)
 
 
 def resume(

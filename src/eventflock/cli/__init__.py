@@ -236,6 +236,18 @@ def merge(
 
 
 @app.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="Folder for the result, which is new.")
+@click.option("--name", default="hist", help="For a result that has no name in its pickle.")
+@AS_JSON
+def import_pickles(files: tuple[str, ...], out: Path, name: str, as_json: bool) -> None:
+    """Add up results that other programs pickled, in FILES, without running what is in them."""
+    from eventflock.cli import importing
+
+    importing.show(files, out, name, as_json)
+
+
+@app.command()
 @RUN_FOLDER
 @click.option("--log", is_flag=True, help="Logarithmic scale.")
 @click.option("--format", "formats", default="png", help="png, pdf or svg, or several with commas.")

@@ -284,6 +284,10 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     if manifest.checked:
         print(f"checked   {plural(manifest.checked, 'file')}: as many entries as expected")
     print(f"result    {outcome.run.merged}")
+    if outcome.manifest is not None and outcome.manifest.kept:
+        kept = outcome.manifest.kept
+        size = say_bytes(sum(one.size for one in kept))
+        print(f"kept      {plural(len(kept), 'file')}, {size}: {outcome.run.kept}")
     for one in plots:
         print(f"plot      {one}")
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import socket
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from eventflock.core.model import NO_UUID, AnalysisRef, FileEntry, Range, UnreadFile
 from eventflock.core.states import ResultStatus
-from eventflock.core.structs import Frozen
+from eventflock.core.structs import Frozen, digest, to_json
+
+if TYPE_CHECKING:
+    from eventflock.errors import EventflockError
 
 __all__ = [
     "Counters",
     "Coverage",
     "Failure",
+    "ImportedFile",
     "Item",
+    "KeptFile",
     "Manifest",
     "Payload",
 ]
@@ -106,6 +114,21 @@ class Failure(Frozen, frozen=True, omit_defaults=True):
     code: str = ""
     host: str = ""
 
+    @classmethod
+    def of(cls, error: EventflockError, path: str = "", start: int = 0, stop: int = 0) -> Failure:
+        """Return an error of this process in the form that travels in receipts."""
+        return cls(
+            kind=error.kind,
+            message=error.message[:4000],
+            remedy=error.remedy,
+            traceback=error.traceback[-40_000:],
+            path=path,
+            start=start,
+            stop=stop,
+            code=error.code,
+            host=socket.gethostname(),
+        )
+
 
 class Item(Frozen, frozen=True, omit_defaults=True):
     """One entry of a result.
@@ -135,6 +158,48 @@ class Payload(Frozen, frozen=True):
     sha256: str
 
 
+class ImportedFile(Frozen, frozen=True):
+    """A file of another program that a result was made of."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class KeptFile(Frozen, frozen=True, omit_defaults=True):
+    """A file that an analysis wrote for a chunk, and keeps.
+
+    Attributes
+    ----------
+    name
+        As the analysis calls it.
+    of
+        The entries that it was written for.
+    job, piece, member
+        The result file that has it, and its name in the ZIP.
+    """
+
+    name: str
+    of: Coverage
+    size: int
+    sha256: str
+    job: int
+    member: str
+    piece: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is in the folder `kept` of a run; no two files of a run have the same."""
+        stem = _slug(PurePosixPath(self.of.path).stem)
+        tree = digest(to_json(self.of.key))[:8]
+        entries = f"{self.of.start:09d}-{self.of.stop:09d}"
+        return f"{_slug(self.of.dataset)}/{stem}-{tree}/{entries}/{self.name}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:60] or "_"
+
+
 class Manifest(Frozen, frozen=True):
     """What a result file says of itself.
 
@@ -158,6 +223,10 @@ class Manifest(Frozen, frozen=True):
         Of a run: the files that could not be read, which `planned` does not count.
     metadata
         Of a run: what its filesets say about the datasets.
+    kept
+        Files that the analysis wrote and keeps; those of a run lie beside its result.
+    imported
+        Of an imported result: the files that it was made of.
     checked
         Of a run: the number of files whose number of entries a catalogue confirmed.
     """
@@ -185,5 +254,7 @@ class Manifest(Frozen, frozen=True):
     unread: tuple[UnreadFile, ...] = ()
     metadata: dict[str, dict[str, Any]] = {}
     checked: int = 0
+    kept: tuple[KeptFile, ...] = ()
+    imported: tuple[ImportedFile, ...] = ()
     items: tuple[Item, ...] = ()
     payloads: dict[str, Payload] = {}

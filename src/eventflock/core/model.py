@@ -35,9 +35,9 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What ROOT writes with its option `reproducible`: it identifies nothing."""
 
 
-FORMAT = 2
-"""Version of the result file; 2 has second trees, files that were not read, and metadata."""
-FORMATS = (1, FORMAT)
+FORMAT = 3
+"""Version of the result file; 2 has second trees, unread files and metadata, 3 has kept files."""
+FORMATS = (1, 2, FORMAT)
 """The versions that can be read."""
 PLAN_FORMAT = 2
 """Version of the plan; 2 says of datasets which branches the analysis asks for."""

@@ -18,6 +18,8 @@ class ResultStatus(StrEnum):
     """The receipt of a job without any result: it says why."""
     COMPLETE = "complete"
     """A merged run with all its entries."""
+    IMPORTED = "imported"
+    """Made of what other programs pickled: nothing is known of entries."""
 
 
 class JobStatus(StrEnum):

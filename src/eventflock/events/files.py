@@ -21,6 +21,7 @@ __all__ = [
     "choose_tree",
     "clusters_of",
     "find_trees",
+    "has_friends",
     "is_readable",
     "is_url",
     "modified",
@@ -28,6 +29,7 @@ __all__ = [
     "same_file",
     "size_of",
     "url_stamp",
+    "why_unreadable",
 ]
 
 
@@ -224,7 +226,7 @@ def choose_tree(path: str, root: Any, name: str) -> str:
     trees = list(find_trees(root))
     shown = ", ".join(repr(tree) for tree in trees[:10]) + (", ..." if len(trees) > 10 else "")
     if not trees:
-        raise InputError(f"{path} has no tree.", remedy=f"See 'eventflock inspect {path}'.")
+        raise _no_tree(path, root)
     if name:
         raise InputError(
             f"{path} has no tree {name!r}, it has {shown}.",
@@ -236,6 +238,17 @@ def choose_tree(path: str, root: Any, name: str) -> str:
             remedy="Choose one with --tree, or in the analysis with @analysis(tree=...).",
         )
     return trees[0]
+
+
+def _no_tree(path: str, root: Any) -> InputError:
+    kinds = root.classnames(cycle=False).items()
+    chain = next((name for name, kind in kinds if kind == "TChain"), None)
+    if chain is not None:
+        return InputError(
+            f"{path} has no tree: {chain!r} is a TChain, a list of other files.",
+            remedy="Name those files.",
+        )
+    return InputError(f"{path} has no tree.", remedy=f"See 'eventflock inspect {path}'.")
 
 
 def _check_cycle(path: str, root: Any, name: str, clean: str) -> None:
@@ -269,14 +282,33 @@ def branch_names(tree: Any) -> list[str]:
 
 def is_readable(root: Any, tree: Any, branch: Any) -> bool:
     """Check whether a branch, or the one of a name, can be an awkward array."""
+    return not why_unreadable(root, tree, branch)
+
+
+def why_unreadable(root: Any, tree: Any, branch: Any) -> str:
+    """Return why a branch, or the one of a name, cannot be an awkward array; empty if it can."""
     if not hasattr(tree, "common_entry_offsets"):  # RNTuple knows all its types
-        return True
+        return ""
     try:
         found = tree[branch] if isinstance(branch, str) else branch
         found.interpretation.awkward_form(root.file)
-    except Exception:  # noqa: BLE001 -- each kind of unknown class raises its own
+    except Exception as error:  # noqa: BLE001 -- each kind of unknown class raises its own
+        return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    entries, have = int(tree.num_entries), int(found.num_entries)
+    if have < entries and not found.branches:
+        # Filled later, or not to the end: which entry belongs to which event is nowhere said.
+        return f"it has {have:,} entries, and the tree {entries:,}"
+    return ""
+
+
+def has_friends(path: str, tree: str) -> bool:
+    """Check whether a TTree has friends, about which uproot says nothing."""
+    try:
+        with open_file(path) as root:
+            chunk, cursor = root.key(tree).get_uncompressed_chunk_cursor()
+            return b"TFriendElement" in bytes(chunk.remainder(cursor.index, cursor, {}))
+    except Exception:  # noqa: BLE001 -- it is only asked to explain an error
         return False
-    return True
 
 
 def same_file(entry: FileEntry, uuid: str, size: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,15 +19,20 @@ from eventflock.events.files import (
     modified,
     same_file,
     size_of,
+    why_unreadable,
 )
 from eventflock.events.naming import BranchNames
 from eventflock.events.open_files import OpenFile, OpenFiles
 from eventflock.failures.codes import FailureCode
 
 if TYPE_CHECKING:
+    from eventflock.events.ntuple import NTupleFields
     from eventflock.events.read_ahead import ReadAhead
 
 __all__ = ["Damage", "TreeReader", "reader_of"]
+
+_DAMAGED = "The file may be damaged: copy it again, or leave it out."
+_REWRITE = "Use other branches, or write the file anew with ROOT, its objects split."
 
 
 def reader_of(
@@ -146,6 +151,7 @@ class TreeReader:
         self.columns = frozenset(columns)
         self._log: list[Any] = []
         self._touched: set[str] = set()
+        self._readable: set[str] = set()
         self._bytes = 0
         self._ahead: ReadAhead | None = None
         self._root, self._cache = self._file.root, self._file.cache
@@ -198,6 +204,12 @@ class TreeReader:
     def _names(self) -> BranchNames | None:
         return BranchNames(self._tree) if self.is_ttree else None
 
+    @functools.cached_property
+    def _ntuple(self) -> NTupleFields | None:
+        from eventflock.events.ntuple import NTupleFields
+
+        return None if self.is_ttree else NTupleFields(self._tree)
+
     def chunk(self, start: int, stop: int) -> Any:
         """Return entries `[start, stop)` as an awkward array that reads what is touched.
 
@@ -242,6 +254,8 @@ class TreeReader:
         """Make virtual arrays of all branches for entries `[start, stop)`."""
         if self._names is not None and self._names.collide:
             return self._whole_by_hand(self._names, start, stop)
+        if self._ntuple is not None and not all(map(self._ntuple.is_plain, self._ntuple.names)):
+            return self._whole_ntuple(self._ntuple, start, stop)
         select = {} if self._filter is None else {"filter_name": self._filter}
         return self._tree.arrays(
             entry_start=start, entry_stop=stop, virtual=True, access_log=self._log, **select
@@ -260,19 +274,32 @@ class TreeReader:
                     found[name] = branch.array(entry_start=start, entry_stop=stop, library="ak")
         return ak.zip(found, depth_limit=1)
 
+    def _whole_ntuple(self, ntuple: NTupleFields, start: int, stop: int) -> Any:
+        """Read all fields, for an RNTuple in which uproot's virtual arrays are wrong for some."""
+        import awkward as ak
+
+        offered = dict.fromkeys(column.split(".")[0] for column in self.columns) or ntuple.names
+        found = {name: ntuple.read(name, start, stop, self._log) for name in offered}
+        return ak.zip(found, depth_limit=1)
+
     def branch(self, name: str, start: int, stop: int) -> Any:
-        """Read a branch of numbers, or of lists of numbers; None for any other.
+        """Read a field of an RNTuple, or a branch with data of its own; None for any other.
 
         Raises
         ------
         InputError
             The name stands for more than one branch, or the branch cannot be read.
         """
-        if self._names is None or (self.columns and name not in self.columns):
+        if self.columns and name not in self.columns:
+            return None
+        if self._ntuple is not None and name in self._ntuple:
+            return self._field(self._ntuple, name, start, stop)
+        if self._names is None:
             return None
         branch = self._names.find(name)
-        if branch is None or not (self._names.collide or _is_numeric(branch)):
+        if branch is None:
             return None
+        self._check_readable(name, branch)
         self._touched.add(name)
         if start == stop:  # uproot would read a basket for that
             import awkward as ak
@@ -282,16 +309,42 @@ class TreeReader:
         ahead = None if self._ahead is None else self._ahead.get(name, start, stop)
         if ahead is not None:
             return ahead
-        try:
+        with self._reading(f"branch {name!r}", start, stop):
             return branch.array(entry_start=start, entry_stop=stop, library="ak")
+
+    def _field(self, ntuple: NTupleFields, name: str, start: int, stop: int) -> Any:
+        if not ntuple.is_plain(name):
+            self._touched.add(name)
+        with self._reading(f"field {name!r}", start, stop):
+            return ntuple.read(name, start, stop, self._log)
+
+    def _check_readable(self, name: str, branch: Any) -> None:
+        """Raise `InputError` for a branch that cannot be read anywhere in the file."""
+        if name not in self._readable:
+            why = why_unreadable(self._root, self._tree, branch)
+            if why:
+                raise InputError(
+                    f"{self.entry.path}: the branch {name!r} of {self.entry.tree!r} cannot be "
+                    f"read: {why}.",
+                    remedy=_REWRITE,
+                    code=FailureCode.BRANCH,
+                )
+            self._readable.add(name)
+
+    @contextlib.contextmanager
+    def _reading(self, what: str, start: int, stop: int) -> Iterator[None]:
+        """Say which entries of what cannot be read."""
+        try:
+            yield
         except MemoryError:
             raise
         except Exception as error:
+            unknown = isinstance(error, NotImplementedError)  # not damaged: uproot cannot do it
             raise InputError(
-                f"{self.entry.path}: entries {start:,} to {stop:,} of the branch {name!r} cannot "
+                f"{self.entry.path}: entries {start:,} to {stop:,} of the {what} cannot "
                 f"be read: {_first_line(error)}",
-                remedy="The file may be damaged: copy it again, or leave it out.",
-                code=FailureCode.READ,
+                remedy=_REWRITE if unknown else _DAMAGED,
+                code=FailureCode.BRANCH if unknown else FailureCode.READ,
             ) from error
 
     def done(self) -> tuple[int, set[str]]:

@@ -78,6 +78,7 @@ CAUSES = {cause.name: cause for cause in (
     Cause("allocation", True, 0, (_S.MEMORY, _S.ISOLATE), 0, False, "memory could not be had"),
     Cause("time", True, 0, (_S.HALVE_CHUNKS,), 0, False, "time exceeded"),
     Cause("stalled", False, 1, (_S.REPLICA, _S.HALVE_CHUNKS), 2, True, "no progress"),
+    Cause("server", False, 2, (_S.REPLICA,), 10, True, "a server does not answer"),
     Cause("died", False, 1, (_S.HALVE,), 0, False, "the process died"),
     Cause("node", False, 3, (), 1, True, "unusable node"),
     Cause("lost", False, 10, (), 5, False, "the node was lost"),
@@ -102,6 +103,7 @@ _CODES: dict[str, str] = {
     FailureCode.GONE: "file",
     FailureCode.TIME: "time",
     FailureCode.STALLED: "stalled",
+    FailureCode.SERVER: "server",
     FailureCode.DISK: "disk",
     # of pools
     FailureCode.SIGNAL: "died",

@@ -20,6 +20,8 @@ class FailureCode(StrEnum):
     """The job took longer than its limit; the detail is the limit in seconds."""
     STALLED = "stalled"
     """The job made no progress; the detail is the limit in seconds."""
+    SERVER = "server"
+    """A server of files did not answer for so many seconds, which are the detail."""
     DISK = "disk"
     """A disk is full."""
     UNREACHABLE = "unreachable"

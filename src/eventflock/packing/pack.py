@@ -259,7 +259,8 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
         names = ", ".join(survey.written[:5]) + (", ..." if len(survey.written) > 5 else "")
         found.append(
             f"The analysis writes files ({names}): those of jobs are not brought back, only what "
-            "it returns. Rows to keep can be returned as an awkward array."
+            "it returns. A file to keep is written to the path that context.keep(name) gives; rows "
+            "can be returned as an awkward array."
         )
     found += [
         f"Left out {file}: it needs {library}, which this machine does not have."

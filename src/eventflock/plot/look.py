@@ -106,10 +106,13 @@ def number_ticks(axis: Any, comma: str) -> None:
 
 
 def mark(axes: Axes, partial: str, alpha: float) -> None:
-    """Write above the frame, and all over it, that the result is incomplete."""
-    look: dict[str, Any] = {"color": _RED, "weight": "bold", "ha": "center"}
+    """Write above the frame what the result is, and all over it if it is incomplete."""
+    imported = partial.startswith("IMPORTED")
+    look: dict[str, Any] = {"color": "0.4" if imported else _RED, "weight": "bold", "ha": "center"}
     look["transform"] = axes.transAxes
     fit(axes.text(0.5, 1.016, drawable(partial), size=17, va="bottom", **look), 0.78)
+    if imported:
+        return
     look |= {"alpha": alpha, "rotation": 32, "zorder": 10, "in_layout": False}
     axes.text(0.5, 0.5, "PARTIAL", size=118, va="center", **look)
 

@@ -31,18 +31,8 @@ def main(folder: str, number: str) -> None:
         try:
             told = add_up(frozen, files, blocks[block], place.sum(block))
         except EventflockError as error:
-            told = BlockSum(error=_failure(error))
+            told = BlockSum(error=Failure.of(error))
         place.told(block).write_bytes(to_json(told))
-
-
-def _failure(error: EventflockError) -> Failure:
-    return Failure(
-        kind=error.kind,
-        message=error.message,
-        remedy=error.remedy,
-        traceback=error.traceback,
-        code=error.code,
-    )
 
 
 if __name__ == "__main__":

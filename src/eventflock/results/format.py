@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import msgspec
@@ -26,6 +27,7 @@ from eventflock.errors import AnalysisError
 __all__ = ["DELTAS", "MANIFEST", "sha256_of", "write_result"]
 
 MANIFEST = "manifest.json"
+KEPT = "kept/"
 DELTAS = "_sum_of_deltas.npy"
 """Beside the UHI form of a profile. That has variances instead, undefined for one entry and rounded
 for others, so that the sum of what was read would not be the sum of what was written."""
@@ -55,13 +57,19 @@ class _Zip(zipfile.ZipFile):
 
 def _info(name: str, *, packed: bool = True) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
-    packed = packed and not name.endswith(".parquet")  # which is compressed already
+    # These are compressed already, as pictures and ROOT files are.
+    packed = packed and not name.endswith(".parquet") and not name.startswith(KEPT)
     info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     return info
 
 
-def write_result(path: Path, manifest: Manifest, values: Mapping[tuple[str, ...], Any]) -> Manifest:
+def write_result(
+    path: Path,
+    manifest: Manifest,
+    values: Mapping[tuple[str, ...], Any],
+    kept: Mapping[str, Path] = MappingProxyType({}),
+) -> Manifest:
     """Write a result file, at once or not at all.
 
     Parameters
@@ -72,6 +80,8 @@ def write_result(path: Path, manifest: Manifest, values: Mapping[tuple[str, ...]
         What the file says of itself; `items` and `payloads` are filled in here.
     values
         Histograms, arrays, numbers, and finished skims (paths of Parquet files), by key path.
+    kept
+        Files that the analysis keeps, by their names in the ZIP; `manifest.kept` lists them.
 
     Returns
     -------
@@ -95,6 +105,9 @@ def write_result(path: Path, manifest: Manifest, values: Mapping[tuple[str, ...]
             key: _write_item(archive, index, key, values[key])
             for index, key in enumerate(sorted(values))
         }
+        for name, file in kept.items():
+            with file.open("rb") as source, archive.open(name, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target)
         items = tuple(written[key] for key in values)
         payloads = {info.filename: _payload(archive, info) for info in archive.infolist()}
         manifest = msgspec.structs.replace(manifest, items=items, payloads=payloads)

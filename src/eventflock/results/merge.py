@@ -16,7 +16,7 @@ import msgspec
 
 from eventflock.core.atomic import MERGING
 from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.core.manifest import Counters, Coverage, Failure, Item, Manifest
+from eventflock.core.manifest import Counters, Coverage, Failure, Item, KeptFile, Manifest
 from eventflock.core.model import FORMAT
 from eventflock.core.options import Acceptance
 from eventflock.core.states import JobStatus, ResultStatus
@@ -46,12 +46,14 @@ class _Sum:
         self.branches: dict[str, None] = {}
         self.hosts: dict[str, None] = {}
         self.software: dict[str, set[str]] = {}
+        self.kept: list[KeptFile] = []
 
     def add(self, manifest: Manifest) -> None:
         last = self.coverage[-1:]
         self.coverage[-1:] = coalesce([*last, *manifest.coverage])
         self.counters = add_counters(self.counters, manifest.counters)
         self.branches.update(dict.fromkeys(manifest.branches))
+        self.kept += manifest.kept
         self.hosts.update(dict.fromkeys(manifest.hosts))
         for name, versions in manifest.software.items():  # several, of a block
             self.software.setdefault(name, set()).update(versions.split(", "))
@@ -73,6 +75,7 @@ class _Sum:
             hosts=tuple(sorted(self.hosts)),
             started=frozen.plan.created,
             software=software,
+            kept=tuple(self.kept),
         )
 
 

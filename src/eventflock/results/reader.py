@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from eventflock.core.manifest import Item, Manifest
+from eventflock.core.atomic import atomic_path
+from eventflock.core.manifest import Item, Manifest, Payload
 from eventflock.core.model import FORMATS
 from eventflock.core.states import ResultStatus
-from eventflock.core.structs import digest, from_json
+from eventflock.core.structs import digest, digest_file, from_json
 from eventflock.errors import EventflockError, ResultError
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
 from eventflock.results.sandbox import SkimSandbox
@@ -199,7 +200,8 @@ class ResultFile:
         above = {path[:depth] for path in paths for depth in range(1, len(path))}
         if not above.isdisjoint(paths):
             raise self._damaged("an item lies inside another")
-        ranges = (*manifest.coverage, *manifest.missing)
+        self._check_kept()
+        ranges = (*manifest.coverage, *manifest.missing, *(one.of for one in manifest.kept))
         counters = msgspec.structs.astuple(manifest.counters)
         numbers = (manifest.job + 1, manifest.planned, *counters)
         # NaN is not in between either.
@@ -207,6 +209,19 @@ class ResultFile:
             0 <= number < NUMBER_MAX for number in numbers
         ):
             raise self._damaged("its numbers make no sense")
+
+    def _check_kept(self) -> None:
+        """Check that kept files have plain names, places of their own, and in a job their bytes."""
+        kept = self.manifest.kept
+        if any(one.name in {"", ".", ".."} or set(one.name) & {"/", "\0"} for one in kept):
+            raise self._damaged("a kept file has no plain name")
+        if len({one.place for one in kept}) != len(kept):
+            raise self._damaged("two kept files have one place")
+        if self.manifest.job < 0:
+            return
+        for one in kept:
+            if self.manifest.payloads.get(one.member) != Payload(size=one.size, sha256=one.sha256):
+                raise self._damaged(f"the kept file {one.name!r} is not in it")
 
     def _sha256(self, info: zipfile.ZipInfo) -> str:
         """Compute the checksum of a member; what is small is kept, and need not be read again."""
@@ -226,6 +241,22 @@ class ResultFile:
         if len(data) != info.file_size:
             raise self._damaged(f"{info.filename} has {len(data)} bytes, not {info.file_size}")
         return data
+
+    def unpack(self, member: str, target: Path) -> None:
+        """Write one member to a file, at once or not at all.
+
+        Raises
+        ------
+        ResultError
+            It is not what the manifest says.
+        """
+        with self._guard(member):
+            payload = self.manifest.payloads[member]
+            with atomic_path(target) as temporary:
+                with self._zip.open(member) as source, temporary.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+                if digest_file(temporary) != payload.sha256:
+                    raise self._damaged(f"{member}: checksum differs")
 
     def values(
         self,

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eventflock.core.manifest import Coverage, Manifest
+from eventflock.core.manifest import Coverage, KeptFile, Manifest
 from eventflock.core.model import UnreadFile
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest
 from eventflock.errors import ResultError, nearest, plural
 from eventflock.results.cover import count
+from eventflock.results.format import KEPT
 from eventflock.results.reader import ResultFile
 from eventflock.results.sandbox import SkimSandbox
 
@@ -69,12 +70,17 @@ class Result(Mapping[str, Any]):
         return self.manifest.metadata
 
     @property
+    def kept(self) -> dict[Path, KeptFile]:
+        """The files that the analysis kept, by where they are, with entries and checksums."""
+        return {self.path.parent / KEPT / one.place: one for one in self.manifest.kept}
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """How it came about: analysis, parameters, software, hosts, times and counters."""
         import msgspec
 
         shown = msgspec.to_builtins(self.manifest)
-        for field in ("items", "payloads", "coverage", "missing"):
+        for field in ("items", "payloads", "coverage", "missing", "kept"):
             del shown[field]
         return dict(shown)
 
@@ -119,6 +125,8 @@ def label_of(manifest: Manifest) -> str:
     """Return the label of a partial result: how much of it is there; empty for a complete one."""
     if manifest.status == ResultStatus.COMPLETE:
         return ""
+    if manifest.status == ResultStatus.IMPORTED:
+        return f"IMPORTED from {plural(len(manifest.imported), 'file')}"
     if manifest.job >= 0:
         return f"JOB {manifest.job} ONLY: {count(manifest.coverage):,} events"
     events, planned = count(manifest.coverage), manifest.planned

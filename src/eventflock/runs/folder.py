@@ -59,6 +59,7 @@ class RunFolder:
         self.results = path / "results"
         self.merged = path / "result.zip"
         self.plots = path / "plots"
+        self.kept = path / "kept"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -169,6 +170,11 @@ class RunFolder:
         try:
             data = self.plan_file.read_bytes()
         except OSError:
+            if self.merged.exists():
+                raise UsageError(
+                    f"{self.path} has a result without jobs: it was imported.",
+                    remedy="Draw it: 'eventflock plot'; open it: eventflock.load.",
+                ) from None
             what = (
                 "is not a run folder: it has no plan.json" if self.path.exists() else "is not there"
             )

@@ -381,6 +381,10 @@ def _merge(run: RunFolder, frozen: FrozenPlan, options: Options) -> Outcome:
             )
     files = run.result_files(frozen.plan)
     manifest, absent = merge(frozen, files, run.merged, acceptance, usable_cores())
+    if manifest is not None and (manifest.kept or run.kept.exists()):
+        from eventflock.results.kept import bring_kept
+
+        bring_kept(manifest, files, run.kept)
     refused = ""
     if manifest is not None and is_refused(frozen, manifest, acceptance):
         refused = (

@@ -30,7 +30,7 @@ from eventflock.runs.folder import RunFolder
 __all__ = ["Have", "Outcome", "accept_command", "describe_unread", "repeat_command"]
 
 _HERE = frozenset({"analysis", "returned", "branch", "allocation"})
-_LIMITS = {"stalled": "--stall", "time": "--time-limit"}
+_LIMITS = {"stalled": "--stall", "server": "--stall", "time": "--time-limit"}
 
 
 class Have(NamedTuple):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import tempfile
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import msgspec
@@ -45,6 +47,32 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     tree: str
     start: int
     stop: int
+    keeper: Callable[[str], Path] | None = None
+    """Takes files to keep; where nobody does, they are written to a temporary folder."""
+
+    def keep(self, name: str) -> Path:
+        """Return where to write a file that is to be kept: a picture, a ROOT file, a table.
+
+        It comes back with the result of the job, is in the folder `kept` of the run under the
+        dataset, the file and the entries it was written for, and is listed in `result.kept`.
+
+        Parameters
+        ----------
+        name
+            Of the file, without folders; each only once for a chunk.
+
+        Raises
+        ------
+        AnalysisError
+            It is not such a name.
+
+        Examples
+        --------
+        >>> figure.savefig(context.keep("odd.png"))  # doctest: +SKIP
+        """
+        if self.keeper is None:
+            return Path(tempfile.mkdtemp(prefix="eventflock-")) / name
+        return self.keeper(name)
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):

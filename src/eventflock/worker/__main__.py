@@ -88,9 +88,9 @@ def _send(out: BinaryIO, reply: Reply) -> None:
 
 
 def _bug(error: BaseException) -> Failure:
-    from eventflock.worker.calling import failure_of, unexpected
+    from eventflock.worker.calling import unexpected
 
-    return failure_of(unexpected(error))
+    return Failure.of(unexpected(error))
 
 
 if __name__ == "__main__":

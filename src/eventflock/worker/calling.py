@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import signal
-import socket
 import traceback
 from bdb import BdbQuit
 from collections.abc import Mapping
 from typing import Any
 
-from eventflock.core.manifest import Failure
 from eventflock.core.tracebacks import raised_in, user_traceback
 from eventflock.errors import (
     AnalysisError,
@@ -19,6 +17,7 @@ from eventflock.errors import (
     OutOfMemoryError,
     nearest,
 )
+from eventflock.events.files import has_friends
 from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import DEPTH_MAX
 from eventflock.results.skims import is_skim
@@ -26,7 +25,6 @@ from eventflock.usercode.decorator import Analysis, Context
 
 __all__ = [
     "call",
-    "failure_of",
     "missing_branch",
     "out_of_memory",
     "raise_if_interrupted",
@@ -34,21 +32,6 @@ __all__ = [
 ]
 
 IGNORED = signal.SIG_IGN
-
-
-def failure_of(error: EventflockError, path: str = "", start: int = 0, stop: int = 0) -> Failure:
-    """Return an error in the form that travels in receipts."""
-    return Failure(
-        kind=error.kind,
-        message=error.message[:4000],
-        remedy=error.remedy,
-        traceback=error.traceback[-40_000:],
-        path=path,
-        start=start,
-        stop=stop,
-        code=error.code,
-        host=socket.gethostname(),
-    )
 
 
 def call(analysis: Analysis, events: Any, context: Context, parameters: dict[str, Any]) -> Any:
@@ -150,10 +133,14 @@ def missing_branch(
     if name is None or name in events.fields:
         return None
     near = nearest(name, events.fields)
+    remedy = f"'eventflock inspect {path}' lists the branches, and which are readable."
+    if columns:
+        remedy += " The analysis declares columns=[...]: others are hidden."
+    if has_friends(path, tree):
+        remedy += " Branches of its friend trees are not read: join them first (Snapshot in ROOT)."
     return InputError(
         f"There is no branch {name!r} in the tree {tree!r} of {path}{'; ' + near if near else '.'}",
-        remedy=f"'eventflock inspect {path}' lists the branches, and which are readable."
-        + (" The analysis declares columns=[...]: others are hidden." if columns else ""),
+        remedy=remedy,
         traceback=user_traceback(error),
         code=FailureCode.BRANCH,
     )

@@ -12,13 +12,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from eventflock.core.halving import NUMBER_BITS
+from eventflock.core.manifest import Coverage, Failure
 from eventflock.core.model import Assignment, FileEntry, Range
 from eventflock.errors import ErrorKind, EventflockError, InputError
 from eventflock.events.reader import Damage, TreeReader
 from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator
+from eventflock.results.keeper import Keeper
 from eventflock.usercode.decorator import Analysis, Context
-from eventflock.worker.calling import call, failure_of
+from eventflock.worker.calling import call
 from eventflock.worker.receipt import Tally
 
 __all__ = ["ChunkError", "JobLoop", "context_of"]
@@ -40,7 +42,7 @@ class ChunkError(Exception):
         super().__init__(str(error))
         # Entries of a second tree are not events, by which a failure is found and repeated.
         start, stop = (0, 0) if part.second else (part.start, part.stop)
-        self.failure = failure_of(error, path, start, stop)
+        self.failure = Failure.of(error, path, start, stop)
 
 
 class _Source(NamedTuple):
@@ -60,8 +62,8 @@ class JobLoop:
         The job, with parameters as the analysis wants them.
     analysis
         To be called.
-    accumulator, tally
-        Take what it returns, and what has been done.
+    accumulator, keeper, tally
+        Take what it returns, the files that it keeps, and what has been done.
     open_reader
         Opens a file.
     report
@@ -73,6 +75,7 @@ class JobLoop:
         assignment: Assignment,
         analysis: Analysis,
         accumulator: Accumulator,
+        keeper: Keeper,
         tally: Tally,
         open_reader: Open,
         report: Report,
@@ -80,6 +83,7 @@ class JobLoop:
         self._assignment = assignment
         self._analysis = analysis
         self._accumulator = accumulator
+        self._keeper = keeper
         self._tally = tally
         self._open = open_reader
         self._report = report
@@ -147,16 +151,20 @@ class JobLoop:
         events = reader.chunk(part.start, part.stop)
         if len(events) != part.stop - part.start:
             raise InputError(f"{entry.path} gave {len(events):,} entries at {part.start:,}.")
-        context = context_of(self._assignment, reader.entry, part.start, part.stop)
+        self._keeper.begin()
+        context = context_of(self._assignment, reader.entry, part.start, part.stop, self._keeper)
         returned = call(analysis, events, context, self._assignment.parameters)
+        coverage = Coverage.of(self._assignment.dataset, entry, part)
+        self._keeper.check(coverage)
         try:
             self._accumulator.add(self._analysis.named(analysis, returned), self._number)
         except EventflockError as error:
             error.code = FailureCode.RETURNED
             raise
+        self._keeper.commit(coverage)
         self._number += 1
         self._tally.chunk(reader, part.events)
-        self._tally.cover(self._assignment.dataset, entry, part)
+        self._tally.cover(coverage)
 
     def _cut(
         self,
@@ -217,7 +225,9 @@ def _located(path: str, part: Range) -> Iterator[None]:
         raise ChunkError(error, path, part) from error
 
 
-def context_of(assignment: Assignment, entry: FileEntry, start: int, stop: int) -> Context:
+def context_of(
+    assignment: Assignment, entry: FileEntry, start: int, stop: int, keeper: Keeper
+) -> Context:
     """Return what the analysis may know beside the events."""
     return Context(
         dataset=assignment.dataset,
@@ -226,4 +236,5 @@ def context_of(assignment: Assignment, entry: FileEntry, start: int, stop: int) 
         tree=entry.tree,
         start=start,
         stop=stop,
+        keeper=keeper.path_for,
     )

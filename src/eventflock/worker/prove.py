@@ -83,7 +83,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 def prove(request: ProofRequest) -> Proof:
     """Run chunks, load the analysis, import modules: the first as a job would, in this order."""
-    from eventflock.worker.calling import failure_of
+    from eventflock.core.manifest import Failure
     from eventflock.worker.runner import Runner
 
     began = time.time()
@@ -105,7 +105,7 @@ def prove(request: ProofRequest) -> Proof:
         if request.analysis is not None:
             load(moved(request.analysis, root / ANALYSIS), root / ANALYSIS)
     except EventflockError as why:
-        error = failure_of(why)
+        error = Failure.of(why)
     return Proof(
         root=str(root),
         python=platform.python_version(),

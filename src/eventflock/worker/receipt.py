@@ -50,9 +50,8 @@ class Tally:
         self.bytes_read += bytes_read
         self.branches |= branches
 
-    def cover(self, dataset: str, entry: FileEntry, part: Range) -> None:
+    def cover(self, new: Coverage) -> None:
         """Count entries as done; what continues the last is joined to it."""
-        new = Coverage.of(dataset, entry, part)
         joined = self.coverage[-1].followed_by(new) if self.coverage else None
         if joined is not None:
             self.coverage.pop()

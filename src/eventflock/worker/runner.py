@@ -7,6 +7,7 @@ where and why. Only a process that dies leaves none.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,8 +23,9 @@ from eventflock.events.reader import TreeReader, reader_of
 from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
+from eventflock.results.keeper import Keeper
 from eventflock.usercode.decorator import Analysis, restore_parameters
-from eventflock.worker.calling import failure_of, missing_branch, raise_if_interrupted, unexpected
+from eventflock.worker.calling import missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
 from eventflock.worker.messages import DryCalled
 from eventflock.worker.receipt import Clock, Tally, receipt
@@ -104,21 +106,23 @@ class Runner:
         )
         with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
             accumulator = Accumulator(Path(scratch), self._earlier)
+            keeper = Keeper(Path(scratch) / "kept", assignment.job, assignment.piece)
             try:
                 with watchdog if last_words else contextlib.nullcontext():
-                    failure = self._do(assignment, load, accumulator, tally, report)
+                    failure = self._do(assignment, load, accumulator, keeper, tally, report)
                 if failure is None:
                     status = ResultStatus.PARTIAL if tally.missing else ResultStatus.DONE
                     made = receipt(assignment, self._environment, status, tally, clock)
                     finished = accumulator.finish().items()
                     values = {(assignment.dataset, *path): value for path, value in finished}
-                    return write_result(target, made, values)
+                    made = msgspec.structs.replace(made, kept=tuple(keeper.kept))
+                    return write_result(target, made, values, keeper.members)
             except ChunkError as error:
                 failure = error.failure
             except EventflockError as error:
-                failure = failure_of(error)
+                failure = Failure.of(error)
             except Exception as error:  # noqa: BLE001 -- whatever it is, it becomes a receipt
-                failure = failure_of(unexpected(error))
+                failure = Failure.of(unexpected(error))
         self.close()
         return failed(failure)
 
@@ -127,6 +131,7 @@ class Runner:
         assignment: Assignment,
         load: Callable[[], Analysis],
         accumulator: Accumulator,
+        keeper: Keeper,
         tally: Tally,
         report: Report,
     ) -> Failure | None:
@@ -137,7 +142,7 @@ class Runner:
         def opened(entry: FileEntry, analysis: Analysis) -> TreeReader:
             return self._open(entry, analysis, assignment.limits.replica)
 
-        JobLoop(assignment, analysis, accumulator, tally, opened, report).do()
+        JobLoop(assignment, analysis, accumulator, keeper, tally, opened, report).do()
         return tally.failures[0] if tally.failures and not tally.coverage else None
 
     def trial(self, assignment: Assignment, analysis: Analysis) -> DryCalled:
@@ -155,9 +160,10 @@ class Runner:
     def _try(self, assignment: Assignment, entry: FileEntry, analysis: Analysis) -> DryCalled:
         """Call the function of one tree on none of its entries."""
         reader = reader_of(self._files, entry.path, entry, analysis.columns)
+        scratch = Path(tempfile.mkdtemp(prefix="eventflock-"))
         try:
             events = reader.chunk(0, 0)
-            context = context_of(assignment, entry, 0, 0)
+            context = context_of(assignment, entry, 0, 0, Keeper(scratch / "kept"))
             try:
                 returned = analysis.on_chunk(events, context, assignment.parameters)
             except BaseException as error:
@@ -170,12 +176,12 @@ class Runner:
                 return DryCalled()
             early = isinstance(returned, Mapping) and not returned
             if returned is not None and not early:  # to return early for no events is fine
-                with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
-                    Accumulator(Path(scratch)).add(returned)
+                Accumulator(scratch).add(returned)
             _, touched = reader.done()
             return DryCalled(branches=tuple(sorted(touched)), share=reader.share_of(touched))
         finally:
             reader.done()
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _open(self, entry: FileEntry, analysis: Analysis, replica: int) -> TreeReader:
         planned = entry.place(replica)

@@ -12,7 +12,7 @@ from eventflock.events.files import url_stamp
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.scan import scan_file
 from eventflock.failures.codes import FailureCode
-from eventflock.worker.calling import failure_of, unexpected
+from eventflock.worker.calling import unexpected
 from eventflock.worker.messages import Failed, Scan, Scanned
 
 __all__ = ["scan_far", "scan_many"]
@@ -35,9 +35,9 @@ def scan_far(request: Scan, files: OpenFiles | None = None) -> Scanned | Failed:
             return Scanned(entry=request.known, stamp=stamp)
         entry = scan_file(request.path, request.tree, request.columns, request.second, files)
     except EventflockError as error:
-        return Failed(failure=failure_of(error))
+        return Failed(failure=Failure.of(error))
     except Exception as error:  # noqa: BLE001 -- whatever it is, other files go on
-        return Failed(failure=failure_of(unexpected(error)))
+        return Failed(failure=Failure.of(unexpected(error)))
     return Scanned(entry=entry, stamp=stamp)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.manifest import Manifest
+from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import AnalysisRef, WantedTree
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import to_json
@@ -20,7 +20,6 @@ from eventflock.events.scan import scan_file
 from eventflock.usercode.data_files import declared_files, watch_opened
 from eventflock.usercode.decorator import Analysis, check_parameters
 from eventflock.usercode.loading import check_helpers, helpers_of, load
-from eventflock.worker.calling import failure_of
 from eventflock.worker.messages import (
     Describe,
     Described,
@@ -65,7 +64,7 @@ class Service:
         try:
             send(self._answer(request, send))
         except EventflockError as error:
-            send(Failed(failure=failure_of(error)))
+            send(Failed(failure=Failure.of(error)))
 
     def _answer(self, request: Request, send: Send) -> Reply:
         match request:

@@ -106,10 +106,10 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 def survey(request: SurveyRequest) -> Survey:
     """Import, try, and look at what that has loaded."""
+    from eventflock.core.manifest import Failure
     from eventflock.events.credentials import credential_files
     from eventflock.usercode.data_files import Opened, watch_opened
     from eventflock.usercode.loading import load
-    from eventflock.worker.calling import failure_of
     from eventflock.worker.runner import Runner
     from eventflock.worker.service import Service  # noqa: F401 -- what a node imports
 
@@ -137,7 +137,7 @@ def survey(request: SurveyRequest) -> Survey:
                         failed[trial.dataset] = manifest.error.message
             opened.remove_created()
         except EventflockError as why:
-            error = failure_of(why)
+            error = Failure.of(why)
     return Survey(
         python=_interpreter(),
         modules=_modules(),

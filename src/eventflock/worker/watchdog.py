@@ -18,6 +18,7 @@ from eventflock.core.manifest import Failure
 from eventflock.core.options import JobLimits
 from eventflock.core.units import say_duration
 from eventflock.errors import ErrorKind
+from eventflock.events.files import is_url
 from eventflock.failures.codes import FailureCode
 from eventflock.worker.receipt import Tally
 
@@ -30,6 +31,9 @@ LOOKS = 20
 """How often the watchdog looks before it gives up."""
 LATER = 60.0
 """Seconds after which the process is ended even if the watchdog itself cannot run."""
+
+
+_READERS = ("/uproot/", "/fsspec/", "/eventflock/events/")
 
 
 class Watchdog:
@@ -75,21 +79,15 @@ class Watchdog:
         while not self._over.wait(shortest / LOOKS):
             now = time.monotonic()
             if self._limit and now - began > self._limit:
-                self._end(
-                    FailureCode.TIME,
-                    self._limit,
-                    f"took longer than the {say_duration(self._limit)} it may take",
-                )
+                what = f"took longer than the {say_duration(self._limit)} it may take"
+                self._end(FailureCode.TIME, self._limit, what)
             used = time.process_time() - cpu
             if self._tally.chunks != chunks or used > IDLE * self._stall:
                 moved, chunks, cpu = now, self._tally.chunks, time.process_time()
                 self._arm()
             elif self._stall and now - moved > self._stall:
-                self._end(
-                    FailureCode.STALLED,
-                    self._stall,
-                    f"made no progress for {say_duration(self._stall)}",
-                )
+                what = f"made no progress for {say_duration(self._stall)}"
+                self._end(FailureCode.STALLED, self._stall, what)
 
     def _arm(self) -> None:
         """Let faulthandler end the process later: code that keeps the GIL stops the watchdog."""
@@ -102,6 +100,8 @@ class Watchdog:
             return
         path, start, stop = self._tally.where
         frames = _frames(sys._current_frames().get(self._watched))
+        if code == FailureCode.STALLED and is_url(path) and _is_reading(frames):
+            code = FailureCode.SERVER
         where = f" in {path}, entries {start:,} to {stop:,}" if path else ""
         failure = Failure(
             kind=ErrorKind.POOL,
@@ -121,13 +121,15 @@ class Watchdog:
 def _remedy(code: FailureCode, frames: list[traceback.FrameSummary]) -> str:
     if code == FailureCode.TIME:
         return "Cut the work into more jobs, or raise --time-limit."
+    if code == FailureCode.SERVER:
+        return "Look whether the server answers; --stall says how long to wait."
     if _is_reading(frames):
         return "Look whether the file can be read; --stall says how long to wait."
     return "Look what the analysis waits for there; --stall says how long to wait."
 
 
 def _is_reading(frames: list[traceback.FrameSummary]) -> bool:
-    return any("/uproot/" in frame.filename or "/fsspec/" in frame.filename for frame in frames)
+    return any(part in frame.filename for frame in frames for part in _READERS)
 
 
 def _frames(frame: FrameType | None) -> list[traceback.FrameSummary]:

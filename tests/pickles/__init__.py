@@ -1,0 +1,1 @@
+"""Pickles of other programs, for `tests/test_pickles.py`."""
