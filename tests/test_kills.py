@@ -50,7 +50,9 @@ def content(result: Result) -> object:
 
 
 def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "eventflock", *words, "--no-plot", "--quiet"]
+    command = [sys.executable, "-P", "-m", "eventflock", *words]
+    if words[0] != "map":
+        command += ["--no-plot", "--quiet"]
     environment = {**os.environ, "TMPDIR": str(folder / "scratch")}
     with (folder / "client.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
@@ -83,6 +85,69 @@ def test_whatever_is_killed_resume_ends_with_the_same_bits(tmp_path: Path, sampl
     print(f"{kills} in {rounds} runs, {time.monotonic() - started:.0f} s")
     assert min(kills.values()) >= KILLS // 5
     assert leftovers(tmp_path) == []
+
+
+SCRIPT = """
+import os, pathlib, sys, time
+mark = os.urandom(8).hex()  # which run of this row it is
+pathlib.Path("first.txt").write_text(mark)
+os.mkdir("sub")
+for n in range(4):
+    time.sleep(0.02)
+    pathlib.Path(f"sub/{n}.txt").write_text(f"{mark} {sys.argv[1]} {n}")
+print(mark)
+pathlib.Path("last.txt").write_text(mark)
+"""
+ROWS = 60
+ROW_KILLS = 40
+
+
+@pytest.mark.timeout(600)
+def test_outputs_of_a_row_are_those_of_one_complete_run_of_it(tmp_path: Path) -> None:
+    """Clients, workers and scripts are killed, at moments that are random but from a seed."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "row.py").write_text(SCRIPT)
+    chance = random.Random(20_26)
+    kills = {"client": 0, "worker": 0, "script": 0}
+    rounds = 0
+    while sum(kills.values()) < ROW_KILLS or min(kills.values()) < 5:
+        run = f"run-{rounds}"
+        size = ["--count", str(ROWS), "--group", str(chance.choice([1, 4])), "--workers", "2"]
+        words = ["map", "row.py", "--out", run, *size, "--quiet", "--", "{index}"]
+        for _ in range(4):
+            if (tmp_path / run).exists():
+                words = ["resume", run, "--workers", "2"]
+            client = start(words, tmp_path)
+            for worker in children(client.pid):
+                if chance.random() < 0.7:
+                    kill_script(worker, chance, kills)
+            kill_some(client, chance, kills)
+        while finish(words, run, tmp_path):  # a row whose script was killed too often has failed
+            pass
+        check_rows(tmp_path / run)
+        rounds += 1
+    print(f"{kills} in {rounds} runs")
+    assert leftovers(tmp_path) == []
+
+
+def kill_script(worker: int, chance: random.Random, kills: dict[str, int]) -> None:
+    """Kill what a worker runs, if it runs something."""
+    time.sleep(chance.uniform(0.0, 0.2))
+    for script in children(worker):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(script, signal.SIGKILL)
+            kills["script"] += 1
+
+
+def check_rows(run: Path) -> None:
+    """Check that each row has the files of one run of it, whole, and none of another."""
+    assert sorted(int(one.name) for one in (run / "outputs").iterdir()) == list(range(ROWS))
+    for number in range(ROWS):
+        folder = run / f"outputs/{number}"
+        mark = (run / f"logs/{number}.stdout").read_text().strip()
+        found = {str(one.relative_to(folder)): one.read_text() for one in folder.rglob("*.txt")}
+        parts = {f"sub/{n}.txt": f"{mark} {number} {n}" for n in range(4)}
+        assert found == {"first.txt": mark, "last.txt": mark, **parts}
 
 
 def kill_some(

@@ -23,6 +23,7 @@ LAYERS = (
     "pickles",
     "usercode",
     "events",
+    "rows",
     "plot",
     "worker",
     "packing",
@@ -48,6 +49,7 @@ PROGRAMS = {
     "packing.make_sample",
     "packing.reference",
     "results.add_block",
+    "rows.script",
 }
 """Run by themselves, some as a user's file would be: nobody imports them, and they may print."""
 
@@ -60,6 +62,7 @@ IN_WORKERS = {
     "eventflock.core.options",
     "eventflock.core.states",
     "eventflock.core.structs",
+    "eventflock.core.task",
     "eventflock.worker",
     "eventflock.worker.__main__",
     "eventflock.worker.messages",
@@ -92,7 +95,10 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.usercode",
     "eventflock.usercode.data_files",
     "eventflock.usercode.decorator",
+    "eventflock.rows",
+    "eventflock.rows.keeper",
     "eventflock.usercode.loading",
+    "eventflock.usercode.programs",
     "eventflock.worker.calling",
     "eventflock.worker.job_loop",
     "eventflock.worker.receipt",

@@ -5,30 +5,33 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack
-
-import msgspec
+from typing import Any, TypeAlias, Unpack
 
 from eventflock.core.observer import Observer
-from eventflock.core.options import (
-    Acceptance,
-    Expected,
-    JobLimits,
-    Options,
-    PackOptions,
-    SubmitOptions,
-)
+from eventflock.core.options import JobLimits, PackOptions, SubmitOptions
+from eventflock.core.task import Row
 from eventflock.errors import EventflockError, UsageError
 from eventflock.planning.filesets import Fileset
+from eventflock.planning.mapping import RowSizing
 from eventflock.pools.roles import Stopped
 from eventflock.results.result import Result, load
 from eventflock.runs import lifecycle
 from eventflock.runs.diagnosis import Explanation, explain
+from eventflock.runs.keywords import (
+    AcceptOptions,
+    MapOptions,
+    ResumeOptions,
+    RunOptions,
+    read_options,
+)
+from eventflock.runs.mapping import map_items
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.status import Status, status_of
+from eventflock.runs.work import EventsWork
 from eventflock.usercode.decorator import Analysis, Context, analysis
 from eventflock.usercode.loading import IMPORTING
 
@@ -38,14 +41,17 @@ __all__ = [
     "Context",
     "EventflockError",
     "JobLimits",
+    "MapOptions",
     "PackOptions",
     "Result",
     "ResumeOptions",
+    "Row",
     "RunOptions",
     "SubmitOptions",
     "analysis",
     "import_pickles",
     "load",
+    "map",
     "resume",
     "run",
     "status",
@@ -58,94 +64,6 @@ __all__ = [
 
 Files: TypeAlias = str | Path | Fileset | Sequence[str | Path | Fileset]
 """Names of files, or filesets themselves."""
-
-
-class AcceptOptions(TypedDict, total=False):
-    """When a result that is not complete is good enough.
-
-    Attributes
-    ----------
-    accept, accept_files
-        The fractions of the events, and of the files, that are enough.
-    strict
-        Events for which the analysis raised must not be missing at all.
-    """
-
-    accept: float
-    accept_files: float
-    strict: bool
-
-
-class ResumeOptions(AcceptOptions, total=False):
-    """The options of `resume`, as on the command line. All may be left out.
-
-    Attributes
-    ----------
-    pool, workers
-        See `RunOptions`; by default the pool that the run had before.
-    submit, profile
-        Submit commands of HTCondor, each as `NAME=VALUE`, and a named set of them. They replace
-        earlier ones of the same names.
-    """
-
-    pool: str
-    workers: int | None
-    submit: Sequence[str]
-    profile: str
-
-
-class RunOptions(AcceptOptions, total=False):
-    """The options of `run` and `submit`, as on the command line. All may be left out.
-
-    Attributes
-    ----------
-    pool
-        Where jobs run: `local`, `inline` or `htcondor`.
-    workers
-        Number of worker processes on this machine; by default all usable cores.
-    jobs, events_per_job, chunk
-        Number of jobs; or exact number of events per job; exact number of events per call.
-    target_seconds
-        Wall time that a job should take. A trial on this machine decides how many events that is.
-    entries
-        `"START:STOP"`: only these entries, counted through the files of each dataset.
-    tree, dataset
-        Names for the files that do not say.
-    out
-        The run folder; by default `runs/NAME-001`, `-002`, ...
-    strict_files
-        Refuse to run if a file cannot be read, instead of leaving it out.
-    redirectors
-        Where files are looked for that cannot be read where they are named: `["root://host"]`.
-    check
-        The numbers of entries that files should have: a JSON file, or what would be in it.
-    limits
-        When a job that hangs or takes too long is given up.
-    packing
-        Pack the environment and send it with each job, instead of using what is installed.
-    submission
-        How jobs are submitted to a batch system.
-    detach
-        Submit, and do not wait; only for `submit`, which sets it.
-    """
-
-    pool: str
-    workers: int | None
-    jobs: int | None
-    events_per_job: int | None
-    chunk: int | None
-    target_seconds: float | None
-    entries: str
-    tree: str
-    dataset: str
-    out: str | Path | None
-    strict_files: bool
-    redirectors: Sequence[str]
-    check: Expected
-    limits: JobLimits
-    packing: PackOptions | None
-    submission: SubmitOptions
-    detach: bool
 
 
 def run(
@@ -227,53 +145,73 @@ def _execute(
     observer: Observer | None,
     options: RunOptions,
 ) -> Outcome:
+    _check_not_importing()
+    several = [files] if isinstance(files, str | Path | Mapping) else list(files)
+    names = [name if isinstance(name, Mapping) else str(name) for name in several]
+    target = str(analysis) if isinstance(analysis, Path) else analysis
+    chosen = read_options(options, parameters or {})
+    return lifecycle.execute(EventsWork(target, names), chosen, observer or Observer())
+
+
+def _check_not_importing() -> None:
     if os.environ.get(IMPORTING):
         raise UsageError(
             "A run was started while the analysis was imported for another run.",
             remedy="Put the call under: if __name__ == '__main__':",
         )
-    several = [files] if isinstance(files, str | Path | Mapping) else list(files)
-    names = [name if isinstance(name, Mapping) else str(name) for name in several]
-    target = str(analysis) if isinstance(analysis, Path) else analysis
-    chosen = _read_options(options, parameters or {})
-    return lifecycle.execute(target, names, chosen, observer or Observer())
 
 
-def _read_options(options: Mapping[str, Any], parameters: Mapping[str, Any]) -> Options:
-    """Make the options of the library of those of a call, which mypy may not have seen."""
-    given: dict[str, Any] = dict(options)
-    if isinstance(given.get("out"), str):
-        given["out"] = Path(given["out"])
-    if "submit" in given or "profile" in given:
-        commands = tuple(given.pop("submit", ()))
-        given["submission"] = SubmitOptions(profile=given.pop("profile", ""), submit=commands)
-    try:
-        acceptance = Acceptance(
-            fraction=given.pop("accept", 1.0),
-            files=given.pop("accept_files", 1.0),
-            strict=given.pop("strict", True),
-        )
-        plain = {name: _plain(value) for name, value in parameters.items()}
-        return Options(parameters=plain, acceptance=acceptance, **given)
-    except TypeError as error:
-        raise UsageError(f"A run cannot be started like this: {error}.") from None
+def map(  # noqa: A001 -- it is what Python's own does, elsewhere
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    reduce: Callable[[Any, Any], Any] | None = None,
+    group: int | None = None,
+    target_seconds: float | None = None,
+    observer: Observer | None = None,
+    **options: Unpack[MapOptions],
+) -> Any:
+    """Call a function for each of some items, on a pool.
 
+    Parameters
+    ----------
+    function
+        Takes an item, and returns its result. It may be typed into a notebook.
+    items
+        Plain values: numbers, text, lists, tuples, mappings, NumPy arrays and histograms, nested
+        anyhow. So are the results.
+    reduce
+        Takes two results and returns one: they are folded in the order of the items.
+    group, target_seconds
+        Items for each job, by default one; or the time that a job should take, by a trial of the
+        first item.
+    observer
+        See `run`.
+    **options
+        See `MapOptions`. A run that is there already as `out`, of the same function and items, is
+        resumed.
 
-def _plain(value: Any) -> Any:
-    """Return NumPy's numbers and arrays as Python's, and refuse what is no plain value."""
-    if isinstance(value, float):
-        return float(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    try:
-        return msgspec.to_builtins(value)
-    except TypeError:
-        kind = type(value).__name__
-        raise TypeError(f"a parameter is a {kind}: give numbers, text, or lists") from None
+    Returns
+    -------
+    list
+        The results, in the order of the items; with `reduce`, one result.
+
+    Raises
+    ------
+    EventflockError
+        Of the class that says what went wrong. What was done is kept in the run folder, where
+        `resume` goes on.
+
+    Examples
+    --------
+    >>> ef.map(fit, [100, 125, 200], pool="htcondor")  # doctest: +SKIP
+    """
+    _check_not_importing()
+    sizing = RowSizing(group=group, target_seconds=target_seconds)
+    chosen = read_options(options, {})
+    outcome = map_items(function, list(items), sizing, chosen, observer or Observer())
+    values = _result(outcome).returned()
+    return list(values) if reduce is None else functools.reduce(reduce, values)
 
 
 def import_pickles(files: Sequence[str | Path], out: str | Path, *, name: str = "hist") -> Result:
@@ -326,7 +264,7 @@ def resume(
     EventflockError
         See `run`.
     """
-    chosen = _read_options({"pool": "", **options}, {})
+    chosen = read_options({"pool": "", **options}, {})
     return _result(lifecycle.resume(Path(path), chosen, observer or Observer()))
 
 
@@ -349,7 +287,7 @@ def watch(
     EventflockError
         See `run`.
     """
-    chosen = _read_options(options, {})
+    chosen = read_options(options, {})
     return _result(lifecycle.watch(Path(path), chosen, observer or Observer()))
 
 

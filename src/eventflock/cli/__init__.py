@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from eventflock._version import __version__
+from eventflock.cli.mapping import map_rows, repeat
 from eventflock.cli.options import (
     ACCEPTANCE,
     AS_JSON,
@@ -75,23 +76,8 @@ def run(
     as_json: bool,
     quiet: bool,
     packed: bool,
-    include: tuple[str, ...],
-    requirements: str,
-    everything: bool,
-    python: str,
-    glibc: str,
     target_time: str,
-    profile: str,
-    submit: tuple[str, ...],
-    schedd: str,
-    collector: str,
-    spool: bool,
     dry_run: bool,
-    stall: str,
-    time_limit: str,
-    accept: float,
-    accept_files: float,
-    strict: bool,
     **options: Any,
 ) -> None:
     """Plan, run, merge and plot ANALYSIS over FILES.
@@ -99,28 +85,21 @@ def run(
     ANALYSIS is path.py, path.py:name or package.module:name. FILES are paths, globs, folders, URLs,
     @list.txt, NAME=path, or fileset.json.
     """
-    from eventflock.cli import commands
-    from eventflock.core.options import Options, SubmitOptions
+    from eventflock.cli import commands, reading
+    from eventflock.runs.work import EventsWork
 
-    packing = commands.read_packing(include, requirements, everything, python, glibc)
-    submission = SubmitOptions(
-        profile=profile, submit=submit, schedd=schedd, collector=collector, spool=spool
-    )
-    commands.check_pool(options["pool"], submission, detach=options["detach"], dry_run=dry_run)
-    chosen = Options(
-        parameters=commands.read_parameters(param),
+    chosen = reading.read_options(
+        {**options, "dry_run": dry_run},
+        packed,
+        parameters=reading.read_parameters(param),
         text=True,
-        packing=commands.packing_for(options["pool"], packed, packing),
-        target_seconds=commands.read_target(target_time),
-        submission=submission,
-        limits=commands.read_limits(stall, time_limit),
-        acceptance=commands.read_acceptance(accept, strict, accept_files),
-        **options,
+        target_seconds=reading.read_target(target_time),
     )
+    work = EventsWork(analysis, files)
     if dry_run:
-        commands.show_submission(analysis, files, chosen, as_json=as_json, quiet=quiet)
+        commands.show_submission(work, chosen, as_json=as_json, quiet=quiet)
         return
-    commands.run(analysis, files, chosen, commands.Show(as_json, quiet, not no_plot, log))
+    commands.run(work, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
 @app.command()
@@ -149,13 +128,13 @@ def resume(
 
     On HTCondor, --submit and --profile replace what was said before under the same names.
     """
-    from eventflock.cli import commands
+    from eventflock.cli import commands, reading
     from eventflock.core.options import Options, SubmitOptions
 
     chosen = Options(
         submission=SubmitOptions(profile=profile, submit=submit),
-        limits=commands.read_limits(stall, time_limit),
-        acceptance=commands.read_acceptance(accept, strict, accept_files),
+        limits=reading.read_limits(stall, time_limit),
+        acceptance=reading.read_acceptance(accept, strict, accept_files),
         **options,
     )
     commands.resume(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
@@ -176,10 +155,10 @@ def watch(
     strict: bool,
 ) -> None:
     """Follow RUN to its end, then merge and plot. Nothing is submitted."""
-    from eventflock.cli import commands
+    from eventflock.cli import commands, reading
     from eventflock.core.options import Options
 
-    chosen = Options(acceptance=commands.read_acceptance(accept, strict, accept_files))
+    chosen = Options(acceptance=reading.read_acceptance(accept, strict, accept_files))
     commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
@@ -228,10 +207,10 @@ def merge(
     strict: bool,
 ) -> None:
     """Merge again the result files that RUN has, and plot. A complete result is kept."""
-    from eventflock.cli import commands
+    from eventflock.cli import commands, reading
     from eventflock.core.options import Options
 
-    chosen = Options(acceptance=commands.read_acceptance(accept, strict, accept_files))
+    chosen = Options(acceptance=reading.read_acceptance(accept, strict, accept_files))
     commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
 
 
@@ -334,3 +313,7 @@ def demo(out: Path, workers: int | None) -> None:
     from eventflock.cli import commands
 
     commands.demo(out, workers)
+
+
+app.add_command(map_rows)
+app.add_command(repeat)

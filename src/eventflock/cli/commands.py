@@ -13,39 +13,26 @@ import msgspec
 
 from eventflock.cli.progress import choose_observer
 from eventflock.core.manifest import Manifest
-from eventflock.core.options import (
-    GLIBC_MODES,
-    Acceptance,
-    JobLimits,
-    Options,
-    PackOptions,
-    SubmitOptions,
-)
+from eventflock.core.options import Options
 from eventflock.core.units import say_bytes, say_duration
-from eventflock.errors import UsageError, listed, plural
-from eventflock.pools.names import BATCH_SYSTEMS, DEFAULT, batch_hint
-from eventflock.runs.lifecycle import execute, merge_run, plot_run
+from eventflock.errors import listed, plural
+from eventflock.runs.lifecycle import execute
 from eventflock.runs.lifecycle import resume as resume_run
 from eventflock.runs.lifecycle import show_submission as submission_of
 from eventflock.runs.lifecycle import stop as stop_run
 from eventflock.runs.lifecycle import watch as watch_run
+from eventflock.runs.merging import merge_run, plot_run
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.status import Status, status_of
+from eventflock.runs.work import EventsWork, Work
 
 __all__ = [
     "Show",
-    "check_pool",
     "demo",
     "inspect",
     "merge",
-    "packing_for",
     "plot",
     "print_json",
-    "read_acceptance",
-    "read_limits",
-    "read_packing",
-    "read_parameters",
-    "read_target",
     "resume",
     "run",
     "show_submission",
@@ -72,121 +59,12 @@ def print_json(value: Any) -> None:
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def read_parameters(given: Sequence[str]) -> dict[str, str]:
-    """Read `NAME=VALUE`; a name that is given twice has the last value."""
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--param {text!r} is not NAME=VALUE.", remedy="As in --param scale=1")
-        found[name.strip()] = value
-    return found
-
-
-def read_packing(
-    include: Sequence[str], requirements: str, everything: bool, python: str, glibc: str
-) -> PackOptions:
-    """Check what is said about the packed environment."""
-    if python not in {"", "standalone"}:
-        raise UsageError(
-            f"--python is {python!r}, expected 'standalone'.",
-            remedy="Leave it out to pack the Python that runs eventflock.",
-        )
-    if glibc not in GLIBC_MODES:
-        raise UsageError(
-            f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
-            remedy="Leave it out: the bundled glibc is used where the node's is too old.",
-        )
-    return PackOptions(
-        # A file is meant as that; a folder might be the name of a package, so it needs a slash.
-        include=tuple(f"./{name}" if Path(name).is_file() else name for name in include),
-        requirements=requirements,
-        everything=everything,
-        python=python,
-        glibc=glibc,
-    )
-
-
-def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | None:
-    """Return how the environment is packed; None where jobs use what is installed here."""
-    if pool in BATCH_SYSTEMS:
-        return packing
-    if not packed and packing != PackOptions():
-        raise UsageError(
-            "--with, --requirements, --everything, --python and --glibc say what jobs bring along, "
-            "and these use what is installed here.",
-            remedy=f"Add --packed, or {batch_hint()}.",
-        )
-    if packed and pool != DEFAULT:
-        raise UsageError(
-            f"--packed goes with --pool {DEFAULT}, not with --pool {pool}.",
-            remedy="Leave out one of them.",
-        )
-    return packing if packed else None
-
-
-def check_pool(pool: str, submission: SubmitOptions, *, detach: bool, dry_run: bool) -> None:
-    """Check that options for a batch system come with a batch system."""
-    if pool in BATCH_SYSTEMS:
-        return
-    given = {
-        "--profile": submission.profile,
-        "--submit": submission.submit,
-        "--schedd": submission.schedd,
-        "--collector": submission.collector,
-        "--spool": submission.spool,
-        "--detach": detach,
-        "--dry-run": dry_run,
-    }
-    names = [name for name, value in given.items() if value]
-    if names:
-        verb = "go" if len(names) > 1 else "goes"
-        raise UsageError(
-            f"{', '.join(names)} {verb} with {batch_hint()}, not with --pool {pool}.",
-            remedy=f"Add {batch_hint()}.",
-        )
-
-
-def read_target(text: str) -> float | None:
-    """Read the time that a job should take."""
-    if not text:
-        return None
-    from eventflock.planning.forecast import parse_duration
-
-    return parse_duration(text)
-
-
-def read_acceptance(fraction: float, strict: bool, files: float = 1.0) -> Acceptance:
-    """Read when a partial result is good enough."""
-    if fraction == 1 and not strict:
-        raise UsageError(
-            "--no-strict says what --accept may accept.", remedy="As in --accept 0.999 --no-strict"
-        )
-    if not fraction <= 1:  # not a number, either
-        raise UsageError(
-            f"--accept is {fraction}, expected a fraction of the events.", remedy="As in 0.999"
-        )
-    return Acceptance(fraction=fraction, files=files, strict=strict)
-
-
-def read_limits(stall: str, time_limit: str) -> JobLimits:
-    """Read the limits of a job."""
-    from eventflock.core.units import parse_duration
-
-    return JobLimits(
-        stall_seconds=0.0 if stall.strip() == "0" else parse_duration(stall),
-        limit_seconds=parse_duration(time_limit) if time_limit.strip() not in {"", "0"} else 0.0,
-    )
-
-
-def show_submission(
-    analysis: str, files: Sequence[str], options: Options, *, as_json: bool, quiet: bool
-) -> None:
+def show_submission(work: Work, options: Options, *, as_json: bool, quiet: bool) -> None:
     """Show what a run would submit."""
     observer = choose_observer(quiet=quiet or as_json)
-    text, plan = submission_of(analysis, files, options, observer)
+    text, plan = submission_of(work, options, observer)
     if as_json:
-        print_json({"submit": text, "jobs": len(plan.jobs), "events": plan.entries})
+        print_json({"submit": text, "jobs": len(plan.jobs), f"{plan.noun}s": plan.entries})
         return
     print(text, end="")
 
@@ -209,10 +87,10 @@ def stop(path: Path, as_json: bool) -> None:
     print(f"go on     eventflock resume {shlex.quote(str(path))}")
 
 
-def run(analysis: str, files: Sequence[str], options: Options, show: Show) -> None:
-    """Run an analysis."""
+def run(work: Work, options: Options, show: Show) -> None:
+    """Run an analysis, or a script for the rows of a table."""
     observer = choose_observer(quiet=show.quiet or show.as_json, pool=options.pool)
-    _finish(execute(analysis, files, options, observer), show)
+    _finish(execute(work, options, observer), show)
 
 
 def resume(path: Path, options: Options, show: Show) -> None:
@@ -223,7 +101,8 @@ def resume(path: Path, options: Options, show: Show) -> None:
 
 def merge(path: Path, options: Options, show: Show) -> None:
     """Merge again."""
-    _finish(merge_run(path, options), show)
+    observer = choose_observer(quiet=show.quiet or show.as_json)
+    _finish(merge_run(path, options, observer), show)
 
 
 def _finish(outcome: Outcome, show: Show) -> None:
@@ -253,14 +132,15 @@ def _summary(outcome: Outcome, plots: Sequence[Path]) -> dict[str, Any]:
         "submitted": outcome.submitted,
         "jobs": len(outcome.plan.jobs),
         "jobs_missing": sorted({state.job for state in outcome.absent}),
-        "events": manifest.counters.events if manifest else 0,
-        "events_planned": outcome.plan.entries,
+        f"{outcome.plan.noun}s": manifest.counters.events if manifest else 0,
+        f"{outcome.plan.noun}s_planned": outcome.plan.entries,
         "result": str(outcome.run.merged) if manifest else None,
         "missing": manifest.missing if manifest else [],
         "files": outcome.plan.files,
         "files_unread": outcome.plan.unread,
         "counters": manifest.counters if manifest else None,
         "plots": [str(one) for one in plots],
+        "outputs": str(outcome.run.outputs) if outcome.plan.table is not None else None,
         "error": {"kind": error.kind, "message": error.message, "remedy": error.remedy}
         if error
         else None,
@@ -274,15 +154,18 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
     events, planned = manifest.counters.events, outcome.plan.entries
     jobs = plural(len(outcome.plan.jobs), "job")
     if outcome.complete:
-        both = [plural(events, "event"), *_second_trees(manifest)]
+        both = [plural(events, outcome.plan.noun), *_second_trees(manifest)]
         print(f"complete  {' and '.join(both)}, each exactly once, in {jobs}")
     else:
         accepted = _accepted(manifest) if outcome.accepted else ""
         unread = len(manifest.unread)
         files = f"; {unread:,} of {plural(outcome.plan.files, 'file')} not read" if unread else ""
-        print(f"PARTIAL   {events:,} of {planned:,} events{files}{accepted}")
+        print(f"PARTIAL   {events:,} of {planned:,} {outcome.plan.noun}s{files}{accepted}")
     if manifest.checked:
         print(f"checked   {plural(manifest.checked, 'file')}: as many entries as expected")
+    if outcome.plan.table is not None:
+        _print_rows(outcome, manifest)
+        return
     print(f"result    {outcome.run.merged}")
     if outcome.manifest is not None and outcome.manifest.kept:
         kept = outcome.manifest.kept
@@ -290,6 +173,15 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
         print(f"kept      {plural(len(kept), 'file')}, {size}: {outcome.run.kept}")
     for one in plots:
         print(f"plot      {one}")
+
+
+def _print_rows(outcome: Outcome, manifest: Manifest) -> None:
+    """Print where the files of rows are."""
+    files = [one for row in manifest.rows for one in row.files if not one.is_log]
+    size = say_bytes(sum(one.size for one in files))
+    print(f"outputs   {plural(len(files), 'file')}, {size}: {outcome.run.outputs}")
+    if any(one.is_log for row in manifest.rows for one in row.files):
+        print(f"printed   {outcome.run.logs}")
 
 
 def _accepted(manifest: Manifest) -> str:
@@ -326,7 +218,9 @@ def _print_status(found: Status) -> None:
     print(f"analysis  {found.analysis}, made {found.created}")
     counts = ", ".join(f"{number:,} {name}" for name, number in found.jobs.items() if number)
     print(f"jobs      {sum(found.jobs.values()):,}: {counts}")
-    print(f"events    {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)")
+    print(
+        f"{found.noun + 's':<9} {done:,} of {found.events_planned:,} ({int(share * 10) / 10:.1f} %)"
+    )
     if found.unread:
         print(f"files     {found.files - len(found.unread):,} of {found.files:,}; not read:")
     for line in listed(found.unread, SHOWN):
@@ -340,6 +234,7 @@ def _print_status(found: Status) -> None:
         print(f"  {what:<16} {expected:<34} {fact}")
     for problem in found.problems[:5]:
         where = f" [{problem.path} {problem.start:,} to {problem.stop:,}]" if problem.path else ""
+        where = f" [row {problem.start:,}]" if found.noun == "row" else where
         print(f"problem   {plural(problem.jobs, 'job')}: {problem.message}{where}")
     if found.problems:
         print(f"why       eventflock why {shlex.quote(found.run)}")
@@ -418,7 +313,9 @@ def demo(out: Path, workers: int | None) -> None:
     print(f"sample    {sample} ({EVENTS:,} events)")
     print(f"analysis  {analysis}")
     options = Options(workers=workers, events_per_job=EVENTS_PER_JOB, out=out / "run")
-    outcome = execute(str(analysis), [str(sample)], options, choose_observer(quiet=False))
+    outcome = execute(
+        EventsWork(str(analysis), [str(sample)]), options, choose_observer(quiet=False)
+    )
     _finish(outcome, Show(as_json=False, quiet=False, plots=True, log=False))
     by_hand = f"eventflock run {analysis} {sample} --events-per-job {EVENTS_PER_JOB}"
     print(f"\nThe same by hand:\n  {by_hand}")

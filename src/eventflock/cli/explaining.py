@@ -8,13 +8,15 @@ from pathlib import Path
 
 from eventflock.cli.commands import print_json
 from eventflock.errors import plural
-from eventflock.results.cover import describe
+from eventflock.results.cover import describe, describe_rows
 from eventflock.runs.diagnosis import Explanation, Group, explain
 from eventflock.runs.outcome import Have, accept_command
 
 __all__ = ["show"]
 
 HOSTS = FILES = 5
+WHAT = {"event": "analysis", "row": "script"}
+"""What does them."""
 
 
 def show(path: Path, as_json: bool) -> None:
@@ -34,11 +36,11 @@ def _print(found: Explanation) -> None:
         causes = plural(len(found.groups), "cause")
         unread = found.files_asked - found.files
         files = f", {unread:,} of {plural(found.files_asked, 'file')} not read" if unread else ""
-        missing = f"{plural(lack, 'event')} of {found.events_planned:,} missing"
+        missing = f"{plural(lack, found.noun)} of {found.events_planned:,} missing"
         print(f"{found.run}: {missing}{files}, {causes}")
     for number, group in enumerate(found.groups, 1):
         print()
-        _print_group(number, group)
+        _print_group(number, group, found.noun)
     if found.tried:
         print("\nOn the way:")
     for one in found.tried:
@@ -54,18 +56,20 @@ def _what_next(found: Explanation) -> str:
         return f"Jobs are still under way: eventflock watch {run}"
     lines = [
         f"When files or machines are mended: eventflock resume {run}",
-        "If you change the analysis: a new run, as resume uses the copy in this one.",
+        f"If you change the {WHAT[found.noun]}: a new run, as resume uses the copy in this one.",
     ]
     if found.events:
-        raised = any(group.cause in {"analysis", "returned"} for group in found.groups)
+        raised = any(group.cause in {"analysis", "returned", "program"} for group in found.groups)
         have = Have(found.events, found.events_planned, found.files, found.files_asked)
         content = accept_command(found.run, have, raised=raised)
-        lines.append(f"All other events are in the result; to be content with them: {content}")
+        lines.append(
+            f"All other {found.noun}s are in the result; to be content with them: {content}"
+        )
     return "\n".join(lines)
 
 
-def _print_group(number: int, group: Group) -> None:
-    size = f"{plural(group.events, 'event')}, {plural(group.jobs, 'job')}"
+def _print_group(number: int, group: Group, noun: str) -> None:
+    size = f"{plural(group.events, noun)}, {plural(group.jobs, 'job')}"
     if group.files:
         size = f"{plural(len(group.files), 'file')} with an unknown number of events"
     print(f"{number}. {group.words}: {size}")
@@ -75,7 +79,8 @@ def _print_group(number: int, group: Group) -> None:
         shown = [f"{host} ({times:,})" for host, times in list(group.hosts.items())[:HOSTS]]
         more = len(group.hosts) - HOSTS
         print(f"   on {', '.join(shown)}" + (f" and {more:,} more" if more > 0 else ""))
-    for line in describe(group.missing).splitlines():
+    in_words = describe_rows if noun == "row" else describe
+    for line in in_words(group.missing).splitlines():
         print(f" {line}")
     for path in group.files[:FILES]:
         print(f"   {path}")

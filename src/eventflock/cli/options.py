@@ -19,6 +19,7 @@ __all__ = [
     "SHOW",
     "SUBMISSION",
     "SUBMIT_COMMANDS",
+    "group",
     "number",
     "pool_options",
 ]

@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from eventflock.cli.commands import print_json, read_packing, read_parameters
+from eventflock.cli.commands import print_json
 from eventflock.cli.progress import choose_observer
+from eventflock.cli.reading import read_packing, read_parameters
 from eventflock.core.atomic import atomic_path
 from eventflock.core.options import Options
 from eventflock.errors import EnvError, UsageError

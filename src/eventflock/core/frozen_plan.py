@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from eventflock.core.halving import JobPart, part_of, piece_of
 from eventflock.core.manifest import Coverage
-from eventflock.core.model import Assignment, Plan
+from eventflock.core.model import Assignment, Plan, Range
+from eventflock.core.task import Table
 
 __all__ = ["FrozenPlan"]
 
@@ -63,8 +64,16 @@ class FrozenPlan(NamedTuple):
             analysis=self.plan.analysis,
             parameters=self.plan.parameters,
             branches=dataset.branches,
+            rows=self._rows(planned.ranges),
         )
         return piece_of(whole, planned, piece) if piece else whole
+
+    def _rows(self, ranges: Sequence[Range]) -> Table | None:
+        plan = self.plan
+        if plan.table is None or plan.analysis.task is None:
+            return None
+        numbers = range(ranges[0].start, ranges[-1].stop)
+        return plan.table.part(numbers, plan.analysis.task, plan.analysis.working)
 
     def first_assignments(self) -> list[Assignment]:
         """Return the first job of each dataset, to try the analysis on."""

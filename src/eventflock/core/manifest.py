@@ -12,6 +12,7 @@ import msgspec
 from eventflock.core.model import NO_UUID, AnalysisRef, FileEntry, Range, UnreadFile
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import Frozen, digest, to_json
+from eventflock.core.task import Row
 
 if TYPE_CHECKING:
     from eventflock.errors import EventflockError
@@ -225,6 +226,8 @@ class Manifest(Frozen, frozen=True):
         Of a run: what its filesets say about the datasets.
     kept
         Files that the analysis wrote and keeps; those of a run lie beside its result.
+    rows
+        How each row ended, where jobs do rows instead of events; those of a run lie beside it.
     imported
         Of an imported result: the files that it was made of.
     checked
@@ -256,5 +259,6 @@ class Manifest(Frozen, frozen=True):
     checked: int = 0
     kept: tuple[KeptFile, ...] = ()
     imported: tuple[ImportedFile, ...] = ()
+    rows: tuple[Row, ...] = ()
     items: tuple[Item, ...] = ()
     payloads: dict[str, Payload] = {}

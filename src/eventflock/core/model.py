@@ -10,6 +10,7 @@ import msgspec
 
 from eventflock.core.options import JobLimits
 from eventflock.core.structs import Frozen
+from eventflock.core.task import Table, Task
 
 __all__ = [
     "FORMAT",
@@ -272,6 +273,8 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     working
         The working folder when the run was made: what the analysis opens by names relative to it
         is there for a job under the same names.
+    task
+        What is done for each row of a table, where this is no analysis of events.
     """
 
     name: str
@@ -281,6 +284,7 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     search: tuple[str, ...] = ()
     helpers: dict[str, str] = {}
     working: str = ""
+    task: Task | None = None
 
 
 class Plan(Frozen, frozen=True):
@@ -290,6 +294,8 @@ class Plan(Frozen, frozen=True):
     ----------
     unread
         Files that could not be read: without them, no result is complete.
+    table
+        The rows, where jobs do rows instead of events.
     """
 
     format: int
@@ -300,6 +306,12 @@ class Plan(Frozen, frozen=True):
     datasets: tuple[Dataset, ...]
     jobs: tuple[Job, ...]
     unread: tuple[UnreadFile, ...] = ()
+    table: Table | None = None
+
+    @property
+    def noun(self) -> str:
+        """What an entry is called."""
+        return "event" if self.table is None else "row"
 
     @property
     def files(self) -> int:
@@ -323,6 +335,8 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
         Number of the first chunk in the tree along which results are added.
     branches
         Those that the analysis is known to ask for.
+    rows
+        Of a job that does rows instead of events.
     """
 
     plan: str
@@ -337,3 +351,11 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
     first: int = 0
     limits: JobLimits = JobLimits()
     branches: tuple[str, ...] = ()
+    rows: Table | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        """The files that it reads, local paths and URLs: where it runs, it needs them."""
+        if self.rows is not None:
+            return list(self.rows.inputs)
+        return [file.place(self.limits.replica) for file in self.files]

@@ -71,6 +71,7 @@ CAUSES = {cause.name: cause for cause in (
     # name, permanent, again, then, pause, elsewhere, words
     Cause("analysis", True, 0, (_S.ISOLATE,), 0, False, "the analysis raised"),
     Cause("returned", True, 0, (), 0, False, "the analysis returned what cannot be added"),
+    Cause("program", True, 0, (), 0, False, "the program failed"),
     Cause("branch", True, 0, (_S.ISOLATE,), 0, False, "a branch is not there"),
     Cause("read", True, 1, (_S.REPLICA, _S.ISOLATE), 2, False, "events cannot be read"),
     Cause("file", True, 1, (_S.REPLICA, _S.ISOLATE), 2, False, "a file cannot be opened"),
@@ -99,6 +100,7 @@ _CODES: dict[str, str] = {
     # of receipts
     FailureCode.BRANCH: "branch",
     FailureCode.RETURNED: "returned",
+    FailureCode.PROGRAM: "program",
     FailureCode.READ: "read",
     FailureCode.GONE: "file",
     FailureCode.TIME: "time",

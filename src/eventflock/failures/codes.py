@@ -22,6 +22,8 @@ class FailureCode(StrEnum):
     """The job made no progress; the detail is the limit in seconds."""
     SERVER = "server"
     """A server of files did not answer for so many seconds, which are the detail."""
+    PROGRAM = "program"
+    """The program of a row failed; the detail is its exit code, or what was wrong with it."""
     DISK = "disk"
     """A disk is full."""
     UNREACHABLE = "unreachable"

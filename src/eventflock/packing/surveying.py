@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range, first_events
+from eventflock.core.options import JobLimits
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.packing.cache import Cache
@@ -24,6 +25,8 @@ __all__ = ["InterpreterProbe", "boot_modules", "make_reference", "shortened", "s
 
 _HERE = Path(__file__).parent
 _SAMPLE_EVENTS = 100
+ROW_SECONDS = 60.0
+"""A row is tried for so long: what it loads, it has mostly loaded by then."""
 
 
 class InterpreterProbe:
@@ -165,7 +168,11 @@ def boot_modules(probe: InterpreterProbe, path: Sequence[str]) -> list[str]:
 
 
 def shortened(assignment: Assignment, entries: int) -> Assignment:
-    """Cut an assignment down to the first few entries of each tree of one file."""
+    """Cut an assignment down to the first few entries of each tree of one file, or to one row."""
+    if assignment.rows is not None:
+        entries = 1
+        limits = JobLimits(limit_seconds=ROW_SECONDS)
+        assignment = msgspec.structs.replace(assignment, limits=limits)
     file = first_events(assignment.ranges).file
     first: dict[int, Range] = {}
     for one in assignment.ranges:

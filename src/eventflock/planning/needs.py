@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.model import Plan
 from eventflock.core.options import JobLimits
+from eventflock.core.task import Table
 from eventflock.events.credentials import needs_credentials
 from eventflock.events.files import is_url
 from eventflock.packing.environment import TransferSizes
@@ -48,8 +50,11 @@ def job_needs(
     else:
         needs = JobNeeds(memory_mb=MEMORY_MB, disk_mb=_disk_mb(plan, sent))
     if limits.limit_seconds:
-        needs = msgspec.structs.replace(needs, limit_seconds=limits.limit_seconds)
-    paths = (place for one in plan.datasets for file in one.files for place in file.places)
+        rows = max(job.entries for job in plan.jobs) if plan.table is not None else 1
+        needs = msgspec.structs.replace(needs, limit_seconds=rows * limits.limit_seconds)
+    paths = [place for one in plan.datasets for file in one.files for place in file.places]
+    if plan.table is not None:
+        paths += [value for row in plan.table.rows for value in row]
     return msgspec.structs.replace(needs, credentials=needs_credentials(paths))
 
 
@@ -57,6 +62,11 @@ def _disk_mb(plan: Plan, sent: TransferSizes) -> int:
     """Return room for the archives, what they unpack to, and the inputs of the largest job."""
     archives = sent.environment_bytes + sent.unpacked_bytes + 2 * sent.code_bytes
     largest = 0
+    if plan.table is not None:
+        frozen = FrozenPlan(plan)
+        parts = (frozen.assignment(job).rows or Table() for job in range(len(plan.jobs)))
+        # Once as they come, and once in the folder of a row.
+        largest = max(2 * sum(size for size, _ in part.inputs.values()) for part in parts)
     for job in plan.jobs:
         files = plan.datasets[job.dataset].files
         sizes = {part.file: files[part.file].size for part in job.ranges}

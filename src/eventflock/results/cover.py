@@ -118,6 +118,17 @@ def add_counters(a: Counters, b: Counters) -> Counters:
     )
 
 
+def describe_rows(parts: Iterable[Coverage], limit: int = 10) -> str:
+    """Name rows for people: `row 3, 7 to 9`."""
+    total = list(coalesce(parts))
+    words = [
+        f"{one.start}" if one.stop == one.start + 1 else f"{one.start} to {one.stop - 1}"
+        for one in total[:limit]
+    ]
+    more = f" and {count(total[limit:]):,} more" if len(total) > limit else ""
+    return f"  row {', '.join(words)}{more}"
+
+
 def describe(parts: Iterable[Coverage], limit: int = 5) -> str:
     """Name ranges for people: `file 3,000 to 4,000 (1,000 entries)`, one per line."""
     total = list(parts)

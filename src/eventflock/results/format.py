@@ -24,7 +24,7 @@ from eventflock.core.manifest import Item, Manifest, Payload
 from eventflock.core.structs import to_json
 from eventflock.errors import AnalysisError
 
-__all__ = ["DELTAS", "MANIFEST", "sha256_of", "write_result"]
+__all__ = ["DELTAS", "MANIFEST", "described", "sha256_of", "write_result"]
 
 MANIFEST = "manifest.json"
 KEPT = "kept/"
@@ -152,7 +152,7 @@ def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any)
     from eventflock.results.payloads import sum_of_deltas
 
     try:
-        uhi.io.zip.write(archive, name, _described(value))
+        uhi.io.zip.write(archive, name, described(value))
         archive.json_bytes += archive.getinfo(f"{name}.json").file_size
         deltas = sum_of_deltas(value)
         if deltas is not None:
@@ -165,12 +165,12 @@ def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any)
     return Item(path=key, kind="histogram", name=name)
 
 
-def _described(histogram: Any) -> Any:
+def described(histogram: Any) -> Any:
     """Return what the UHI serialization says of a histogram, with the right edges."""
     found: dict[str, Any] = histogram._to_uhi_()
-    for axis, described in zip(histogram.axes, found["axes"], strict=True):
-        if described["type"] == "variable" and described["circular"]:
-            described["edges"] = edges_of(axis)
+    for axis, one in zip(histogram.axes, found["axes"], strict=True):
+        if one["type"] == "variable" and one["circular"]:
+            one["edges"] = edges_of(axis)
     return found
 
 

@@ -20,6 +20,7 @@ from eventflock.core.manifest import Counters, Coverage, Failure, Item, KeptFile
 from eventflock.core.model import FORMAT
 from eventflock.core.options import Acceptance
 from eventflock.core.states import JobStatus, ResultStatus
+from eventflock.core.task import Row
 from eventflock.errors import AnalysisError, ErrorKind, ResultError
 from eventflock.results import blocks
 from eventflock.results.accumulate import Accumulator
@@ -47,6 +48,7 @@ class _Sum:
         self.hosts: dict[str, None] = {}
         self.software: dict[str, set[str]] = {}
         self.kept: list[KeptFile] = []
+        self.rows: list[Row] = []
 
     def add(self, manifest: Manifest) -> None:
         last = self.coverage[-1:]
@@ -54,6 +56,7 @@ class _Sum:
         self.counters = add_counters(self.counters, manifest.counters)
         self.branches.update(dict.fromkeys(manifest.branches))
         self.kept += manifest.kept
+        self.rows += manifest.rows
         self.hosts.update(dict.fromkeys(manifest.hosts))
         for name, versions in manifest.software.items():  # several, of a block
             self.software.setdefault(name, set()).update(versions.split(", "))
@@ -76,6 +79,7 @@ class _Sum:
             started=frozen.plan.created,
             software=software,
             kept=tuple(self.kept),
+            rows=tuple(self.rows),
         )
 
 

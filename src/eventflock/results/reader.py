@@ -24,6 +24,7 @@ from eventflock.core.manifest import Item, Manifest, Payload
 from eventflock.core.model import FORMATS
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest, digest_file, from_json
+from eventflock.core.task import RowFile
 from eventflock.errors import EventflockError, ResultError
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
 from eventflock.results.sandbox import SkimSandbox
@@ -201,6 +202,7 @@ class ResultFile:
         if not above.isdisjoint(paths):
             raise self._damaged("an item lies inside another")
         self._check_kept()
+        self._check_rows()
         ranges = (*manifest.coverage, *manifest.missing, *(one.of for one in manifest.kept))
         counters = msgspec.structs.astuple(manifest.counters)
         numbers = (manifest.job + 1, manifest.planned, *counters)
@@ -223,6 +225,20 @@ class ResultFile:
             if self.manifest.payloads.get(one.member) != Payload(size=one.size, sha256=one.sha256):
                 raise self._damaged(f"the kept file {one.name!r} is not in it")
 
+    def _check_rows(self) -> None:
+        """Check that files of rows lie inside their folders, and that a job has their bytes."""
+        rows = self.manifest.rows
+        if len({row.number for row in rows if row.ok}) != sum(row.ok for row in rows):
+            raise self._damaged("it has a row twice")
+        for row in rows:
+            names = {(one.is_log, one.name) for one in row.files}
+            if len(names) != len(row.files) or not all(map(_lies_inside, row.files)):
+                raise self._damaged(f"row {row.number} has a file outside of its folder")
+            for one in row.files if self.manifest.job >= 0 else ():
+                known = self.manifest.payloads.get(one.member)
+                if known != Payload(size=one.size, sha256=one.sha256):
+                    raise self._damaged(f"the file {one.name!r} of row {row.number} is not in it")
+
     def _sha256(self, info: zipfile.ZipInfo) -> str:
         """Compute the checksum of a member; what is small is kept, and need not be read again."""
         if info.file_size > SMALL or len(self._kept) > KEPT_MAX:
@@ -242,8 +258,15 @@ class ResultFile:
             raise self._damaged(f"{info.filename} has {len(data)} bytes, not {info.file_size}")
         return data
 
-    def unpack(self, member: str, target: Path) -> None:
+    def unpack(self, member: str, target: Path, *, flush: bool = True) -> None:
         """Write one member to a file, at once or not at all.
+
+        Parameters
+        ----------
+        member, target
+            Its name, and where it goes.
+        flush
+            Whether a power cut must not cost it.
 
         Raises
         ------
@@ -252,7 +275,7 @@ class ResultFile:
         """
         with self._guard(member):
             payload = self.manifest.payloads[member]
-            with atomic_path(target) as temporary:
+            with atomic_path(target, flush=flush) as temporary:
                 with self._zip.open(member) as source, temporary.open("wb") as file:
                     shutil.copyfileobj(source, file)
                 if digest_file(temporary) != payload.sha256:
@@ -377,6 +400,13 @@ class ResultFile:
             shutil.copyfileobj(source, file)
         sandbox.check(target, whole=whole)
         return target
+
+
+def _lies_inside(one: RowFile) -> bool:
+    """Check that the name of a file of a row is a plain relative path."""
+    if one.is_log:
+        return one.name in {"stdout", "stderr"}
+    return "\0" not in one.name and not {"", ".", ".."} & set(one.name.split("/"))
 
 
 def _has_arrays(axes: list[dict[str, Any]]) -> bool:

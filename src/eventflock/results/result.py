@@ -11,9 +11,12 @@ from eventflock.core.manifest import Coverage, KeptFile, Manifest
 from eventflock.core.model import UnreadFile
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest
+from eventflock.core.task import VALUE, Row
 from eventflock.errors import ResultError, nearest, plural
 from eventflock.results.cover import count
 from eventflock.results.format import KEPT
+from eventflock.results.outputs import OUTPUTS
+from eventflock.results.plain import decode
 from eventflock.results.reader import ResultFile
 from eventflock.results.sandbox import SkimSandbox
 
@@ -75,12 +78,34 @@ class Result(Mapping[str, Any]):
         return {self.path.parent / KEPT / one.place: one for one in self.manifest.kept}
 
     @property
+    def rows(self) -> tuple[Row, ...]:
+        """How each row ended, where the run did rows: exit code, times, memory, host, and files."""
+        return tuple(sorted(self.manifest.rows, key=lambda row: row.number))
+
+    @property
+    def outputs(self) -> dict[int, Path]:
+        """The folders with what rows left, by their numbers."""
+        folder = self.path.parent / OUTPUTS
+        return {row.number: folder / str(row.number) for row in self.rows if row.ok}
+
+    def returned(self) -> Iterator[Any]:
+        """Yield what a function returned for each item, in their order.
+
+        Raises
+        ------
+        ResultError
+            A file was changed.
+        """
+        for folder in self.outputs.values():
+            yield decode((folder / VALUE).read_bytes())
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """How it came about: analysis, parameters, software, hosts, times and counters."""
         import msgspec
 
         shown = msgspec.to_builtins(self.manifest)
-        for field in ("items", "payloads", "coverage", "missing", "kept"):
+        for field in ("items", "payloads", "coverage", "missing", "kept", "rows"):
             del shown[field]
         return dict(shown)
 
@@ -134,9 +159,9 @@ def label_of(manifest: Manifest) -> str:
     # Rounded down, so that 99.99 % never reads as all.
     accepted = ", accepted" if manifest.accepted else ""
     files = f", {plural(len(manifest.unread), 'file')} not read" if manifest.unread else ""
-    return (
-        f"PARTIAL: {events:,} of {planned:,} events ({int(share * 10) / 10:.1f} %{files}{accepted})"
-    )
+    noun = "event" if manifest.analysis.task is None else "row"
+    much = f"{int(share * 10) / 10:.1f} %{files}{accepted}"
+    return f"PARTIAL: {events:,} of {planned:,} {noun}s ({much})"
 
 
 def _lookup(values: Any, path: tuple[str, ...]) -> Any:

@@ -145,7 +145,9 @@ def job_values(
 
 
 def _opened(frozen: FrozenPlan, job: int, path: Path) -> ResultFile:
-    return ResultFile(path, MANIFEST_MAX + RANGE_MAX * len(frozen.plan.jobs[job].ranges))
+    planned = frozen.plan.jobs[job]
+    parts = len(planned.ranges) if frozen.plan.table is None else planned.entries
+    return ResultFile(path, MANIFEST_MAX + RANGE_MAX * parts)
 
 
 def _state_of(frozen: FrozenPlan, job: int, piece: str, result: ResultFile) -> JobState:
@@ -177,6 +179,11 @@ def _why_foreign(frozen: FrozenPlan, job: int, piece: str, manifest: Manifest) -
         return f"its status is {manifest.status.value!r}"
     elif tuple(coalesce(manifest.coverage)) != tuple(coalesce(wanted)) or manifest.missing:
         return "it does not cover the ranges of its job"
+    if frozen.plan.table is not None:
+        done = [row.number for row in manifest.rows if row.ok]
+        covered = [row for one in manifest.coverage for row in range(one.start, one.stop)]
+        if sorted(done) != sorted(covered):
+            return "its rows are not those that it covers"
     numbers = msgspec.structs.astuple(manifest.counters)
     if manifest.counters.events != count(manifest.coverage) or not all(
         math.isfinite(number) and 0 <= number < 2**62 for number in numbers

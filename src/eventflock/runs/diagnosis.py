@@ -86,6 +86,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     files, files_asked
         Number of the files that are in the plan, and of those that were asked for.
+    noun
+        What `events` are: events, or rows.
     """
 
     run: str
@@ -96,6 +98,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     under_way: bool = False
     files: int = 0
     files_asked: int = 0
+    noun: str = "event"
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -140,6 +143,7 @@ def explain(path: Path) -> Explanation:
         under_way=run.is_busy() or (queue is not None and queue.goes_on),
         files=plan.files - len(plan.unread),
         files_asked=plan.files,
+        noun=plan.noun,
     )
 
 

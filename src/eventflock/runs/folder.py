@@ -11,8 +11,9 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import msgspec
@@ -25,11 +26,13 @@ from eventflock.core.model import PLAN_FORMATS, AnalysisRef, Plan
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import ResultError, UsageError
 from eventflock.pools.batch.wave import wave_folders
+from eventflock.results.outputs import OUTPUTS
 from eventflock.results.verify import JobFiles
 
 __all__ = ["RunFolder", "next_free"]
 
 
+NONE: Mapping[str, bytes] = MappingProxyType({})
 RECORDED = 16 * 2**20
 """Files that an analysis uses are copied into the run folder, for the record, up to this size."""
 
@@ -60,6 +63,9 @@ class RunFolder:
         self.merged = path / "result.zip"
         self.plots = path / "plots"
         self.kept = path / "kept"
+        self.outputs = path / OUTPUTS
+        self.logs = path / "logs"
+        self.then = path / "then.json"
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -109,7 +115,9 @@ class RunFolder:
         return self.pool / f"job-{unit_name(job, piece)}.log"
 
     @classmethod
-    def create(cls, path: Path, plan: Plan, source: bytes) -> RunFolder:
+    def create(
+        cls, path: Path, plan: Plan, source: bytes, extra: Mapping[str, bytes] = NONE
+    ) -> RunFolder:
         """Make a run folder with its frozen plan and analysis, whole or not at all.
 
         Parameters
@@ -120,6 +128,8 @@ class RunFolder:
             To be frozen.
         source
             Of the analysis.
+        extra
+            More files that belong beside it, by name.
 
         Raises
         ------
@@ -146,6 +156,8 @@ class RunFolder:
                 folder.mkdir()
             if plan.analysis.file:
                 (made.analysis / plan.analysis.file).write_bytes(source)
+            for name, data in extra.items():
+                (made.analysis / name).write_bytes(data)
             for number, file in enumerate(plan.analysis.helpers):  # for the record
                 if Path(file).stat().st_size < RECORDED:
                     shutil.copy(file, made.analysis / f"helper-{number:02d}-{Path(file).name}")

@@ -1,58 +1,56 @@
-"""The whole story of a run on one page: plan, pack, run, merge, plot; and resuming it."""
+"""The whole story of a run on one page: plan, pack, run, merge; and resuming it."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventflock.core.atomic import atomic_write
 from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.core.manifest import Manifest
 from eventflock.core.model import AnalysisRef, Plan
 from eventflock.core.observer import Observer, shown
-from eventflock.core.options import Acceptance, Options, SubmitOptions
-from eventflock.core.states import JobStatus, ResultStatus
+from eventflock.core.options import Options, SubmitOptions
+from eventflock.core.states import JobStatus
 from eventflock.core.structs import to_json
-from eventflock.errors import AnalysisError, InterruptedRunError, ResultError, UsageError, plural
+from eventflock.errors import AnalysisError, InterruptedRunError, UsageError, plural
 from eventflock.events.credentials import find_credentials, needs_credentials
 from eventflock.planning.credentials import credential_notes
-from eventflock.planning.filesets import Fileset
 from eventflock.planning.forecast import Forecast, describe_forecast, forecast
-from eventflock.planning.prepare import prepare
 from eventflock.planning.unread import look_again
-from eventflock.pools.cores import usable_cores
 from eventflock.pools.names import batch_hint
 from eventflock.pools.roles import Executor, Pool, Stopped, Submission, Workers
 from eventflock.pools.table import find_pool, open_workers, pool_of_run
-from eventflock.results.reader import read_manifest
 from eventflock.results.verify import job_states
 from eventflock.runs.folder import RunFolder, next_free
+from eventflock.runs.merging import merge_jobs, merge_run
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.scheduler import adopt_arrivals, do_jobs, jobs_to_submit
-from eventflock.usercode.decorator import Analysis
-from eventflock.usercode.loading import check_helpers, freeze, locate
+from eventflock.runs.work import Work
+from eventflock.usercode.loading import check_helpers
 
 if TYPE_CHECKING:
     from eventflock.packing.environment import PackedEnvironment
 
-__all__ = ["execute", "merge_run", "plot_run", "resume", "show_submission", "stop", "watch"]
+__all__ = ["execute", "resume", "show_submission", "stop", "watch"]
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at a run that another process works on."""
 
 
-def execute(
-    analysis: str | Path | Analysis,
-    files: Sequence[str | Fileset],
-    options: Options,
-    observer: Observer,
-) -> Outcome:
-    """Run an analysis over all events of the files: from the names to the merged result.
+def execute(work: Work, options: Options, observer: Observer) -> Outcome:
+    """Run an analysis over all events of its files, or a task for all rows of its table.
+
+    Parameters
+    ----------
+    work
+        What is done, on what.
+    options, observer
+        How, and what receives its progress.
 
     Raises
     ------
@@ -63,21 +61,16 @@ def execute(
     """
     pool = find_pool(options.pool)
     options = pool.complete(options, reach=True)
-    with _planned(analysis, files, options, pool, observer) as (workers, draft):
+    with _planned(work, options, pool, observer) as (workers, draft):
         run = _make_run(draft, options, observer)
         return _run(run, pool, workers, options, observer)
 
 
-def show_submission(
-    analysis: str | Path | Analysis,
-    files: Sequence[str | Fileset],
-    options: Options,
-    observer: Observer,
-) -> tuple[str, Plan]:
+def show_submission(work: Work, options: Options, observer: Observer) -> tuple[str, Plan]:
     """Return the submit description that a run on a batch system would have, and its plan."""
     pool = find_pool(options.pool)
     options = pool.complete(options, reach=False)
-    with _planned(analysis, files, options, pool, observer) as (_, draft):
+    with _planned(work, options, pool, observer) as (_, draft):
         if draft.submission is None or draft.environment is None:
             raise UsageError(
                 "--dry-run shows what is submitted to a batch system.",
@@ -140,7 +133,7 @@ def watch(path: Path, options: Options, observer: Observer) -> Outcome:
         _look_on(run, frozen.plan, observer)
     executor = pool_of_run(path).follow(run, observer)
     if executor is None:
-        return merge_run(path, options)
+        return merge_run(path, options, observer)
     with closing(executor):
         return _work(run, executor, options, observer)
 
@@ -167,6 +160,7 @@ class _Draft(NamedTuple):
     """All that a run folder is made of."""
 
     source: bytes
+    extra: Mapping[str, bytes]
     plan: Plan
     environment: PackedEnvironment | None
     expected: Forecast | None
@@ -175,21 +169,17 @@ class _Draft(NamedTuple):
 
 @contextlib.contextmanager
 def _planned(
-    analysis: str | Path | Analysis,
-    files: Sequence[str | Fileset],
-    options: Options,
-    pool: Pool,
-    observer: Observer,
+    work: Work, options: Options, pool: Pool, observer: Observer
 ) -> Iterator[tuple[Workers, _Draft]]:
     """Plan, and pack if jobs bring their environment along; yield the workers that were asked."""
-    ref, source = freeze(analysis) if isinstance(analysis, Analysis) else locate(str(analysis))
+    ref, source = work.locate()
     python = ""
     if options.packing is not None:
         from eventflock.runs.environment import interpreter_for
 
         python = interpreter_for(ref, source, options.packing, observer)
     with _workers(pool, options.workers, python) as workers:
-        prepared = prepare(workers, ref, source, files, options, observer)
+        prepared = work.plan(workers, ref, source, options, observer)
         plan, environment, sent = prepared.plan, None, None
         if options.packing is not None:
             from eventflock.runs.environment import pack_plan
@@ -206,7 +196,7 @@ def _planned(
 
             needs = job_needs(plan, sent, expected, options.limits)
             submission = pool.plan_submission(needs, options.submission)
-        yield workers, _Draft(source, plan, environment, expected, submission)
+        yield workers, _Draft(source, work.attachments(), plan, environment, expected, submission)
 
 
 def _note_credentials(plan: Plan, seconds: float, observer: Observer) -> None:
@@ -228,7 +218,7 @@ def _workers(pool: Pool, count: int | None, python: str = "") -> Iterator[Worker
 def _make_run(draft: _Draft, options: Options, observer: Observer) -> RunFolder:
     """Freeze all of it in a new run folder."""
     plan = draft.plan
-    run = _create(plan, draft.source, options.out)
+    run = _create(draft, options.out)
     if draft.environment is not None:
         from eventflock.runs.environment import freeze_environment
 
@@ -238,21 +228,20 @@ def _make_run(draft: _Draft, options: Options, observer: Observer) -> RunFolder:
         observer.note(describe_forecast(draft.expected))
     if draft.submission is not None:
         draft.submission.freeze(run)
-    files = plan.files - len(plan.unread)
-    observer.note(
-        f"{plural(len(plan.jobs), 'job')}, {plural(plan.entries, 'event')} in "
-        f"{plural(files, 'file')}: {run.path}"
-    )
+    entries, files = plural(plan.entries, plan.noun), plan.files - len(plan.unread)
+    where = f" in {plural(files, 'file')}" if plan.table is None else ""
+    observer.note(f"{plural(len(plan.jobs), 'job')}, {entries}{where}: {run.path}")
     return run
 
 
-def _create(plan: Plan, source: bytes, out: Path | None) -> RunFolder:
+def _create(draft: _Draft, out: Path | None) -> RunFolder:
+    parts = draft.plan, draft.source, draft.extra
     if out is not None:
-        return RunFolder.create(out, plan, source)
+        return RunFolder.create(out, *parts)
     while True:
-        path = next_free(plan.analysis, Path("runs"))
+        path = next_free(draft.plan.analysis, Path("runs"))
         try:
-            return RunFolder.create(path, plan, source)
+            return RunFolder.create(path, *parts)
         except UsageError:
             if not (path / "plan.json").exists():  # else another process took the name
                 raise
@@ -283,7 +272,7 @@ def _work(run: RunFolder, executor: Executor, options: Options, observer: Observ
         try:
             adopt_arrivals(run, frozen)
             do_jobs(run, frozen, executor, options.limits, observer)
-            return _merge(run, frozen, options)
+            return merge_jobs(run, frozen, options, observer)
         except KeyboardInterrupt:
             raise _interrupted(run, frozen, executor) from None
 
@@ -306,7 +295,7 @@ def _look_on(run: RunFolder, plan: Plan, observer: Observer) -> None:
     """Show the progress of a run that another process works on, as long as it does."""
     entries = [job.entries for job in plan.jobs]
     done = run.results_there(plan)
-    with shown(observer, "events", plan.entries, sum(entries[job] for job in done)):
+    with shown(observer, f"{plan.noun}s", plan.entries, sum(entries[job] for job in done)):
         while run.is_busy():
             done = run.results_there(plan)
             jobs = f"{len(done):,} of {plural(len(entries), 'job')}"
@@ -328,101 +317,3 @@ def _interrupted(run: RunFolder, frozen: FrozenPlan, executor: Executor) -> Inte
         f"Interrupted: {done:,} of {jobs} are done and kept.",
         remedy=f"Go on: eventflock resume {name}",
     )
-
-
-# --- merging and plotting ----------------------------------------------------------------------
-
-
-def merge_run(path: Path, options: Options) -> Outcome:
-    """Merge the result files of a run again. A complete result is kept.
-
-    Raises
-    ------
-    UsageError
-        There is no run, or another process works on it.
-    """
-    run = RunFolder(path)
-    frozen = run.load_plan()
-    with run.lock():
-        adopt_arrivals(run, frozen)
-        kept = _complete_result(run, frozen)
-        if kept is not None:
-            states = job_states(frozen, run.result_files(frozen.plan), run.path)
-            if any(state.status != JobStatus.DONE for state in states):
-                return Outcome(run=run, plan=frozen.plan, manifest=kept, absent=[])
-        return _merge(run, frozen, options)
-
-
-def _complete_result(run: RunFolder, frozen: FrozenPlan) -> Manifest | None:
-    """Return the manifest of a complete merged result: what it proves stays true."""
-    manifest = _merged_before(run, frozen)
-    is_complete = manifest is not None and manifest.status == ResultStatus.COMPLETE
-    return manifest if is_complete else None
-
-
-def _merged_before(run: RunFolder, frozen: FrozenPlan) -> Manifest | None:
-    """Return the manifest of the merged result, if there is one of this plan."""
-    try:
-        manifest = read_manifest(run.merged)
-    except ResultError:
-        return None
-    return manifest if manifest.plan == frozen.digest else None
-
-
-def _merge(run: RunFolder, frozen: FrozenPlan, options: Options) -> Outcome:
-    from eventflock.results.merge import is_refused, merge
-
-    acceptance = options.acceptance
-    if acceptance == Acceptance():  # what was accepted once stays accepted
-        earlier = _merged_before(run, frozen)
-        if earlier is not None and earlier.accepted:
-            acceptance = Acceptance(
-                fraction=earlier.accepted, files=earlier.accepted_files or 1.0, strict=False
-            )
-    files = run.result_files(frozen.plan)
-    manifest, absent = merge(frozen, files, run.merged, acceptance, usable_cores())
-    if manifest is not None and (manifest.kept or run.kept.exists()):
-        from eventflock.results.kept import bring_kept
-
-        bring_kept(manifest, files, run.kept)
-    refused = ""
-    if manifest is not None and is_refused(frozen, manifest, acceptance):
-        refused = (
-            f"There are enough events for --accept {acceptance.fraction:g}, but the analysis "
-            "raised for some that are missing: add --no-strict to accept that."
-        )
-    return Outcome(run=run, plan=frozen.plan, manifest=manifest, absent=absent, refused=refused)
-
-
-def plot_run(
-    path: Path, *, log: bool = False, formats: Sequence[str] = ("png",), out: Path | None = None
-) -> list[Path]:
-    """Draw every histogram of a run, or of a single result file.
-
-    Parameters
-    ----------
-    path
-        A run folder or a result file.
-    log
-        Use a logarithmic scale.
-    formats
-        Kinds of files: `png`, `pdf`, `svg`.
-    out
-        Folder for the pictures; by default `plots` in the run folder.
-
-    Returns
-    -------
-    list of Path
-        The pictures.
-
-    Raises
-    ------
-    ResultError
-        There is no merged result.
-    """
-    from eventflock.plot import plot_results
-    from eventflock.results.result import load
-
-    result = load(path)
-    folder = out or (path / "plots" if path.is_dir() else path.with_suffix(""))
-    return plot_results(result, folder, log=log, formats=formats, partial=result.label)

@@ -14,6 +14,7 @@ from eventflock.core.atomic import atomic_write
 from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Dataset, Plan
 from eventflock.core.states import JobStatus, ResultStatus
+from eventflock.core.task import Table
 from eventflock.errors import (
     ErrorKind,
     EventflockError,
@@ -23,7 +24,7 @@ from eventflock.errors import (
     plural,
 )
 from eventflock.failures.causes import cause_of
-from eventflock.results.cover import count, describe
+from eventflock.results.cover import count, describe, describe_rows
 from eventflock.results.verify import JobState
 from eventflock.runs.folder import RunFolder
 
@@ -95,9 +96,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         job, failure = found
         error = error_from(failure)
         if self.manifest is None:
-            error.message = f"{failure.message}{_where(failure)}"
+            error.message = f"{failure.message}{self._where(failure)}"
         else:
-            error = IncompleteError(f"{self._gaps(jobs)}\n{failure.message}{_where(failure)}")
+            error = IncompleteError(f"{self._gaps(jobs)}\n{failure.message}{self._where(failure)}")
             error.traceback = failure.traceback
         error.remedy = "\n".join(self._remedies(job, failure, jobs))
         return error
@@ -105,6 +106,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def _remedies(self, job: int, failure: Failure, jobs: str) -> list[str]:
         """Describe what can be done about the first cause, and about the rest."""
         remedies = [failure.remedy] if failure.remedy else []
+        if self.plan.table is not None:
+            remedies.append(f"What it printed: {self.run.logs}/{failure.start}.stderr")
         if failure.path and failure.kind != "node":  # which here would not be repeated
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
         untried = sum(one.status == JobStatus.MISSING for one in self.absent)
@@ -117,8 +120,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         kinds = {one.kind for state in self.absent for one in state.failures}
         if kinds - {"analysis"} or self.plan.unread:
             remedies.append(f"When a file or a machine is mended: eventflock resume {self._run}")
+        what = "analysis" if self.plan.table is None else "script"
         remedies.append(
-            "If you change the analysis: a new run, as resume uses the copy in this one."
+            f"If you change the {what}: a new run, as resume uses the copy in this one."
         )
         return remedies + self._content(raised="analysis" in kinds)
 
@@ -143,6 +147,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def _run(self) -> str:
         return shlex.quote(str(self.run.path))
 
+    def _where(self, failure: Failure) -> str:
+        if self.plan.table is not None and failure.start in self.plan.table.numbers:
+            return f"\nin {row_in_words(self.plan.table, failure.start)}"
+        if not failure.path or failure.path in failure.message:
+            return ""
+        return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
+
     def _first_cause(self) -> tuple[int, Failure] | None:
         return next(((one.job, why) for one in self.absent for why in one.failures), None)
 
@@ -151,15 +162,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if self.manifest is None:
             return "\n".join([f"{jobs} without a result.", *reasons])
         missing, unread = self.manifest.missing, describe_unread(self.plan)
-        what = f"{plural(count(missing), 'event')} missing, of {jobs}:"
-        gaps = [what, describe(missing), *reasons] if missing else []
+        what = f"{plural(count(missing), self.plan.noun)} missing, of {jobs}:"
+        in_words = describe if self.plan.table is None else describe_rows
+        gaps = [what, in_words(missing), *reasons] if missing else []
         return "\n".join(gaps + unread)
 
 
-def _where(failure: Failure) -> str:
-    if not failure.path or failure.path in failure.message:
-        return ""
-    return f"\nin {failure.path}, entries {failure.start:,} to {failure.stop:,}"
+def row_in_words(table: Table, number: int) -> str:
+    """Return the number of a row and its first values: `row 17 (mass=100, width=2)`."""
+    values = [
+        f"{name}={value[:40]}{'...' if len(value) > 40 else ''}"
+        for name, value in zip(table.columns[:4], table.row(number), strict=False)
+    ]
+    return f"row {number} ({', '.join(values)})" if values else f"row {number}"
 
 
 def describe_unread(plan: Plan, limit: int = 5) -> list[str]:
@@ -206,6 +221,8 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
     Where the dataset has metadata, which an analysis may use, a small fileset that carries it is
     written into the run folder.
     """
+    if plan.table is not None:
+        return shlex.join(["eventflock", "repeat", str(run.path), str(failure.start)])
     dataset = plan.datasets[plan.jobs[job].dataset]
     tree = next((file.tree for file in dataset.files if file.path == failure.path), "")
     ref = plan.analysis

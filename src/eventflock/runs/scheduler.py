@@ -34,7 +34,8 @@ from eventflock.worker.receipt import receipt_of
 __all__ = ["JobScheduler", "adopt_arrivals", "do_jobs", "jobs_to_submit", "units_left"]
 
 GIVE_UP_AFTER = 3
-"""If so many jobs fail first, and all alike, the others will, too."""
+ROWS_GIVE_UP_AFTER = 10
+"""If so many jobs fail first, and all alike, the others will, too. Rows differ more than events."""
 PARTS_MAX = 10
 """If so many parts of a job were given up, its others are not halved any more."""
 DEATHS = 10
@@ -107,7 +108,7 @@ def do_jobs(
     scheduler = JobScheduler(run, frozen, units, observer, executor.abilities)
     scheduler.done_before = any(state.has_result for state in states)
     with (
-        shown(observer, "events", frozen.entries, earlier),
+        shown(observer, f"{frozen.plan.noun}s", frozen.entries, earlier),
         contextlib.closing(scheduler),
         contextlib.closing(executor.do(scheduler, progress)) as answers,
     ):
@@ -322,11 +323,12 @@ class JobScheduler:
 
     def _is_hopeless(self) -> bool:
         failed = self._failed
-        if self.done_before or len(failed.jobs) < GIVE_UP_AFTER or len(failed.roots) != 1:
+        enough = GIVE_UP_AFTER if self._frozen.plan.table is None else ROWS_GIVE_UP_AFTER
+        if self.done_before or len(failed.jobs) < enough or len(failed.roots) != 1:
             return False
         cause = next(iter(failed.roots))[0]
         deaths = sum(n for (name, _), n in self._reported.items() if name == "died")
-        if cause not in {"analysis", "returned", "branch", "node"} and deaths < DEATHS:
+        if cause not in {"analysis", "returned", "program", "branch", "node"} and deaths < DEATHS:
             return False
         if (
             cause == "node"

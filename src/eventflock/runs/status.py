@@ -82,6 +82,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         The resources that jobs used.
     forecast
         Rows of three texts: quantity, forecast, and fact.
+    noun
+        What `events` are: events, or rows.
     """
 
     run: str
@@ -100,6 +102,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     forecast: list[tuple[str, str, str]] = []
     files: int = 0
     unread: list[str] = []
+    noun: str = "event"
 
     @property
     def in_pool(self) -> bool:
@@ -160,6 +163,7 @@ def status_of(path: Path) -> Status:
         forecast=_forecast(run, plan, counting.done),
         files=plan.files,
         unread=[file.message for file in plan.unread],
+        noun=plan.noun,
     )
 
 

@@ -9,9 +9,10 @@ import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,17 @@ from eventflock.core.tracebacks import user_traceback
 from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.usercode.decorator import Analysis
 
-__all__ = ["FROZEN", "IMPORTING", "check_helpers", "freeze", "helpers_of", "load", "locate"]
+__all__ = [
+    "FROZEN",
+    "IMPORTING",
+    "check_helpers",
+    "freeze",
+    "freeze_object",
+    "helpers_of",
+    "load",
+    "load_function",
+    "locate",
+]
 
 IMPORTING = "EVENTFLOCK_IMPORTING"
 """Set in the environment while the file of an analysis is imported."""
@@ -89,16 +100,20 @@ def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
     bytes
         The source, or the pickle; empty for an installed module.
     """
-    function = found.function
-    module = sys.modules.get(function.__module__)
+    return freeze_object(found, found.name, found.function.__module__)
+
+
+def freeze_object(found: object, name: str, module_name: str) -> tuple[AnalysisRef, bytes]:
+    """Freeze what is called by a name in a module: see `freeze`."""
+    module = sys.modules.get(module_name)
     file = getattr(module, "__file__", None)
     names = [key for key, value in vars(module).items() if value is found] if module else []
     if file and names:
-        in_package = "." in function.__module__ or hasattr(module, "__path__")
-        if function.__module__ == "__main__" or not in_package:
+        in_package = "." in module_name or hasattr(module, "__path__")
+        if module_name == "__main__" or not in_package:
             ref, source = locate(f"{file}:{names[0]}")
             return msgspec.structs.replace(ref, search=(*ref.search, *sys.path)), source
-        ref = AnalysisRef(name=names[0], origin=function.__module__, search=tuple(sys.path))
+        ref = AnalysisRef(name=names[0], origin=module_name, search=tuple(sys.path))
         return ref, b""
     import cloudpickle
 
@@ -106,12 +121,12 @@ def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
         data = cloudpickle.dumps(found)
     except Exception as error:
         raise UsageError(
-            f"The analysis {found.name!r} cannot be sent to a worker: {error}.",
+            f"{name!r} cannot be sent to a worker: {error}.",
             remedy="Write it into a file, or leave out what it refers to outside itself.",
         ) from error
     return AnalysisRef(
-        name=found.name,
-        file=f"{found.name}.pickle",
+        name=name,
+        file=f"{name}.pickle",
         sha256=digest(data),
         search=tuple(sys.path),
     ), data
@@ -134,14 +149,38 @@ def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
     AnalysisError
         Importing the module raised, or its source is not the one that was frozen.
     """
-    for place in reversed(ref.search):  # as 'python path.py' does: its folder comes first
+    _search(ref)
+    if ref.file.endswith(".pickle"):
+        found = _load_pickle(ref, folder)
+        return found if isinstance(found, Analysis) else Analysis(found)
+    analysis = _pick(_import_file(ref, folder) if ref.file else _import_module(ref), ref)
+    check_helpers(ref)
+    return analysis
+
+
+def load_function(ref: AnalysisRef, folder: Path | None = None) -> Callable[[Any], Any]:
+    """Do for a plain function what `load` does for an analysis."""
+    _search(ref)
+    if ref.file.endswith(".pickle"):
+        found = _load_pickle(ref, folder)
+    else:
+        module = _import_file(ref, folder) if ref.file else _import_module(ref)
+        found = getattr(module, ref.name, None)
+        check_helpers(ref)
+    if not callable(found):
+        raise UsageError(
+            f"There is no function {ref.name!r} in {ref.origin}.",
+            remedy="Name one that is defined at the top of its file.",
+        )
+    function: Callable[[Any], Any] = found
+    return function
+
+
+def _search(ref: AnalysisRef) -> None:
+    """Search for modules as 'python path.py' does: its folder comes first."""
+    for place in reversed(ref.search):
         if place not in sys.path:
             sys.path.insert(0, place)
-    if ref.file.endswith(".pickle"):
-        return _load_pickle(ref, folder)
-    found = _pick(_import_file(ref, folder) if ref.file else _import_module(ref), ref)
-    check_helpers(ref)
-    return found
 
 
 def check_helpers(ref: AnalysisRef, *, data_only: bool = False) -> None:
@@ -193,15 +232,14 @@ def helpers_of(ref: AnalysisRef) -> dict[str, str]:
     return found
 
 
-def _load_pickle(ref: AnalysisRef, folder: Path | None) -> Analysis:
+def _load_pickle(ref: AnalysisRef, folder: Path | None) -> Any:
     """Load a function that was typed into a notebook, frozen by cloudpickle in this run."""
     import cloudpickle
 
     data = ((folder or Path()) / ref.file).read_bytes()
     if digest(data) != ref.sha256:
         raise AnalysisError(f"{ref.file} in the run folder was changed.", remedy="Start a new run.")
-    found = cloudpickle.loads(data)
-    return found if isinstance(found, Analysis) else Analysis(found)
+    return cloudpickle.loads(data)
 
 
 def _import_file(ref: AnalysisRef, folder: Path | None) -> ModuleType:

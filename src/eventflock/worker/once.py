@@ -97,7 +97,7 @@ def main(job: str, result: str, line: str = "0") -> int:
     int
         0 if it is done, 1 if the result file says why it is not.
     """
-    from eventflock.usercode.loading import load
+    from eventflock.usercode.programs import load_work
     from eventflock.worker.runner import Runner
 
     faulthandler.enable()
@@ -108,7 +108,7 @@ def main(job: str, result: str, line: str = "0") -> int:
     runner = Runner(environment=given.environment, places=given.inputs)
     manifest = runner.run(
         given.assignment,
-        lambda: load(ref, folder),
+        lambda: load_work(ref, folder),
         Path(result),
         lambda _events: None,
         lambda _manifest: _leave(1),

@@ -23,7 +23,7 @@ from eventflock.core.model import AnalysisRef, Assignment
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EventflockError
 from eventflock.usercode.decorator import Analysis
-from eventflock.usercode.loading import load
+from eventflock.usercode.programs import RowWork, load_work
 from eventflock.worker.node_layout import ANALYSIS
 from eventflock.worker.once import link_data, moved
 
@@ -94,7 +94,7 @@ def prove(request: ProofRequest) -> Proof:
         for trial, folder in request.trials:
             place = Path(folder) if folder else root / ANALYSIS
             link_data(trial.analysis, place, Path.cwd())
-            analysis = load(moved(trial.analysis, place), place)
+            analysis = load_work(moved(trial.analysis, place), place)
             with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                 manifest = Runner().run(
                     trial, partial(_given, analysis), Path(scratch) / "z", _ignore
@@ -103,7 +103,7 @@ def prove(request: ProofRequest) -> Proof:
             events += manifest.counters.events
             first = first or time.time()
         if request.analysis is not None:
-            load(moved(request.analysis, root / ANALYSIS), root / ANALYSIS)
+            load_work(moved(request.analysis, root / ANALYSIS), root / ANALYSIS)
     except EventflockError as why:
         error = Failure.of(why)
     return Proof(
@@ -118,7 +118,7 @@ def prove(request: ProofRequest) -> Proof:
     )
 
 
-def _given(analysis: Analysis) -> Analysis:
+def _given(analysis: Analysis | RowWork) -> Analysis | RowWork:
     """Return what was loaded before."""
     return analysis
 

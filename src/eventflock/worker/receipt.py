@@ -41,6 +41,9 @@ class Tally:
         """Why each of `missing` is."""
         self.where = ("", 0, 0)
         """File and entries that are being done."""
+        self.cpu_seconds = 0.0
+        self.memory = 0
+        """What programs took that this process has started: CPU time, and the largest memory."""
 
     def chunk(self, reader: TreeReader, events: int) -> None:
         """Count a chunk, or a part of one."""
@@ -49,6 +52,11 @@ class Tally:
         bytes_read, branches = reader.done()
         self.bytes_read += bytes_read
         self.branches |= branches
+
+    def programs(self, cpu_seconds: float, memory: int) -> None:
+        """Count a program that has ended."""
+        self.cpu_seconds += cpu_seconds
+        self.memory = max(self.memory, memory)
 
     def cover(self, new: Coverage) -> None:
         """Count entries as done; what continues the last is joined to it."""
@@ -88,13 +96,14 @@ class Clock:
     def counters(self, tally: Tally) -> Counters:
         """Put together what the job did and what that took."""
         wall, cpu = time.monotonic() - self._wall, time.process_time() - self._cpu
+        cpu += tally.cpu_seconds
         return Counters(
             events=tally.events,
             chunks=tally.chunks,
             bytes_read=tally.bytes_read,
             wall_seconds=round(wall, 6),
             cpu_seconds=round(cpu, 6),
-            peak_memory=_peak_memory(),
+            peak_memory=_peak_memory() + tally.memory,
             waiting_seconds=round(max(wall - cpu, 0.0), 6),
         )
 

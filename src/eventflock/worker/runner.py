@@ -11,12 +11,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Assignment, FileEntry
 from eventflock.core.states import ResultStatus
+from eventflock.core.task import TaskKind
 from eventflock.errors import EventflockError
 from eventflock.events.open_files import OpenFiles
 from eventflock.events.reader import TreeReader, reader_of
@@ -24,7 +26,9 @@ from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
 from eventflock.results.keeper import Keeper
+from eventflock.rows.keeper import RowKeeper
 from eventflock.usercode.decorator import Analysis, restore_parameters
+from eventflock.usercode.programs import RowWork
 from eventflock.worker.calling import missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
 from eventflock.worker.messages import DryCalled
@@ -34,6 +38,22 @@ from eventflock.worker.watchdog import Watchdog
 __all__ = ["Runner"]
 
 LastWords = Callable[[Manifest], None]
+
+
+class _Kept(NamedTuple):
+    """What a job has made so far: results, files that the analysis keeps, and what rows left."""
+
+    accumulator: Accumulator
+    keeper: Keeper
+    rows: RowKeeper
+
+    def write(self, target: Path, made: Manifest, dataset: str) -> Manifest:
+        """Write it into the result file of the job."""
+        values = {(dataset, *path): value for path, value in self.accumulator.finish().items()}
+        made = msgspec.structs.replace(
+            made, kept=tuple(self.keeper.kept), rows=tuple(self.rows.rows)
+        )
+        return write_result(target, made, values, {**self.keeper.members, **self.rows.members})
 
 
 class Runner:
@@ -66,7 +86,7 @@ class Runner:
     def run(
         self,
         assignment: Assignment,
-        load: Callable[[], Analysis],
+        load: Callable[[], Analysis | RowWork],
         target: Path,
         report: Report,
         last_words: LastWords | None = None,
@@ -94,56 +114,69 @@ class Runner:
             As written; its status is `done`, `partial` or `failed`.
         """
         clock, tally = Clock(), Tally()
-
-        def failed(failure: Failure) -> Manifest:
-            made = receipt(
-                assignment, self._environment, ResultStatus.FAILED, tally, clock, failure
-            )
-            return write_result(target, made, {})
-
-        watchdog = Watchdog(
-            assignment.limits, tally, lambda failure: last_words and last_words(failed(failure))
-        )
         with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
-            accumulator = Accumulator(Path(scratch), self._earlier)
-            keeper = Keeper(Path(scratch) / "kept", assignment.job, assignment.piece)
+            kept = _Kept(
+                Accumulator(Path(scratch), self._earlier),
+                Keeper(Path(scratch) / "kept", assignment.job, assignment.piece),
+                RowKeeper(Path(scratch) / "rows", assignment.job, assignment.piece),
+            )
+
+            def failed(failure: Failure) -> Manifest:
+                status = ResultStatus.FAILED
+                made = receipt(assignment, self._environment, status, tally, clock, failure)
+                made = msgspec.structs.replace(made, rows=tuple(kept.rows.rows))
+                return write_result(target, made, {}, kept.rows.members)
+
+            watchdog = Watchdog(
+                assignment.limits, tally, lambda failure: last_words and last_words(failed(failure))
+            )
+            watched = last_words is not None and not _runs_programs(assignment)
             try:
-                with watchdog if last_words else contextlib.nullcontext():
-                    failure = self._do(assignment, load, accumulator, keeper, tally, report)
+                with watchdog if watched else contextlib.nullcontext():
+                    alone = last_words is not None
+                    failure = self._do(assignment, load, kept, tally, report, alone=alone)
                 if failure is None:
                     status = ResultStatus.PARTIAL if tally.missing else ResultStatus.DONE
                     made = receipt(assignment, self._environment, status, tally, clock)
-                    finished = accumulator.finish().items()
-                    values = {(assignment.dataset, *path): value for path, value in finished}
-                    made = msgspec.structs.replace(made, kept=tuple(keeper.kept))
-                    return write_result(target, made, values, keeper.members)
+                    return kept.write(target, made, assignment.dataset)
             except ChunkError as error:
                 failure = error.failure
             except EventflockError as error:
                 failure = Failure.of(error)
             except Exception as error:  # noqa: BLE001 -- whatever it is, it becomes a receipt
                 failure = Failure.of(unexpected(error))
-        self.close()
-        return failed(failure)
+            self.close()
+            return failed(failure)
 
     def _do(
         self,
         assignment: Assignment,
-        load: Callable[[], Analysis],
-        accumulator: Accumulator,
-        keeper: Keeper,
+        load: Callable[[], Analysis | RowWork],
+        kept: _Kept,
         tally: Tally,
         report: Report,
+        *,
+        alone: bool,
     ) -> Failure | None:
         """Do what can be done of a job; return why nothing could be, if that is so."""
-        analysis = load()
+        work = load()
+        if isinstance(work, Analysis):
+            self._do_events(assignment, work, kept, tally, report)
+        else:
+            from eventflock.worker.row_loop import RowLoop  # which a job of events does without
+
+            RowLoop(assignment, work, kept.rows, tally, self._places, report, alone=alone).do()
+        return tally.failures[0] if tally.failures and not tally.coverage else None
+
+    def _do_events(
+        self, assignment: Assignment, analysis: Analysis, kept: _Kept, tally: Tally, report: Report
+    ) -> None:
         assignment = _with_parameters(assignment, analysis)
 
         def opened(entry: FileEntry, analysis: Analysis) -> TreeReader:
             return self._open(entry, analysis, assignment.limits.replica)
 
-        JobLoop(assignment, analysis, accumulator, keeper, tally, opened, report).do()
-        return tally.failures[0] if tally.failures and not tally.coverage else None
+        JobLoop(assignment, analysis, kept.accumulator, kept.keeper, tally, opened, report).do()
 
     def trial(self, assignment: Assignment, analysis: Analysis) -> DryCalled:
         """Call the analysis on no events, and raise what would stop every job as well.
@@ -196,3 +229,9 @@ def _with_parameters(assignment: Assignment, analysis: Analysis) -> Assignment:
     """Convert parameters to the types that the analysis wants, which JSON may not have."""
     parameters = restore_parameters(analysis, assignment.parameters)
     return msgspec.structs.replace(assignment, parameters=parameters)
+
+
+def _runs_programs(assignment: Assignment) -> bool:
+    """Check whether programs are run, which have limits of their own, and not functions."""
+    task = assignment.analysis.task
+    return task is not None and task.kind != TaskKind.FUNCTION

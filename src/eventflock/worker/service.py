@@ -19,7 +19,8 @@ from eventflock.events.open_files import OpenFiles
 from eventflock.events.scan import scan_file
 from eventflock.usercode.data_files import declared_files, watch_opened
 from eventflock.usercode.decorator import Analysis, check_parameters
-from eventflock.usercode.loading import check_helpers, helpers_of, load
+from eventflock.usercode.loading import check_helpers, helpers_of
+from eventflock.usercode.programs import RowWork, load_work
 from eventflock.worker.messages import (
     Describe,
     Described,
@@ -57,7 +58,7 @@ class Service:
         self._end = end
         self._files = OpenFiles()
         self._runner = Runner(files=self._files)
-        self._loaded: dict[bytes, Analysis] = {}
+        self._loaded: dict[bytes, Analysis | RowWork] = {}
 
     def answer(self, request: Request, send: Send) -> None:
         """Carry out one request. The last message sent is its answer, others are progress."""
@@ -88,6 +89,11 @@ class Service:
     def _describe(self, request: Describe) -> Described:
         with watch_opened([request.folder, *credential_files()]) as opened:
             found = self._load(request.analysis, request.folder)
+        if not isinstance(found, Analysis):
+            helpers = {**helpers_of(request.analysis), **opened.read}
+            return Described(
+                name=request.analysis.name, tree="", columns=(), helpers=helpers, parameters={}
+            )
         folders = [Path(place) for place in request.analysis.search[:1]] + [Path.cwd()]
         declared = declared_files(found.data, folders)
         return Described(
@@ -104,6 +110,8 @@ class Service:
 
     def _dry_call(self, request: DryCall) -> DryCalled:
         found = self._load(request.assignment.analysis, request.folder)
+        if not isinstance(found, Analysis):
+            return DryCalled()
         inputs = [file.path for file in request.assignment.files]
         with watch_opened([request.folder, *inputs, *credential_files()]) as opened:
             called = self._runner.trial(request.assignment, found)
@@ -130,10 +138,10 @@ class Service:
         )
         return _answer_of(manifest)
 
-    def _load(self, ref: AnalysisRef, folder: str) -> Analysis:
-        key = to_json(ref)
+    def _load(self, ref: AnalysisRef, folder: str) -> Analysis | RowWork:
+        key = to_json([ref, folder if ref.task is not None else ""])  # a script is run from there
         if key not in self._loaded:
-            self._loaded[key] = load(ref, Path(folder) if folder else None)
+            self._loaded[key] = load_work(ref, Path(folder) if folder else None)
         else:
             check_helpers(ref)
         return self._loaded[key]

@@ -6,13 +6,13 @@ is what has to be packed; nothing is guessed that can be seen.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import platform
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,13 @@ from eventflock.core.manifest import Failure
 from eventflock.core.model import AnalysisRef, Assignment
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EventflockError
+from eventflock.rows.loaded import SURVEY, Loaded, libraries, modules
 from eventflock.worker.shadow import SHADOW
 
 __all__ = ["Interpreter", "Survey", "SurveyRequest"]
+
+
+NOTHING = Loaded(modules={}, libraries=())
 
 
 class SurveyRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +113,7 @@ def survey(request: SurveyRequest) -> Survey:
     from eventflock.core.manifest import Failure
     from eventflock.events.credentials import credential_files
     from eventflock.usercode.data_files import Opened, watch_opened
-    from eventflock.usercode.loading import load
+    from eventflock.usercode.programs import load_work
     from eventflock.worker.runner import Runner
     from eventflock.worker.service import Service  # noqa: F401 -- what a node imports
 
@@ -117,7 +121,7 @@ def survey(request: SurveyRequest) -> Survey:
         importlib.import_module(name)
     error = None
     failed: dict[str, str] = {}
-    opened = Opened()
+    opened, ran = Opened(), NOTHING
     for name in request.imports:
         try:
             importlib.import_module(name)
@@ -125,14 +129,16 @@ def survey(request: SurveyRequest) -> Survey:
             failed[name] = f"{type(why).__name__}: {why}"
     if request.analysis is not None:
         try:
-            found = load(request.analysis, Path(request.folder) if request.folder else None)
+            found = load_work(request.analysis, Path(request.folder) if request.folder else None)
             runner = Runner()
-            inputs = [file.path for trial in request.trials for file in trial.files]
+            inputs = [path for trial in request.trials for path in trial.inputs]
             with watch_opened([request.folder, *inputs, *credential_files()]) as opened:
                 for trial in request.trials:
                     with tempfile.TemporaryDirectory(prefix="eventflock-") as scratch:
                         target = Path(scratch) / "trial.zip"
+                        os.environ[SURVEY] = f"{scratch}/loaded"  # for a script of its own
                         manifest = runner.run(trial, lambda: found, target, lambda _: None)
+                        ran = _loaded(Path(os.environ.pop(SURVEY)), inputs)
                     if manifest.error is not None:
                         failed[trial.dataset] = manifest.error.message
             opened.remove_created()
@@ -140,14 +146,24 @@ def survey(request: SurveyRequest) -> Survey:
             error = Failure.of(why)
     return Survey(
         python=_interpreter(),
-        modules=_modules(),
-        libraries=_libraries(),
+        modules={**modules(), **ran.modules},
+        libraries=tuple(sorted({*libraries(), *ran.libraries})),
         levels=_levels(),
         failed=failed,
-        opened=opened.read,
-        written=tuple(opened.written),
+        opened={**opened.read, **ran.opened},
+        written=(*opened.written, *ran.written),
         error=error,
     )
+
+
+def _loaded(file: Path, inputs: Sequence[str]) -> Loaded:
+    """Read what a script has loaded, which ran in a process of its own."""
+    try:
+        found = from_json(file.read_bytes(), Loaded)
+    except (OSError, msgspec.MsgspecError):
+        return NOTHING
+    opened = {path: sha256 for path, sha256 in found.opened.items() if path not in inputs}
+    return msgspec.structs.replace(found, opened=opened)
 
 
 def _interpreter() -> Interpreter:
@@ -173,27 +189,6 @@ def _markers() -> dict[str, str]:
     from packaging.markers import default_environment
 
     return {key: str(value) for key, value in default_environment().items()}
-
-
-def _modules() -> dict[str, str]:
-    """Return the files of all modules that have one, byte-code and archives excepted."""
-    found = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and Path(file).is_file() and name != "__main__":
-            found[name] = file
-    return found
-
-
-def _libraries() -> tuple[str, ...]:
-    """Return the shared libraries in this process, also those that were loaded by hand."""
-    found = set()
-    with contextlib.suppress(OSError), Path("/proc/self/maps").open() as maps:
-        for line in maps:
-            path = line.rstrip("\n").partition("/")[2]
-            if ".so" in path.rpartition("/")[2] and not path.endswith(" (deleted)"):
-                found.add(f"/{path}")
-    return tuple(sorted(found))
 
 
 def _levels() -> dict[str, int]:

@@ -162,8 +162,7 @@ class WaveDraft:
     def add(self, assignment: Assignment) -> None:
         """Add a job."""
         digest = self._environment.digest
-        places = [file.place(assignment.limits.replica) for file in assignment.files]
-        inputs = {place: self._link(place) for place in places if not is_url(place)}
+        inputs = {place: self._link(place) for place in assignment.inputs if not is_url(place)}
         if not self.jobs:
             self._template = shared_template(assignment, digest)
         shard, line = divmod(len(self.jobs), PER_FILE)
