@@ -118,9 +118,8 @@ def test_outputs_of_a_row_are_those_of_one_complete_run_of_it(tmp_path: Path) ->
             if (tmp_path / run).exists():
                 words = ["resume", run, "--workers", "2"]
             client = start(words, tmp_path)
-            for worker in children(client.pid):
-                if chance.random() < 0.7:
-                    kill_script(worker, chance, kills)
+            for _ in range(chance.randint(0, 4)):
+                kill_script(client, chance, kills)
             kill_some(client, chance, kills)
         while finish(words, run, tmp_path):  # a row whose script was killed too often has failed
             pass
@@ -130,13 +129,20 @@ def test_outputs_of_a_row_are_those_of_one_complete_run_of_it(tmp_path: Path) ->
     assert leftovers(tmp_path) == []
 
 
-def kill_script(worker: int, chance: random.Random, kills: dict[str, int]) -> None:
-    """Kill what a worker runs, if it runs something."""
-    time.sleep(chance.uniform(0.0, 0.2))
-    for script in children(worker):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(script, signal.SIGKILL)
-            kills["script"] += 1
+def kill_script(
+    client: subprocess.Popen[bytes], chance: random.Random, kills: dict[str, int]
+) -> None:
+    """Wait until a worker of a client runs a script, and kill it soon after."""
+    deadline = time.monotonic() + 5
+    while client.poll() is None and time.monotonic() < deadline:
+        scripts = [one for worker in children(client.pid) for one in children(worker)]
+        if scripts:
+            time.sleep(chance.uniform(0.0, 0.1))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(scripts), signal.SIGKILL)
+                kills["script"] += 1
+            return
+        time.sleep(0.01)
 
 
 def check_rows(run: Path) -> None:

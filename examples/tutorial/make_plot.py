@@ -1,4 +1,4 @@
-"""Add up the pickles in this folder that `main.py` left, and draw them."""
+"""Add up the pickles in this folder and those below it that `main.py` left, and draw them."""
 
 import pickle
 from pathlib import Path
@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 def main() -> None:
     found = []
-    for path in sorted(Path().glob("*.pkl")):
+    for path in sorted(Path().rglob("*.pkl")):
         with path.open("rb") as file:
             found.append(pickle.load(file))  # noqa: S301 -- its own
     if not found:

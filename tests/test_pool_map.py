@@ -1,0 +1,94 @@
+"""Rows on a real HTCondor pool."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import eventflock as ef
+from tests import nasty
+from tests.condor import Client, energies, ok, truth_of, wait_for
+from tests.test_examples import EXAMPLES
+
+pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
+
+
+def test_the_tutorial_as_it_was_by_one_command(
+    client: Client, tutorial: Path, expected: list[dict[str, Any]]
+) -> None:
+    """Ten rows, ten files named by process number, one plot; and the same by an analysis."""
+    folder = client.home / "tutorial"
+    shutil.copytree(EXAMPLES / "tutorial", folder)
+    client.own(folder)
+    run = client.home / "by-hand"
+    words = ["--over", folder / "ranges.csv", "--input", tutorial, "--output", "*.pkl"]
+    more = ["--then", folder / "make_plot.py", "--pool", "htcondor", "--out", run]
+    arguments = ["-p", "{index}", "-f", tutorial.name, "-s", "{start}", "-n", "1000"]
+    told = ok(client.run("map", folder / "main.py", *words, *more, "--", *arguments))
+    assert "complete  10 rows, each exactly once, in 10 jobs" in told.stdout
+    total = np.zeros(200)
+    for number in range(10):
+        (left,) = (run / f"outputs/{number}").iterdir()
+        assert left.name == f"hist_jet_AntiKt10LCTopo_E_{number}.pkl"
+        total += pickle.loads(left.read_bytes())["hist"]
+        assert f"Finished job {number}" in (run / f"logs/{number}.stdout").read_text()
+    assert (run / "outputs/hist_jet_AntiKt10LCTopo_E.png").stat().st_size > 10_000
+    assert {row.host for row in ef.load(run).rows} != {""}
+
+    easy = client.home / "by-analysis"
+    shutil.copy(EXAMPLES / "jets.py", folder)
+    ok(client.run("run", folder / "jets.py", tutorial, "--pool", "htcondor", "--out", easy))
+    assert energies(easy) == truth_of(expected)
+    assert total.tolist() == ef.load(easy)["E"].values().tolist()
+
+
+def test_each_script_sees_exactly_its_arguments(client: Client) -> None:
+    folder = client.home / "nasty"
+    folder.mkdir()
+    script, table = nasty.write(folder)
+    client.own(folder)
+    words = ["--over", table, "--group", "50", "--pool", "htcondor", "--out", folder / "run"]
+    ok(client.run("map", script, *words, "--", *nasty.ARGUMENTS))
+    nasty.check(folder / "run/outputs")
+
+
+SLOW = """
+import pathlib, sys, time
+card = pathlib.Path(sys.argv[1]).read_text()
+time.sleep(3)
+if card == "2":
+    sys.exit("no limit for 2")
+pathlib.Path("limit.txt").write_text(card)
+"""
+
+
+def test_inputs_of_rows_failures_and_a_client_that_is_killed(client: Client) -> None:
+    folder = client.home / "cards"
+    folder.mkdir()
+    (folder / "limit.py").write_text(SLOW)
+    for number in range(6):
+        (folder / f"card {number}.txt").write_text(f"{number}")
+    table = folder / "cards.csv"
+    table.write_text("card\n" + "".join(f"{folder}/card {n}.txt\n" for n in range(6)))
+    client.own(folder)
+    run = folder / "run"
+    words = ["--over", table, "--input", "{card}", "--pool", "htcondor", "--out", run]
+    first = client.start("map", folder / "limit.py", *words, "--", "{card}")
+    wait_for(lambda: list(run.glob("results/job-*.zip")))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    told = client.run("resume", run)
+    assert told.returncode == 7
+    assert "5 of 6 rows" in told.stdout
+    (group,) = json.loads(client.run("why", run, "--json").stdout)["groups"]
+    assert group["message"] == "The script ended with exit code 1: no limit for 2"
+    assert (run / "logs/2.stderr").read_text() == "no limit for 2\n"
+    for number in (0, 1, 3, 4, 5):
+        assert (run / f"outputs/{number}/limit.txt").read_text() == f"{number}"
