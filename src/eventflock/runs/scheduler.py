@@ -64,7 +64,9 @@ def _rank(state: JobState) -> tuple[int, int]:
         return _DONE
     if state.status == JobStatus.PARTIAL and state.manifest is not None:
         return (2, state.manifest.counters.events)
-    return (1, 0) if state.status == JobStatus.FAILED else (0, 0)
+    if state.status == JobStatus.FAILED and state.manifest is not None:
+        return (1, len(state.manifest.rows))  # what they have printed is in it
+    return (0, 0)
 
 
 def units_left(frozen: FrozenPlan, states: Iterable[JobState], limits: JobLimits) -> list[Unit]:
@@ -351,7 +353,7 @@ class JobScheduler:
         """Write the receipt of a job that left none, so that its file says why it failed."""
         target = self._run.result(unit.job, unit.piece)
         there = job_state(self._frozen, unit.job, target, unit.piece)
-        if there.has_result or (there.manifest is not None and there.manifest.error == failure):
+        if there.has_result or _says(there, failure):
             return
         with contextlib.suppress(ResultError):
             write_result(target, receipt_of(self._assignment(unit), failure), {})
@@ -375,6 +377,19 @@ class JobScheduler:
         }:
             name = unit_name(unit.job, unit.piece)
             self._observer.note(f"job {name}: {_first_line(failure.message)} It is {step}.")
+
+
+def _says(there: JobState, failure: Failure) -> bool:
+    """Check whether a receipt says why its job failed; if it has the output of rows, it stays.
+
+    A pool may know the host by another name.
+    """
+    if there.manifest is None or there.manifest.error is None:
+        return False
+    error = there.manifest.error
+    if there.manifest.rows:
+        error = msgspec.structs.replace(error, host=failure.host)
+    return error == failure
 
 
 def _first_line(text: str) -> str:
