@@ -74,3 +74,22 @@ def test_the_tutorial_as_it_was(sample: Path, tmp_path: Path) -> None:
     result = ef.run(EXAMPLES / "jets.py", sample, out=tmp_path / "run")
     assert by_hand.values().tolist() == result["E"].values().tolist()
     assert by_hand.sum() > 10_000
+
+
+def test_the_tutorial_as_it_was_by_one_command(sample: Path, tmp_path: Path) -> None:
+    scripts = EXAMPLES / "tutorial"
+    words = ["--over", f"{scripts}/ranges.csv", "--input", str(sample), "--output", "*.pkl"]
+    more = ["--then", f"{scripts}/make_plot.py", "--out", "run", "--workers", "2", "--"]
+    arguments = ["-p", "{index}", "-f", "sample.root", "-s", "{start}", "-n", "1000", "-t", "250"]
+    done = subprocess.run(
+        [sys.executable, "-m", "eventflock", "map", scripts / "main.py", *words, *more, *arguments],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pickles = sorted((tmp_path / "run/outputs").glob("*/*.pkl"))
+    names = [f"{n}/hist_jet_AntiKt10LCTopo_E_{n}.pkl" for n in range(10)]
+    assert [str(one.relative_to(tmp_path / "run/outputs")) for one in pickles] == names
+    assert (tmp_path / "run/outputs/hist_jet_AntiKt10LCTopo_E.png").stat().st_size > 10_000
+    by_hand = ef.import_pickles(pickles, tmp_path / "old")["hist"]
+    result = ef.run(EXAMPLES / "jets.py", sample, out=tmp_path / "analysis")
+    assert by_hand.values().tolist() == result["E"].values().tolist()

@@ -362,6 +362,15 @@ def test_a_call_that_is_wrong(
     assert not (tmp_path / "run").exists()
 
 
+def test_two_rows_that_would_write_one_file_are_told(eventflock: Command, tmp_path: Path) -> None:
+    write(tmp_path, "import sys; open(sys.argv[1].rpartition('=')[2], 'w').close()\n")
+    place = f"{tmp_path}/out.txt"
+    told = eventflock("map", "script.py", "--count", "2", "--", f"--out={place}")
+    assert f"Rows 0 and 1 are both given {place}, which is not there" in told.stderr
+    told = eventflock("map", "script.py", "--count", "2", "--", f"{tmp_path}/{{index}}.txt")
+    assert "are both given" not in told.stderr
+
+
 def test_two_inputs_of_one_name(eventflock: Command, tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()

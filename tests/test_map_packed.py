@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,11 @@ def test_what_a_script_loads_is_packed(eventflock: Command, tmp_path: Path) -> N
     (tmp_path / "neighbour.py").write_text("NAME = 'next door'\n")
     (tmp_path / "weights.json").write_text("[1, 2]")
     (tmp_path / "card.txt").write_text("a card")
-    words = ["--count", "2", "--packed", "--input", "card.txt", "--out", "run", "--", "{index}"]
-    told = eventflock("map", "uses.py", *words)
+    words = ["--count", "2", "--packed", "--input", "card.txt", "--out", "run", "--"]
+    told = eventflock("map", "uses.py", *words, "{index}", "weights.json", "card.txt")
     assert told.returncode == 0, told.stderr
+    assert "'weights.json' is a file here, which a node may not have" in told.stderr
+    assert "'card.txt' is a file here" not in told.stderr
     for number in range(2):
         said = (tmp_path / f"run/outputs/{number}/out.txt").read_text()
         assert said == f"{number} [1, 2] a card next door"
@@ -66,7 +69,7 @@ def test_a_program_finds_the_packed_python(eventflock: Command, tmp_path: Path) 
 def test_a_function_that_was_typed_in(tmp_path: Path) -> None:
     import hist
 
-    def counts(values: np.ndarray) -> hist.Hist:
+    def counts(values: Any) -> Any:
         return hist.Hist.new.Reg(4, 0, 4).Int64().fill(values)
 
     items = [np.arange(n) for n in range(4)]

@@ -40,9 +40,9 @@ FORMAT = 3
 """Version of the result file; 2 has second trees, unread files and metadata, 3 has kept files."""
 FORMATS = (1, 2, FORMAT)
 """The versions that can be read."""
-PLAN_FORMAT = 2
-"""Version of the plan; 2 says of datasets which branches the analysis asks for."""
-PLAN_FORMATS = (1, PLAN_FORMAT)
+PLAN_FORMAT = 3
+"""Version of the plan; 2 says of datasets which branches the analysis asks for, 3 may have rows."""
+PLAN_FORMATS = (1, 2, PLAN_FORMAT)
 """The versions that can be read."""
 
 

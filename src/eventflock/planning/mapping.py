@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,6 +65,8 @@ def plan_rows(
     origin: str,
     sizing: RowSizing,
     observer: Observer,
+    *,
+    elsewhere: bool = False,
 ) -> Plan:
     """Plan the rows of a table.
 
@@ -79,6 +80,8 @@ def plan_rows(
         The rows, and where they come from.
     sizing
         How they are cut.
+    elsewhere
+        Whether jobs may run where files of this machine are not.
 
     Raises
     ------
@@ -95,6 +98,15 @@ def plan_rows(
             ((_, reply),) = workers.ask([Describe(analysis=ref, folder=folder)])
             ref = msgspec.structs.replace(ref, helpers=expect(reply, Described).helpers)
         table = msgspec.structs.replace(table, inputs=_inputs(task, table, ref.working))
+        for name in _files_here(task, table, ref.working) if elsewhere else ():
+            observer.note(
+                f"The argument {name!r} is a file here, which a node may not have: --input {name}"
+            )
+        for place, rows in _shared_places(task, table):
+            observer.note(
+                f"Rows {rows[0]} and {rows[1]} are both given {place}, which is not there: if they "
+                "write it, they overwrite each other. A plain name is in a folder of the row's own."
+            )
         start, stop = _range(sizing.rows, len(table.rows))
         plan = _plan(ref, table, origin, start, stop, max(sizing.group or 1, 1))
         if sizing.target_seconds is None:
@@ -262,16 +274,29 @@ def check_task(task: Task, table: Table, *, alike: bool) -> None:
                 )
 
 
-def missing_inputs(words: Sequence[str], table: Table, task: Task, working: str) -> list[str]:
+def _files_here(task: Task, table: Table, working: str) -> list[str]:
     """Return arguments of the first row that are files here, and that no job brings along."""
-    number = table.first
-    values = table.values(number)
+    values = table.values(table.first)
     known = {place_of(name, values, working) for name in (*task.inputs, *task.reads)}
+    names = {Path(one).name for one in known}
     found = []
-    for word in words:
+    for word in task.arguments:
         place = place_of(word, values, working)
-        if "/" in word or "." in word:
-            with_file = "://" not in place and os.path.isfile(place)  # noqa: PTH113 -- any text
-            if with_file and place not in known:
-                found.append(fill(word, values))
+        is_name = "/" in place and "://" not in place and fill(word, values) not in {"", *names}
+        if is_name and os.path.isfile(place) and place not in known:  # noqa: PTH113 -- any text
+            found.append(fill(word, values))
     return found
+
+
+def _shared_places(task: Task, table: Table) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield absolute paths of files to be written that two rows are given, one for each argument."""
+    for word in task.arguments:
+        seen: dict[str, int] = {}
+        for number in table.numbers:
+            place = fill(word, table.values(number)).rpartition("=")[2]
+            if not place.startswith("/") or "\0" in place:
+                break
+            first = seen.setdefault(place, number)
+            if first != number and Path(place).parent.is_dir() and not Path(place).exists():
+                yield place, (first, number)
+                break

@@ -109,13 +109,12 @@ class RowsWork(NamedTuple):
         workers: Workers,
         ref: AnalysisRef,
         source: bytes,
-        options: Options,  # noqa: ARG002 -- they are about events
+        options: Options,
         observer: Observer,
     ) -> Prepared:
         """Cut the rows into jobs."""
-        return Prepared(
-            plan_rows(workers, ref, source, self.table, self.origin, self.sizing, observer)
-        )
+        rows, elsewhere = (self.table, self.origin, self.sizing), options.packing is not None
+        return Prepared(plan_rows(workers, ref, source, *rows, observer, elsewhere=elsewhere))
 
     def attachments(self) -> Mapping[str, bytes]:
         """Return the script that is run in the end, if there is one."""
