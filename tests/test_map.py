@@ -238,6 +238,29 @@ def test_in_a_group_each_row_has_its_own_end(eventflock: Command, tmp_path: Path
     ]  # fmt: skip
 
 
+def test_what_looks_like_chance_is_tried_again_in_its_group(
+    eventflock: Command, tmp_path: Path
+) -> None:
+    """What the first try has left and printed is not mixed with that of the second."""
+    write(
+        tmp_path,
+        "import os, pathlib, signal, sys\n"
+        f"mark = pathlib.Path('{tmp_path}/mark-' + sys.argv[1])\n"
+        "print('try', mark.exists(), flush=True)\n"
+        "pathlib.Path(f'file-{mark.exists()}').touch()\n"
+        "if not mark.exists() and sys.argv[1] != '1':\n"
+        "    mark.touch()\n"
+        "    print('dying', file=sys.stderr, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGSEGV)\n",
+    )
+    words = ["--count", "3", "--group", "3", "--out", "run", "--", "{index}"]
+    told = eventflock("map", "script.py", *words)
+    assert told.returncode == 0, told.stderr
+    assert files_in(tmp_path / "run/outputs") == ["0/file-True", "1/file-False", "2/file-True"]
+    assert files_in(tmp_path / "run/logs") == ["0.stdout", "1.stdout", "2.stdout"]
+    assert (tmp_path / "run/logs/2.stdout").read_text() == "try True\n"
+
+
 FAILURES = {
     "open('x', 'w')": "left no 'wanted*', which was promised with --output; it left x",
     "pass": "it left no file at all",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -289,7 +290,7 @@ def _files_here(task: Task, table: Table, working: str) -> list[str]:
 
 
 def _shared_places(task: Task, table: Table) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield absolute paths of files to be written that two rows are given, one for each argument."""
+    """Yield paths that are not there and that two rows are given, one for each argument."""
     for word in task.arguments:
         seen: dict[str, int] = {}
         for number in table.numbers:

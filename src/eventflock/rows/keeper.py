@@ -58,7 +58,11 @@ class RowKeeper:
             )
 
     def add(self, row: Row, outputs: Mapping[str, Path], logs: Mapping[str, Path]) -> None:
-        """Keep the files of a row, which are moved away from where they are."""
+        """Keep the files of a row, which are moved away from where they are.
+
+        What an earlier try of it has left is forgotten.
+        """
+        self._forget(row.number)
         place = self.folder / f"{row.number}"
         place.mkdir(parents=True, exist_ok=True)
         files: list[RowFile] = []
@@ -80,6 +84,13 @@ class RowKeeper:
         self.rows.append(
             msgspec.structs.replace(row, files=tuple(files), job=self._job, piece=self._piece)
         )
+
+    def _forget(self, number: int) -> None:
+        for earlier in [row for row in self.rows if row.number == number]:
+            self.rows.remove(earlier)
+            for one in earlier.files:
+                self._bytes -= one.size
+                self.members.pop(one.member).unlink()
 
 
 def _shorten(log: Path) -> None:

@@ -25,7 +25,7 @@ from eventflock.rows.folder import RowFolder, outputs_in
 from eventflock.rows.keeper import RowKeeper
 from eventflock.rows.process import Ended, adopt_orphans, environment_of, run_program
 from eventflock.usercode.programs import Program, RowWork
-from eventflock.worker.calling import out_of_memory, raise_if_interrupted
+from eventflock.worker.calling import out_of_memory, raise_if_interrupted, unexpected
 from eventflock.worker.receipt import Tally
 
 __all__ = ["RowLoop"]
@@ -117,9 +117,9 @@ class RowLoop:
                 self._run(self._work, number, scratch)
             else:
                 self._call(self._work, number, scratch)
-        except EventflockError as error:
-            path = self._assignment.files[0].path
-            return Failure.of(error, path, number, number + 1)
+        except (EventflockError, OSError) as error:
+            known = error if isinstance(error, EventflockError) else unexpected(error)
+            return Failure.of(known, self._assignment.files[0].path, number, number + 1)
         finally:
             for folder in (scratch, scratch.with_name(f"{scratch.name}-files")):
                 shutil.rmtree(folder, ignore_errors=True)
