@@ -125,7 +125,10 @@ def test_jobs_of_htcondor_take_them_along_unless_the_user_says_how() -> None:
         "environment": '"BEARER_TOKEN_FILE=bt_u7"',
     }
     assert both.inputs == ("/run/bt_u7",)
-    for name, value in (("use_oauth_services", "wlcg"), ("environment", '"A=1"')):
+    beside = with_credentials(Settings(commands={"environment": '"A=1"'}), found)
+    assert beside.commands["environment"] == '"BEARER_TOKEN_FILE=bt_u7 A=1"'
+    mine = ("environment", '"BEARER_TOKEN_FILE=mine"')
+    for name, value in (("use_oauth_services", "wlcg"), mine):
         own = with_credentials(Settings(commands={name: value}), found)
         assert own.commands == {name: value, "x509userproxy": "/tmp/x509up_u7"}
         assert own.inputs == ()

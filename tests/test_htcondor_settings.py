@@ -270,7 +270,7 @@ def test_what_eventflock_sets_is_refused(name: str) -> None:
 
 
 def test_getenv_says_what_to_do() -> None:
-    assert 'environment = "NAME=VALUE' in refusal("getenv=True")
+    assert "[htcondor.environment] NAME" in refusal("getenv=True")
     assert commands('environment="A=1"') == {"environment": '"A=1"'}
 
 

@@ -92,3 +92,24 @@ def test_inputs_of_rows_failures_and_a_client_that_is_killed(client: Client) -> 
     assert (run / "logs/2.stderr").read_text() == "no limit for 2\n"
     for number in (0, 1, 3, 4, 5):
         assert (run / f"outputs/{number}/limit.txt").read_text() == f"{number}"
+
+
+def test_variables_of_jobs_arrive_as_they_are(client: Client) -> None:
+    folder = client.home / "variables"
+    folder.mkdir()
+    values = {"A": "two 'words'", "B": 'a "quoted" text', "C": "", "D": "x=1;y,2 ü", "E": "100 %s"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    table = client.home / "eventflock.toml"
+    table.write_text("\n".join(["[htcondor.environment]", *lines]))
+    (folder / "show.py").write_text(
+        "import json, os\n"
+        "json.dump({k: v for k, v in os.environ.items() if len(k) == 1}, open('v.json', 'w'))\n"
+    )
+    client.own(folder)
+    try:
+        words = ["--count", "1", "--pool", "htcondor", "--out", folder / "run"]
+        ok(client.run("map", folder / "show.py", *words))
+    finally:
+        table.unlink()
+    seen = json.loads((folder / "run/outputs/0/v.json").read_text())
+    assert {name: seen.get(name) for name in values} == values

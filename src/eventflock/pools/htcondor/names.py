@@ -155,7 +155,7 @@ _REFUSED = (
     (
         "getenv get_env",
         "variables of this machine would make jobs use a Python other than theirs",
-        "Name those that are needed: environment = \"NAME=VALUE OTHER='two words'\".",
+        'Name those that are needed: [htcondor.environment] NAME = "VALUE".',
     ),
     (
         "leave_in_queue leavejobinqueue",

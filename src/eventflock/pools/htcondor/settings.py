@@ -20,6 +20,7 @@ from eventflock.events.credentials import Credential
 from eventflock.pools.htcondor.names import normal_name
 from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
 from eventflock.pools.htcondor.values import Line, check_text, command, shown
+from eventflock.pools.htcondor.variables import with_variable
 
 __all__ = ["Settings", "amend", "read_settings", "with_credentials"]
 
@@ -107,10 +108,13 @@ def with_credentials(settings: Settings, found: Iterable[Credential]) -> Setting
     for one in (one for one in found if not one.has_ended):
         if one.kind == "proxy" and not {"x509userproxy", "use_x509userproxy"} & commands.keys():
             commands["x509userproxy"] = one.path
-        own = {"environment", "scitokens_file", "use_oauth_services", "use_scitokens"}
+        own = {"scitokens_file", "use_oauth_services", "use_scitokens"}
         if one.kind == "token" and one.path and not own & commands.keys():
-            inputs.append(one.path)
-            commands["environment"] = f'"BEARER_TOKEN_FILE={Path(one.path).name}"'
+            variables = commands.get("environment", '""')
+            if "BEARER_TOKEN" not in variables:
+                inputs.append(one.path)
+                name = Path(one.path).name
+                commands["environment"] = with_variable(variables, "BEARER_TOKEN_FILE", name)
     return msgspec.structs.replace(settings, commands=commands, inputs=tuple(inputs))
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from eventflock.errors import UsageError
 from eventflock.pools.htcondor.classads import is_enclosed, is_expression
 from eventflock.pools.htcondor.names import LISTS, check_name
+from eventflock.pools.htcondor.variables import written
 
 __all__ = ["Line", "check_text", "command", "shown", "text_of"]
 
@@ -64,6 +65,8 @@ def command(line: Line) -> str:
         HTCondor would not do what the line says, or eventflock sets this itself.
     """
     check_name(line.name)
+    if line.name == "environment":
+        line = line._replace(value=written(line.value))
     text = text_of(line)
     if line.name.startswith("+"):
         return _attribute(text)
