@@ -9,6 +9,8 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +510,69 @@ def test_a_cache_that_cannot_be_written(eventflock: Command, tmp_path: Path, jet
     assert "EVENTFLOCK_CACHE" in told
 
 
+# --- odd packages ----------------------------------------------------------------------------------
+
+
+def make_wheel(folder: Path, name: str, files: dict[str, str], requires: str = "") -> Path:
+    """Write a wheel by hand: it is a ZIP with a list of its files."""
+    info = f"{name}-1.0.dist-info"
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}"
+    tag = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    members = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": tag}
+    record = "".join(f"{one},,\n" for one in [*members, f"{info}/RECORD"])
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for member, text in {**members, f"{info}/RECORD": record}.items():
+            wheel.writestr(member, text)
+    return path
+
+
+def test_odd_packages(eventflock: Command, tmp_path: Path, sample: Path) -> None:
+    """One that is only metadata, one that reads its stubs, and one with a version of its own."""
+    odd = (
+        "import lazy_ish\nclass Text(str):\n    def __str__(self):\n        return self\n"
+        "__version__ = Text('1.0')\n"
+    )
+    lazy = (
+        "from pathlib import Path\ndef attach_stub():\n"
+        "    return Path(__file__).with_suffix('.pyi').read_text()\nWORDS = attach_stub()\n"
+    )
+    wheels = [
+        make_wheel(tmp_path, "onlymeta", {}),
+        make_wheel(
+            tmp_path, "lazy_ish", {"lazy_ish/__init__.py": lazy, "lazy_ish/__init__.pyi": "x: int"}
+        ),
+        make_wheel(tmp_path, "odd", {"odd/__init__.py": odd}, "onlymeta"),
+    ]
+    (tmp_path / "r.txt").write_text("\n".join(map(str, wheels)))
+    (tmp_path / "a.py").write_text(
+        "import odd\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n"
+        "    return {odd.lazy_ish.WORDS: len(events)}\n"
+    )
+    found = packed(eventflock("pack", "a.py", sample, "--requirements", "r.txt", "--json"))
+    assert {"odd", "lazy_ish", "onlymeta"} <= names(found)
+    told = eventflock("check", "a.py", sample, "--requirements", "r.txt")
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_a_process_that_lives_on_holds_nothing(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """As the helpers of joblib do, for five minutes."""
+    (tmp_path / "a.py").write_text(
+        "import subprocess\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n"
+        "    subprocess.Popen(['sleep', '1077'])\n    return {'n': len(events)}\n"
+    )
+    began = time.monotonic()
+    for words in (["pack"], ["check"], ["run", "--packed", "--jobs", "2", "--out", "run"]):
+        told = eventflock(words[0], "a.py", sample, *words[1:])
+        assert told.returncode == 0, told.stdout + told.stderr
+    assert time.monotonic() - began < 120
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [one for one in commands if b"1077" in one.split(b"\0")]
+
+
 # --- requirements ----------------------------------------------------------------------------------
 
 
@@ -526,6 +591,27 @@ def test_requirements_in_the_file(eventflock: Command, tmp_path: Path, sample: P
     assert packed(eventflock("pack", "table.py", "--json")) == found
     told = eventflock("run", "table.py", sample, "--packed", "--out", "run")
     assert told.returncode == 0, told.stderr
+
+
+def test_an_edit_of_a_file_that_requirements_name_counts(
+    eventflock: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text(
+        "import tabulate\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n    return {}\n"
+    )
+    (tmp_path / "requirements.txt").write_text("tabulate\n-c more/constraints.txt\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/constraints.txt").write_text("--constraint=inner.txt\n")
+    words = ["pack", "a.py", "--requirements", "requirements.txt", "--json"]
+    for bound, version in (("0.9", "0.8.10"), ("0.8.10", "0.8.9")):
+        (tmp_path / "more/inner.txt").write_text(f"tabulate<{bound}\n")
+        parts = {one["name"]: one["version"] for one in packed(eventflock(*words))["parts"]}
+        assert parts["tabulate"] == version
+    (tmp_path / "a.py").write_text("import hist\n")
+    told = eventflock(*words)
+    assert told.returncode == 6
+    assert "No module named 'hist'" in told.stderr
+    assert "name it in the requirements" in told.stderr
 
 
 def test_requirements_in_a_lock(eventflock: Command, tmp_path: Path, jets: Path) -> None:

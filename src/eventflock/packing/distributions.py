@@ -159,7 +159,7 @@ class Installed:
         """
         one = self.get(name, why)
         files = dict(_files(one, set(tested)))
-        if not any(not path.endswith(_METADATA) for path in files):
+        if not any(not path.endswith(_METADATA) for path in files) and not _is_only_metadata(one):
             raise EnvError(
                 f"The distribution {one.metadata['Name']} {one.version} has no files here: "
                 f"{_place(one)} lists none that exist.",
@@ -234,19 +234,28 @@ def _top_levels(one: metadata.Distribution) -> set[str]:
     return {name for name in found | set(stated) if name.isidentifier() and name != "__pycache__"}
 
 
+def _is_only_metadata(one: metadata.Distribution) -> bool:
+    """Check whether a distribution has no files of its own, but only requires others."""
+    listed = [str(file) for file in one.files or ()]
+    return bool(listed) and all(".dist-info/" in name for name in listed)
+
+
 def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, Path]]:
     """Yield the files of a distribution that are of use, by their names in the archive."""
     listed = list(one.files or ())
     if not any(file.suffix in {".py", ".so"} for file in listed):
         yield from _unlisted(one)
     base = Path(str(one.locate_file("")))
-    kept = tested | _needed_tests(base, [str(file) for file in listed])
+    names = [str(file) for file in listed]
+    kept, stubs = tested | _needed_tests(base, names), _needed_stubs(base, names)
     for file in listed:
         name = os.path.normpath(str(file))
         path = base / name
         if name.startswith(".."):
             yield from _outside(base, name, path)
-        elif not (is_junk(name) or _is_test(name, kept) or _is_dropped(name)) and path.is_file():
+            continue
+        useless = is_junk(name) or _is_test(name, kept) or _is_dropped(name)
+        if (name in stubs or not useless) and path.is_file():
             yield f"{PACKAGES}/{name}", path
 
 
@@ -289,6 +298,16 @@ def _is_test(name: str, kept: set[str]) -> bool:
     if not {"tests", "test"} & set(folders):
         return file.endswith(".so") and ("_tests." in file or file.startswith("_simd."))
     return folders[0] not in kept and folders[0] not in {"tests", "test"}
+
+
+def _needed_stubs(base: Path, names: list[str]) -> set[str]:
+    """Find stubs that are read when their package is imported (lazy_loader), as scikit-image's."""
+    stubs = {name for name in names if name.endswith("__init__.pyi")}
+    return {
+        name
+        for name in stubs
+        if (base / name[:-1]).is_file() and b"attach_stub" in (base / name[:-1]).read_bytes()
+    }
 
 
 def _needed_tests(base: Path, names: list[str]) -> set[str]:

@@ -19,6 +19,7 @@ from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
 from eventflock.packing.launching import launch_command
 from eventflock.packing.layers import Layer
+from eventflock.packing.processes import run_alone
 from eventflock.worker.node_layout import LAUNCHER
 from eventflock.worker.prove import Proof, ProofRequest
 
@@ -84,16 +85,8 @@ def launch(
     command = launch_command(names[0], names[1], "template.json", result, *words, glibc=glibc)
     script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
     started = time.time()
-    process = subprocess.run(
-        [*place.enter, "/bin/sh", "-c", script, "sh", place.inside, *command],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env={},
-        check=False,
-        cwd=place.folder if not place.enter else None,
-    )
-    return process, started
+    words = [*place.enter, "/bin/sh", "-c", script, "sh", place.inside, *command]
+    return run_alone(words, {}, None if place.enter else place.folder), started
 
 
 def read_proof(place: Place, process: subprocess.CompletedProcess[str]) -> Proof:

@@ -21,7 +21,14 @@ from eventflock.packing.cache import Cache
 from eventflock.packing.distributions import WORKER, local_source, normal
 from eventflock.packing.stamps import digest_of
 
-__all__ = ["Requirements", "install", "install_project", "read_requirements", "worker_requirements"]
+__all__ = [
+    "Requirements",
+    "install",
+    "install_project",
+    "read_requirements",
+    "with_included",
+    "worker_requirements",
+]
 
 _SCRIPT = re.compile(r"(?m)^# /// script\s*$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 """As the specification of inline script metadata (PEP 723) has it."""
@@ -119,9 +126,24 @@ def _from_file(path: Path) -> Requirements:
         folder = str(path.parent.resolve())
         lines = _export(["--directory", folder])
         return Requirements(origin=str(path), lines=lines, folder=folder)
-    # By its path, as it may refer to others beside it; by its content, so that edits count.
-    lines = (f"# {digest(path.read_bytes())}", f"-r {path.resolve()}")
-    return Requirements(origin=str(path), lines=lines)
+    # By its path, as it may refer to others beside it; by their content, so that edits count.
+    contents = [f"# {digest(one.read_bytes())}" for one in with_included(path.resolve())]
+    return Requirements(origin=str(path), lines=(*contents, f"-r {path.resolve()}"))
+
+
+_INCLUDED = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)(?:\s+|=\s*)(\S+)")
+
+
+def with_included(path: Path) -> list[Path]:
+    """Return a requirements file, and the files of this machine that it names, and so on."""
+    found = [path]
+    for file in found if path.is_file() else ():
+        for line in file.read_text(errors="replace").splitlines():
+            match = _INCLUDED.match(line)
+            other = (file.parent / match[1]).resolve() if match and "://" not in match[1] else None
+            if other is not None and other.is_file() and other not in found:
+                found.append(other)
+    return found
 
 
 def _export(where: Sequence[str]) -> tuple[str, ...]:
@@ -165,7 +187,6 @@ def install(wanted: Requirements, python: str, cache: Cache) -> str:
         With uv's own reason.
     """
     worker = worker_requirements()
-    # Only hashing the text of files: what a file includes is not looked at.
     key = digest(
         to_json([wanted.lines, wanted.python, wanted.folder, worker, python, sys.version])
     )[:32]

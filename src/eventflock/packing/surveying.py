@@ -18,6 +18,7 @@ from eventflock.core.options import JobLimits
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.packing.cache import Cache
+from eventflock.packing.processes import run_alone
 from eventflock.worker.shadow import make_shadow
 from eventflock.worker.survey import Survey, SurveyRequest
 
@@ -49,10 +50,7 @@ class InterpreterProbe:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `python WORDS` to its end."""
-        command = [self.python, "-P", *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, env=self._env, check=False, errors="replace"
-        )
+        return run_alone([self.python, "-P", *words], self._env)
 
     def survey(self, name: str, request: SurveyRequest) -> Survey:
         """Carry out a survey.

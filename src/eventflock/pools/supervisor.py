@@ -32,6 +32,8 @@ def main(folder: str, *command: str) -> int:
     status = child.wait()
     if alone.is_set():
         watcher.join()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)  # helpers that libraries have started live on
     return status if status >= 0 else 128 - status
 
 

@@ -20,7 +20,7 @@ from eventflock.packing.check import CheckReport, check
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.packing.pack import PackReport, identify, is_current, pack
 from eventflock.packing.proving import enter_root
-from eventflock.packing.requirements import install, read_requirements
+from eventflock.packing.requirements import install, read_requirements, with_included
 from eventflock.planning.prepare import prepare
 from eventflock.pools.batch.wave import wave_folders
 from eventflock.pools.names import DEFAULT
@@ -168,7 +168,8 @@ def pack_analysis(
     ref, source = locate(analysis)
     cache, pack_options = Cache(), options.packing or PackOptions()
     plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
-    stamps = [_stamp(file) for file in (*files, pack_options.requirements, f"{ref.origin}.lock")]
+    named = with_included(Path(pack_options.requirements)) if pack_options.requirements else []
+    stamps = [_stamp(str(file)) for file in (*files, *named, f"{ref.origin}.lock")]
     key = f"call-{identify(ref, source, pack_options, stamps, options.parameters, options.tree)}"
     known = cache.recall(key, _Call) if plain else None
     if known is not None and is_current(known.packed, cache):

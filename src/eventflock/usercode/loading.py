@@ -319,9 +319,12 @@ def _import_errors(where: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's code may raise anything
         text = str(error) or type(error).__name__
+        remedy = "Mend the file; 'python FILE' shows the same error."
+        if isinstance(error, ModuleNotFoundError):
+            remedy = "Install it; where requirements are given, name it in the requirements."
         raise AnalysisError(
             f"Importing {where} raised {type(error).__name__}: {text}",
-            remedy="Mend the file; 'python FILE' shows the same error.",
+            remedy=remedy,
             traceback=user_traceback(error),
         ) from None
 

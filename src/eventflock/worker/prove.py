@@ -5,6 +5,7 @@ Runs in the packed interpreter, started by the launcher as a job would be.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
@@ -139,11 +140,12 @@ def _import(name: str) -> Imported:
 
 
 def _version(name: str, module: Any) -> str:
-    try:
-        return metadata.version(name)
-    except (metadata.PackageNotFoundError, ValueError):
-        stated = vars(module).get("__version__", "")
-        return stated if isinstance(stated, str) else ""
+    """Return the version of a module; what is odd about it is no reason to fail."""
+    with contextlib.suppress(Exception):
+        return str.__str__(metadata.version(name))
+    with contextlib.suppress(Exception):
+        return str.__str__(vars(module)["__version__"])  # a plain one: torch has a class for it
+    return ""
 
 
 def main(request: str, result: str) -> None:
