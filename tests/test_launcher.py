@@ -270,3 +270,43 @@ def test_scratch_that_cannot_be_used(archives: list[str], tmp_path: Path) -> Non
         assert f"programs cannot be run in {dumb}" in (folder / "result").read_text()
     finally:
         subprocess.run(["umount", str(dumb)], check=True)
+
+
+@pytest.mark.packing
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_without_room_for_more_files_is_said(archives: list[str], tmp_path: Path) -> None:
+    """Its free bytes say nothing; the receipt is on the same disk, and is written all the same."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900m,nr_inodes=90", "t", small], check=True)
+    try:
+        job(small, GOOD)
+        for source, name in zip(archives, ("env.tar", "code.tar.gz"), strict=True):
+            shutil.copy(source, small / name)
+        status, receipt = launch(small, "/bin/sh", TMPDIR=str(small))
+        assert status == UNSUITABLE
+        assert "cannot be unpacked in" in receipt["message"]
+        assert "No space left on device" in receipt["message"]
+        assert not list(small.glob("eventflock-*"))
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_checksum_program_that_does_not_run_is_no_damage(tmp_path: Path) -> None:
+    job(tmp_path, GOOD)
+    digest = "0" * 32
+    (tmp_path / "env.tar").rename(tmp_path / f"env-{digest}.tar")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "sha256sum").write_text("#!/bin/sh\nexit 126\n")
+    (tools / "sha256sum").chmod(0o755)
+    words = [f"env-{digest}.tar", "code.tar.gz", "template.json", "result", "-c", "pass"]
+    for path, said in (
+        (f"{tools}:{os.environ['PATH']}", "boot.tgz"),
+        (os.environ["PATH"], "damaged"),
+    ):
+        subprocess.run(
+            ["/bin/sh", "launch.sh", *words], cwd=tmp_path, env={"PATH": path}, check=False,
+            capture_output=True,
+        )  # fmt: skip
+        assert said in json.loads((tmp_path / "result").read_text())["message"]

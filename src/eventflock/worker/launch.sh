@@ -58,7 +58,7 @@ host=$(uname -n)
 started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 clock=$(date +%s)
 machine=$(uname -m)
-user=$(id -un 2>/dev/null || id -u)
+user=$(id -un 2>/dev/null) || user=$(id -u)
 
 # --- ending -------------------------------------------------------------------------------------
 
@@ -88,6 +88,7 @@ check_stopped() {
 
 unsuitable() {
     check_stopped # then it is no fault of the node
+    [ -z "$root" ] || rm -rf "$root" # it may be the disk that is full
     receipt node "" "The node $host cannot run this: $1"
     exit $UNSUITABLE
 }
@@ -114,8 +115,8 @@ verify() { # FILE: compare with the digest in its name, where the node has the m
     digest=${name#*-}
     digest=${digest%%.*}
     if command -v sha256sum > /dev/null 2>&1 && [ ${#digest} = 32 ]; then
-        case $(sha256sum < "$1") in
-            "$digest"*) ;;
+        case $(sha256sum < "$1" 2>/dev/null) in
+            "$digest"* | "") ;; # it may be there, and not run
             *) unsuitable "$name was damaged on its way here" ;;
         esac
     fi
@@ -226,8 +227,11 @@ echo "directory $(pwd), unpacking in $scratch"
 # --- unpacking ----------------------------------------------------------------------------------
 
 root=$(mktemp -d "$scratch/eventflock-XXXXXX") || unsuitable "$scratch cannot be written"
-unpack() { tar -xof - -C "$root"; }
-tar -xOf "$environment" boot.tgz | gzip -dc | unpack || unsuitable "boot.tgz cannot be unpacked in $scratch"
+unpack() { tar -xof - -C "$root" 2>&1; }
+failed() { # NAME WORDS: what tar said first is the reason
+    unsuitable "$1 cannot be unpacked in $scratch: $(printf '%s\n' "$2" | sed 1q)"
+}
+words=$(tar -xOf "$environment" boot.tgz | gzip -dc | unpack) || failed boot.tgz "$words"
 
 libraries=$root/native
 if [ $use_bundled = yes ]; then
@@ -253,9 +257,9 @@ done
 check_stopped
 "$root/bin/python3" -S -s -P -c '' || unsuitable "programs cannot be run in $scratch"
 
-tar -xOf "$environment" rest.tar.zst | "$root/bin/python3" -S -s -P "$root/libexec/boot.py" | unpack ||
-    unsuitable "rest.tar.zst cannot be unpacked in $scratch"
-gzip -dc "$code" | unpack || unsuitable "${code##*/} cannot be unpacked in $scratch"
+words=$(tar -xOf "$environment" rest.tar.zst | "$root/bin/python3" -S -s -P "$root/libexec/boot.py" |
+    unpack) || failed rest.tar.zst "$words"
+words=$(gzip -dc "$code" | unpack) || failed "${code##*/}" "$words"
 
 # --- running ------------------------------------------------------------------------------------
 
