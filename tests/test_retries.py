@@ -24,6 +24,7 @@ from eventflock.runs.scheduler import PARTS_MAX, JobScheduler
 from eventflock.worker.messages import Done, Failed, Reply, Run
 
 CODES = {
+    "program": Failure(kind="analysis", message="", code="program:1"),
     "analysis": Failure(kind="analysis", message="raised 1"),
     "returned": Failure(kind="analysis", message="no", code="returned"),
     "branch": Failure(kind="input", message="no branch", code="branch"),
