@@ -24,9 +24,18 @@ def test_the_launcher_reads_the_same_members_of_the_archives() -> None:
 
 
 def test_the_launcher_knows_the_same_places() -> None:
-    made_by_itself = {"bin", "bin/python", "bin/python3", "tmp", "$bundled", "$program"}
+    made_by_itself = {
+        "bin", "bin/python", "bin/python3", "bin/start", "tmp", "$bundled", "$program",
+        "ready", "setup.log",
+    }  # fmt: skip
     places = set(re.findall(r"\$root/([\w./$]+)", LAUNCHER)) - made_by_itself
-    assert places == {layout.GLIBC, layout.NATIVE, layout.BOOT_PROGRAM, layout.CERTIFICATES}
+    assert places == {
+        layout.GLIBC,
+        layout.NATIVE,
+        layout.BOOT_PROGRAM,
+        layout.CERTIFICATES,
+        layout.SETUP,
+    }
 
 
 def test_the_interpreter_looks_for_packages_in_the_same_folders() -> None:

@@ -113,3 +113,45 @@ def test_variables_of_jobs_arrive_as_they_are(client: Client) -> None:
         table.unlink()
     seen = json.loads((folder / "run/outputs/0/v.json").read_text())
     assert {name: seen.get(name) for name in values} == values
+
+
+SITE = """
+set -e
+view=/cvmfs/site.example.org/views/v1
+mkdir -p $view/bin $view/python/numpy
+echo 'raise RuntimeError("the numpy of the site")' > $view/python/numpy/__init__.py
+echo 'NAME = "the site"' > $view/python/site_only.py
+printf '#!/bin/sh\\necho tool' > $view/bin/site-tool
+chmod 755 $view/bin/site-tool
+cat > $view/setup.sh <<EOF
+export SITE_VIEW=$view
+export PATH=$view/bin:\\$PATH PYTHONPATH=$view/python
+echo "set up $view"
+EOF
+"""
+USES = """
+import os, subprocess, numpy, site_only
+tool = subprocess.run(["site-tool"], capture_output=True, text=True).stdout
+print(site_only.NAME, os.environ["SITE_VIEW"], tool, "/packages/numpy/" in numpy.__file__)
+"""
+
+
+def test_the_software_of_the_site(client: Client) -> None:
+    """A tree at /cvmfs on the nodes, which the access point has not."""
+    client.inside("sh", "-c", SITE)
+    folder = client.home / "site"
+    folder.mkdir()
+    (folder / "uses.py").write_text(USES)
+    (folder / "site.sh").write_text("source /cvmfs/site.example.org/views/v1/setup.sh\n")
+    (folder / "gone.sh").write_text("source /cvmfs/site.example.org/views/v2/setup.sh\n")
+    client.own(folder)
+    words = ["--count", "2", "--pool", "htcondor"]
+    more = ["--setup", folder / "site.sh", "--with", "numpy", "--out", folder / "run"]
+    ok(client.run("map", folder / "uses.py", *words, *more))
+    said = (folder / "run/logs/1.stdout").read_text()
+    assert said == "the site /cvmfs/site.example.org/views/v1 tool True\n"
+    more = ["--setup", folder / "gone.sh", "--with", "numpy", "--out", folder / "gone"]
+    told = client.run("map", folder / "uses.py", *words, *more)
+    assert told.returncode == 4
+    assert "its set-up ended with exit status 1" in told.stderr
+    assert "/views/v2/setup.sh: No such file or directory" in told.stderr

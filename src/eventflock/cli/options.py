@@ -164,6 +164,12 @@ PACKING = group(
         metavar="auto|never|always",
         help="When the bundled glibc is used: by default where the node's is too old.",
     ),
+    click.option(
+        "--setup",
+        default="",
+        metavar="FILE|lcg:VIEW",
+        help="Shell that is sourced on the node first: it sets up the site's software.",
+    ),
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 RUN_FOLDER = click.argument("path", metavar="RUN", type=FOLDER)

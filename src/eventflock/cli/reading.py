@@ -28,6 +28,7 @@ __all__ = [
     "read_options",
     "read_packing",
     "read_parameters",
+    "read_setup",
     "read_size",
     "read_sizing",
     "read_target",
@@ -46,7 +47,12 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
 
 
 def read_packing(
-    include: Sequence[str], requirements: str, everything: bool, python: str, glibc: str
+    include: Sequence[str],
+    requirements: str,
+    everything: bool,
+    python: str,
+    glibc: str,
+    setup: str = "",
 ) -> PackOptions:
     """Check what is said about the packed environment."""
     if python not in {"", "standalone"}:
@@ -66,7 +72,33 @@ def read_packing(
         everything=everything,
         python=python,
         glibc=glibc,
+        setup=read_setup(setup),
     )
+
+
+def read_setup(name: str) -> str:
+    """Read the shell file that sets up the site's software, or write that of a view of LCG."""
+    if not name:
+        return ""
+    if name.startswith("lcg:"):
+        view = name.removeprefix("lcg:").strip("/")
+        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", view):
+            raise UsageError(
+                f"--setup {name!r} is no view.",
+                remedy="As in --setup lcg:LCG_107/x86_64-el9-gcc13-opt",
+            )
+        return f". /cvmfs/sft.cern.ch/lcg/views/{view}/setup.sh\n"
+    try:
+        text = Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise UsageError(
+            f"--setup {name} cannot be read: {why}.",
+            remedy="Name a shell file, or a view as lcg:LCG_107/x86_64-el9-gcc13-opt.",
+        ) from None
+    if not text.strip():
+        raise UsageError(f"--setup {name} is empty.", remedy="Leave it out.")
+    return text
 
 
 def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | None:
@@ -75,8 +107,8 @@ def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | 
         return packing
     if not packed and packing != PackOptions():
         raise UsageError(
-            "--with, --requirements, --everything, --python and --glibc say what jobs bring along, "
-            "and these use what is installed here.",
+            "--with, --requirements, --everything, --python, --glibc and --setup are for jobs that "
+            "bring their environment along, and these use what is installed here.",
             remedy=f"Add --packed, or {batch_hint()}.",
         )
     if packed and pool != DEFAULT:
@@ -155,7 +187,10 @@ def read_options(given: dict[str, Any], packed: bool, **more: Any) -> Options:
     """
     take = given.pop
     packing = read_packing(
-        *(take(name) for name in ("include", "requirements", "everything", "python", "glibc"))
+        *(
+            take(name)
+            for name in ("include", "requirements", "everything", "python", "glibc", "setup")
+        )
     )
     names = ("profile", "submit", "schedd", "collector", "spool")
     submission = SubmitOptions(**{name: take(name) for name in names})

@@ -68,6 +68,8 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
         `standalone` for a Python that uv manages, else empty.
     glibc
         When the bundled glibc is used: `auto`, `never` or `always`.
+    setup
+        Shell that is sourced on a node before Python starts: it sets up the site's software.
     """
 
     include: tuple[str, ...] = ()
@@ -75,6 +77,7 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     everything: bool = False
     python: str = ""
     glibc: str = "auto"
+    setup: str = ""
 
     def names(self) -> tuple[str, ...]:
         """Return the distributions that are named."""

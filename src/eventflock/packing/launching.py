@@ -15,7 +15,13 @@ __all__ = ["launch_command", "receipt_template", "shared_template"]
 
 
 def launch_command(
-    environment: str, code: str, template: str, result: str, *words: str, glibc: str = "auto"
+    environment: str,
+    code: str,
+    template: str,
+    result: str,
+    *words: str,
+    glibc: str = "auto",
+    setup: bool = True,
 ) -> list[str]:
     """Return the command that runs `python WORDS` in the packed environment.
 
@@ -31,6 +37,8 @@ def launch_command(
         Arguments of Python.
     glibc
         One of `GLIBC_MODES`.
+    setup
+        Whether the set-up of the site's software is sourced, if there is one.
 
     Raises
     ------
@@ -42,7 +50,8 @@ def launch_command(
             f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
             remedy="Leave it out: the bundled glibc is used where the node's is too old.",
         )
-    return ["--glibc", glibc, environment, code, template, result, *words]
+    more = [] if setup else ["--no-setup"]
+    return ["--glibc", glibc, *more, environment, code, template, result, *words]
 
 
 def receipt_template(assignment: Assignment, environment: str) -> bytes:

@@ -54,6 +54,8 @@ def launch(
     result: str,
     glibc: str = "auto",
     template: bytes = TEMPLATE,
+    *,
+    setup: bool = True,
 ) -> tuple[subprocess.CompletedProcess[str], float]:
     """Start the launcher as a node would: with no environment, in the job's folder.
 
@@ -69,6 +71,8 @@ def launch(
         One of `GLIBC_MODES`.
     template
         The receipt for the launcher to fill in.
+    setup
+        Whether the site's software is set up.
 
     Returns
     -------
@@ -82,7 +86,9 @@ def launch(
     shutil.copyfile(LAUNCHER, place.folder / "launch.sh")
     (place.folder / "template.json").write_bytes(template)
     names = [one.name for one in archives]
-    command = launch_command(names[0], names[1], "template.json", result, *words, glibc=glibc)
+    command = launch_command(
+        names[0], names[1], "template.json", result, *words, glibc=glibc, setup=setup
+    )
     script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
     started = time.time()
     words = [*place.enter, "/bin/sh", "-c", script, "sh", place.inside, *command]
@@ -132,7 +138,8 @@ def prove_quickly(
         request = ProofRequest(modules=dict(modules), analysis=ref)
         (place.folder / "request.json").write_bytes(to_json(request))
         words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
-        process, _ = launch(place, archives, words, "proof.json")
+        # The site's software need not be on this machine.
+        process, _ = launch(place, archives, words, "proof.json", setup=False)
         proof = read_proof(place, process)
     if proof.error is not None:
         raise error_from(proof.error)

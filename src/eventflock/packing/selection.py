@@ -20,6 +20,7 @@ from eventflock.packing.user_files import (
     editable_part,
     folder_part,
     imports_of,
+    setup_part,
 )
 from eventflock.usercode.loading import FROZEN
 from eventflock.worker.node_layout import CODE_PACKAGES
@@ -142,6 +143,8 @@ def choose(
         part, needs = _given(given, installed, scratch / f"project-{number}")
         code += [part] if part is not None else []
         roots.update(needs)
+    if options.setup:
+        code.append(setup_part(options.setup, scratch))
     reasons = closure(installed, roots)
     what = ref.file or ref.origin
     more = {

@@ -128,6 +128,10 @@ def _start() -> None:
     for folder in ("code/packages", "packages"):
         if os.path.isdir(os.path.join(_root, folder)):
             site.addsitedir(os.path.join(_root, folder))
+    # Packages of the site come last: the packed ones win.
+    for place in os.environ.get("EVENTFLOCK_SITE", "").split(":"):
+        if place and os.path.isdir(place) and place not in sys.path:
+            sys.path.append(place)
 
 
 if __name__ == "sitecustomize":  # else it is only read

@@ -11,9 +11,9 @@ from eventflock.core.model import AnalysisRef
 from eventflock.errors import EnvError, nearest
 from eventflock.packing.distributions import Component, Installed
 from eventflock.packing.interpreter import is_junk, walk
-from eventflock.worker.node_layout import ANALYSIS, CODE_PACKAGES, place_of
+from eventflock.worker.node_layout import ANALYSIS, CODE_PACKAGES, SETUP, place_of
 
-__all__ = ["analysis_part", "editable_part", "folder_part", "imports_of"]
+__all__ = ["analysis_part", "editable_part", "folder_part", "imports_of", "setup_part"]
 
 
 def imports_of(source: bytes) -> set[str]:
@@ -231,4 +231,13 @@ def folder_part(given: str) -> Component:
         modules=modules,
         code=True,
         trees=(path,),
+    )
+
+
+def setup_part(text: str, scratch: Path) -> Component:
+    """Return the file that sets up the site's software."""
+    path = scratch / "setup.sh"
+    path.write_text(text)
+    return Component(
+        name="setup.sh", version="", why="--setup", files={SETUP: path}, code=True, trees=()
     )

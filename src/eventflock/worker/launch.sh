@@ -1,14 +1,15 @@
 #!/bin/sh
 # Runs a program of a packed environment, on a node that has only a shell, tar and gzip.
 #
-#   sh launch.sh [--glibc auto|never|always] [--job NAME] [--join]
+#   sh launch.sh [--glibc auto|never|always] [--job NAME] [--join] [--no-setup]
 #                ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
 #
 # ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
 # write the file RESULT. If it does not, or cannot be started, this script writes it from TEMPLATE,
 # a receipt with places for the reason, and for the name of the job where jobs share one template:
 # its number, and perhaps a dash and the piece of it that this is.
-# With --join, errors go where output goes. Exit status:
+# With --join, errors go where output goes. If CODE has a set-up of the site's software, it is sourced
+# before Python starts, but for --no-setup. Exit status:
 #
 #   0   the program ended well          70  it died without a word
 #   85  this node cannot run it         else: what the program said
@@ -24,6 +25,7 @@ theirs=
 child=
 stopped=
 glibc_mode=auto
+use_setup=yes
 job=-1
 piece=
 while :; do
@@ -36,6 +38,7 @@ while :; do
             case $2 in *-*) piece=${2#*-} ;; esac
             shift 2 ;;
         --join) exec 2>&1; shift ;;
+        --no-setup) use_setup=no; shift ;;
         *) break ;;
     esac
 done
@@ -286,7 +289,41 @@ if [ -z "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] && [ -f "$root/certificates.pem"
 fi
 echo "unpacked  $(($(date +%s) - clock)) s after the start"
 
-"$root/bin/python3" -u -P "$@" < /dev/null &
+# --- the site's software ------------------------------------------------------------------------
+
+setup=$root/code/setup.sh
+[ $use_setup = yes ] && [ -f "$setup" ] || setup=
+write_start() { # ARGUMENT...: what runs after the set-up, in the environment that it has left
+    words=
+    for word; do words="$words '$(quoted "$word")'"; done
+    cat > "$root/bin/start" <<EOF
+cd '$(quoted "$(pwd)")' || exit 1
+: > '$(quoted "$root/ready")'
+EVENTFLOCK_SITE=\${PYTHONPATH:-}
+for name in \$(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do unset "\$name"; done
+[ $use_bundled = no ] || unset LD_PRELOAD
+PATH='$(quoted "$root/bin")':\$PATH
+PYTHONNOUSERSITE=1
+PYTHONHASHSEED=0
+export EVENTFLOCK_SITE PATH PYTHONNOUSERSITE PYTHONHASHSEED
+unset EVENTFLOCK_SETUP EVENTFLOCK_START EVENTFLOCK_PRINTED
+exec '$(quoted "$root/bin/python3")' -u -P$words
+EOF
+}
+if [ -n "$setup" ]; then
+    write_start "$@"
+    EVENTFLOCK_SETUP=$setup
+    EVENTFLOCK_START=$root/bin/start
+    EVENTFLOCK_PRINTED=$root/setup.log
+    export EVENTFLOCK_SETUP EVENTFLOCK_START EVENTFLOCK_PRINTED
+    shell=$(command -v bash) || shell=/bin/sh # most of them are written for bash
+    # shellcheck disable=SC2016 # it is the other shell that reads these; no arguments: a set-up may look at them
+    set -- "$shell" -c '. "$EVENTFLOCK_SETUP" > "$EVENTFLOCK_PRINTED" 2>&1 && exec /bin/sh "$EVENTFLOCK_START"'
+else
+    set -- "$root/bin/python3" -u -P "$@"
+fi
+
+"$@" < /dev/null &
 child=$!
 [ -z "$stopped" ] || forward "$stopped" # it came just before
 while :; do
@@ -294,6 +331,11 @@ while :; do
     status=$?
     kill -0 "$child" 2>/dev/null || break # else a signal ended the waiting, not the program
 done
+if [ -n "$setup" ]; then
+    tail -n 20 "$root/setup.log" 2>/dev/null | sed 's/^/set-up    /'
+    said=$(sed '/^[[:space:]]*$/d' "$root/setup.log" 2>/dev/null | tail -n 1)
+    [ -e "$root/ready" ] || unsuitable "its set-up ended with exit status $status: ${said:-it printed nothing}"
+fi
 echo "ended     $(date -u +%Y-%m-%dT%H:%M:%SZ), exit status $status"
 if [ ! -s "$result" ]; then
     if [ "$status" -gt 128 ]; then

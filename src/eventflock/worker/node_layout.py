@@ -28,6 +28,7 @@ __all__ = [
     "PACKAGES",
     "PROGRAMS",
     "REST",
+    "SETUP",
     "UNSUITABLE",
     "WORKING",
     "place_of",
@@ -71,6 +72,8 @@ CODE_DEMANDS = "code/demands"
 """What the user's code demands of a node."""
 ANALYSIS = "code/analysis"
 """The analysis, and what lies beside it."""
+SETUP = "code/setup.sh"
+"""What sets up the site's software, in shell."""
 WORKING = "code/working"
 """Data files that lay in the working folder, but not beside the analysis."""
 CODE_PACKAGES = "code/packages"

@@ -1,0 +1,186 @@
+"""The site's software, set up on a node before Python starts: a tree that stands for CVMFS."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from eventflock.cli.reading import read_setup
+from eventflock.errors import UsageError
+from eventflock.worker.node_layout import LAUNCHER, SETUP, UNSUITABLE
+from tests.conftest import Command
+
+SHOW = """
+import json, os, sys
+import numpy, site_only
+json.dump({
+    "argv": sys.argv[1:], "numpy": numpy.__file__, "site": site_only.__file__, "cwd": os.getcwd(),
+    "variable": os.environ.get("SITE_VARIABLE"), "program": os.popen("site-tool x").read(),
+    "python": os.popen("python3 -c 'import sys; print(sys.executable)'").read().strip(),
+    "odd": sorted(n for n in os.environ if n.startswith("EVENTFLOCK_") and n != "EVENTFLOCK_SITE"),
+    "path": os.environ.get("PYTHONPATH"), "libraries": os.environ.get("LD_LIBRARY_PATH"),
+}, open("result", "w"))
+"""
+
+
+def make_site(folder: Path) -> Path:
+    """Write a site's tree: programs, libraries, and Python packages, one of them a false NumPy."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/site-tool").write_text('#!/bin/sh\necho "tool $1"\n')
+    (folder / "bin/site-tool").chmod(0o755)
+    (folder / "bin/python3").write_text("#!/bin/sh\nexit 7\n")
+    (folder / "bin/python3").chmod(0o755)
+    (folder / "python/numpy").mkdir(parents=True)
+    (folder / "python/numpy/__init__.py").write_text(
+        "raise RuntimeError('the numpy of the site')\n"
+    )
+    (folder / "python/site_only.py").write_text("")
+    (folder / "lib").mkdir()
+    setup = folder / "setup.sh"
+    setup.write_text(
+        f'export SITE_VARIABLE="a  value"\nexport PATH="{folder}/bin:$PATH"\n'
+        f'export PYTHONPATH="{folder}/python:$PYTHONPATH"\nexport PYTHONHOME=/nowhere\n'
+        f'export LD_LIBRARY_PATH="{folder}/lib"\ncd /\necho "the site is set up $#"\n'
+    )
+    return setup
+
+
+def with_setup(code: str, text: str, target: Path) -> Path:
+    """Copy an archive of code, with a set-up in it."""
+    with tarfile.open(code) as old, tarfile.open(target, "w:gz") as new:
+        for one in old:
+            new.addfile(one, old.extractfile(one) if one.isfile() else None)
+        info = tarfile.TarInfo(SETUP)
+        info.size = len(text.encode())
+        new.addfile(info, io.BytesIO(text.encode()))
+    return target
+
+
+def launch(
+    archives: list[str], text: str, folder: Path, *first: str, **env: str
+) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    code = with_setup(archives[1], text, folder / "code.tar.gz")
+    (folder / "template.json").write_text('{"kind":"@KIND@","message":"@SAY@"}')
+    (folder / "show.py").write_text(SHOW)
+    words = [
+        *first,
+        archives[0],
+        str(code),
+        "template.json",
+        "result",
+        "show.py",
+        "a b",
+        "'c' \"$d\"",
+    ]
+    return subprocess.run(
+        ["/bin/sh", str(LAUNCHER), *words],
+        cwd=folder, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.packing
+def test_variables_and_programs_of_the_site_stay_and_packed_packages_come_first(
+    archives: list[str], tmp_path: Path
+) -> None:
+    setup = make_site(tmp_path / "cvmfs")
+    folder = tmp_path / "job's"
+    told = launch(archives, f"source {setup}\n", folder)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "set-up    the site is set up 0\n" in told.stdout
+    seen = json.loads((folder / "result").read_text())
+    assert seen["argv"] == ["a b", "'c' \"$d\""]
+    assert seen["variable"] == "a  value"
+    assert seen["program"] == "tool x\n"
+    assert "/packages/numpy/" in seen["numpy"]
+    assert seen["site"] == f"{tmp_path}/cvmfs/python/site_only.py"
+    assert seen["python"].endswith("/bin/python3")
+    assert "/eventflock-" in seen["python"]
+    assert seen["cwd"] == str(folder)
+    assert (seen["odd"], seen["path"], seen["libraries"]) == ([], None, f"{tmp_path}/cvmfs/lib")
+
+
+BAD = {
+    "source /cvmfs/no.example.org/setup.sh\n": "No such file or directory",
+    "echo 'no view for this node'; exit 0\n": "no view for this node",
+    "echo 'no licence' >&2; false\n": "its set-up ended with exit status 1: no licence",
+    "set -e\nfalse\n": "ended with exit status 1: it printed nothing",
+    "kill -9 $$\n": "ended with exit status 137",
+    "if then\n": "its set-up ended with exit status 2: ",
+}
+
+
+@pytest.mark.packing
+@pytest.mark.parametrize("text", BAD)
+def test_a_set_up_that_fails_makes_the_node_unusable(
+    archives: list[str], tmp_path: Path, text: str
+) -> None:
+    told = launch(archives, text, tmp_path / "job")
+    assert told.returncode == UNSUITABLE, told.stdout
+    receipt = json.loads((tmp_path / "job/result").read_text())
+    assert receipt["kind"] == "node"
+    assert BAD[text] in receipt["message"]
+    assert not list((tmp_path / "job").glob("eventflock-*"))
+
+
+@pytest.mark.packing
+def test_without_bash_and_not_at_all(archives: list[str], tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in ("/usr/bin", "/bin"):
+        for tool in Path(folder).iterdir():
+            if tool.name != "bash" and not (tools / tool.name).exists():
+                (tools / tool.name).symlink_to(tool)
+    told = launch(archives, "list=(1 2)\n", tmp_path / "job", PATH=str(tools))
+    assert told.returncode == UNSUITABLE
+    assert "yntax error" in (tmp_path / "job/result").read_text()
+    setup = make_site(tmp_path / "cvmfs")
+    told = launch(archives, f". {setup}\n", tmp_path / "plain", PATH=str(tools))
+    assert told.returncode == 0, told.stdout + told.stderr
+    (tmp_path / "site_only.py").touch()
+    told = launch(archives, "exit 3\n", tmp_path / "none", "--no-setup")
+    assert "No module named 'site_only'" in told.stderr  # Python began
+
+
+@pytest.mark.packing
+def test_an_analysis_with_a_set_up(eventflock: Command, tmp_path: Path, sample: Path) -> None:
+    setup = make_site(tmp_path / "cvmfs")
+    shutil.copy(setup, tmp_path / "site.sh")
+    (tmp_path / "a.py").write_text(
+        "import os\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n"
+        "    return {os.environ.get('SITE_VARIABLE', 'none'): len(events)}\n"
+    )
+    words = ["run", "a.py", sample, "--packed", "--setup", "site.sh", "--jobs", "2", "--no-plot"]
+    told = eventflock(*words, "--out", "run")
+    assert told.returncode == 0, told.stderr
+    told = eventflock("check", "a.py", sample, "--setup", "site.sh")
+    assert told.returncode == 0, told.stderr
+    (tmp_path / "site.sh").write_text("echo 'the licence server is down'; false\n")
+    told = eventflock(*words, "--out", "failed")
+    assert told.returncode == 4
+    assert "its set-up ended with exit status 1: the licence server is down" in told.stderr
+
+
+def test_what_is_said_about_a_set_up(
+    eventflock: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_setup("lcg:LCG_107/x86_64-el9-gcc13-opt") == (
+        ". /cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/setup.sh\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("empty.sh").touch()
+    for name, said in (("no.sh", "No such file"), ("empty.sh", "is empty"), ("lcg:107", "no view")):
+        with pytest.raises(UsageError, match=said):
+            read_setup(name)
+    told = eventflock("run", "a.py", "b.root", "--setup", "empty.sh")
+    assert told.returncode == 2
+    Path("s.sh").write_text("true\n")
+    told = eventflock("run", "a.py", "b.root", "--setup", "s.sh")
+    assert told.returncode == 2
+    assert "Add --packed" in told.stderr
