@@ -131,7 +131,7 @@ EOF
 """
 USES = """
 import os, subprocess, numpy, site_only
-tool = subprocess.run(["site-tool"], capture_output=True, text=True).stdout
+tool = subprocess.run(["site-tool"], capture_output=True, text=True).stdout.strip()
 print(site_only.NAME, os.environ["SITE_VIEW"], tool, "/packages/numpy/" in numpy.__file__)
 """
 
