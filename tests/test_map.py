@@ -269,6 +269,8 @@ FAILURES = {
     "import os; os.mkfifo('wanted')": "'wanted', which is no plain file",
     "open('wanted', 'wb').write(bytes(2_000_000))": "a row may leave 1,000 files of 1 MB:\n  wanted: 2",
     "[open(f'wanted{n}', 'w') for n in range(1001)]": "It left 1,001 files of 0 B",
+    "open(b'wanted\\xff', 'w')": "'wanted\\udcff', which has a name that is no text",
+    "open('wan\\nted', 'w')": "it left 'wan\\nted'",
     "import os, signal; os.kill(os.getpid(), signal.SIGTERM)": "was ended by SIGTERM",
     "import os; os._exit(0 if os.close(1) else 5)": "ended with exit code 5",
     "import os; open('wanted','w').close(); os.close(1); os.close(2)": "",

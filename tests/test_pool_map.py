@@ -115,6 +115,24 @@ def test_variables_of_jobs_arrive_as_they_are(client: Client) -> None:
     assert {name: seen.get(name) for name in values} == values
 
 
+def test_a_row_for_each_file_which_goes_along(client: Client) -> None:
+    """Under its own name, on nodes that share no disk with the access point."""
+    folder = client.home / "files"
+    (folder / "data").mkdir(parents=True)
+    for number in range(3):
+        (folder / f"data/part {number}.txt").write_text(f"{number}")
+    (folder / "copy.py").write_text(
+        "import pathlib, sys\nsource = pathlib.Path(sys.argv[1])\n"
+        "pathlib.Path(sys.argv[2] + '.out').write_text(source.name + source.read_text())\n"
+    )
+    client.own(folder)
+    words = ["--files", f"{folder}/data/*.txt", "--pool", "htcondor", "--out", folder / "run"]
+    ok(client.run("map", folder / "copy.py", *words, "--", "{file}", "{stem}"))
+    for number in range(3):
+        said = (folder / f"run/outputs/{number}/part {number}.out").read_text()
+        assert said == f"part {number}.txt{number}"
+
+
 SITE = """
 set -e
 view=/cvmfs/site.example.org/views/v1

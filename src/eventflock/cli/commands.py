@@ -257,7 +257,8 @@ def usage_lines(found: Status) -> list[str]:
         )
     waiting = 100 * usage.waiting_seconds / max(usage.wall_seconds, 1e-9)
     times = f"time      {say_duration(usage.wall_seconds)} in jobs, {waiting:.0f} % of it waiting"
-    return [peak, f"{times}; {say_bytes(usage.bytes_read)} read"]
+    read = f"; {say_bytes(usage.bytes_read)} read" if found.noun == "event" else ""
+    return [peak, f"{times}{read}"]
 
 
 _STATUSES = {"completed": "ended (results to be fetched)"}

@@ -138,7 +138,7 @@ def outputs_in(folder: RowFolder, task: Task) -> dict[str, Path]:
         _check_plain(name, path)
     for pattern in task.outputs:
         if not any(_fits(name, pattern) for name in wanted):
-            left = ", ".join(sorted(found)[:SHOWN]) or "no file at all"
+            left = ", ".join(map(_readable, sorted(found)[:SHOWN])) or "no file at all"
             raise AnalysisError(
                 f"It left no {pattern!r}, which was promised with --output; it left {left}"
                 f"{', ...' if len(found) > SHOWN else ''}.",
@@ -157,6 +157,11 @@ def _files_in(folder: RowFolder) -> Iterator[tuple[str, Path]]:
             path = Path(place, name)
             if folder.inputs.get(path) != _stamp(path):
                 yield str(path.relative_to(folder.path)), path
+
+
+def _readable(name: str) -> str:
+    """Return a name of a file as text that can be printed, whatever is in it."""
+    return name if name.isprintable() else repr(name)
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -188,7 +193,7 @@ def _check_amount(found: Mapping[str, Path], task: Task) -> None:
     if len(sizes) <= OUTPUT_FILES and sum(sizes.values()) <= task.output_bytes:
         return
     largest = sorted(sizes, key=lambda name: -sizes[name])
-    lines = listed([f"{name}: {say_bytes(sizes[name])}" for name in largest], SHOWN)
+    lines = listed([f"{_readable(name)}: {say_bytes(sizes[name])}" for name in largest], SHOWN)
     raise AnalysisError(
         f"It left {plural(len(sizes), 'file')} of {say_bytes(sum(sizes.values()))}, and a row may "
         f"leave {plural(OUTPUT_FILES, 'file')} of {say_bytes(task.output_bytes)}:\n"

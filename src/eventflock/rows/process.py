@@ -149,7 +149,7 @@ def _wait(pid: int, limits: JobLimits) -> str:
             now = time.monotonic()
             if limits.limit_seconds and now - began > limits.limit_seconds:
                 return "time"
-            cpu = sum(_cpu_seconds(one) for one in (pid, *_below(pid)))
+            cpu = _cpu_seconds(pid)
             if not 0 <= cpu - used < IDLE * limits.stall_seconds:
                 moved, used = now, cpu
             elif limits.stall_seconds and now - moved > limits.stall_seconds:
@@ -171,15 +171,16 @@ def _processes() -> Iterator[tuple[int, int, float]]:
 
 
 def _cpu_seconds(pid: int) -> float:
-    return next((cpu for one, _, cpu in _processes() if one == pid), 0.0)
+    """Return the CPU time of a process and of all that it has started, as far as it is known."""
+    table = {one: (parent, cpu) for one, parent, cpu in _processes()}
+    return sum(table[one][1] for one in [pid, *_below(pid, table)] if one in table)
 
 
-def _below(pid: int) -> list[int]:
+def _below(pid: int, table: Mapping[int, tuple[int, float]]) -> list[int]:
     """Return the processes that a process has started, and those that these have."""
-    parents = {one: parent for one, parent, _ in _processes()}
     found = [pid]
     for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
+        found += [child for child, (parent, _) in table.items() if parent == one]
     return found[1:]
 
 
@@ -196,7 +197,8 @@ def _children() -> list[int]:
 
 def _end_tree(pid: int) -> None:
     """End a process with all that it has started."""
-    for one in [*_below(pid), pid]:
+    table = {one: (parent, cpu) for one, parent, cpu in _processes()}
+    for one in [*_below(pid, table), pid]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(one, signal.SIGKILL)
 

@@ -106,8 +106,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def _remedies(self, job: int, failure: Failure, jobs: str) -> list[str]:
         """Describe what can be done about the first cause, and about the rest."""
         remedies = [failure.remedy] if failure.remedy else []
-        if self.plan.table is not None:
-            remedies.append(f"What it printed: {self.run.logs}/{failure.start}.stderr")
+        printed = self.run.logs / f"{failure.start}.stderr"
+        if self.plan.table is not None and printed.exists():
+            remedies.append(f"What it printed: {printed}")
         if failure.path and failure.kind != "node":  # which here would not be repeated
             remedies.append(f"Repeat it: {repeat_command(self.run, self.plan, job, failure)}")
         untried = sum(one.status == JobStatus.MISSING for one in self.absent)
