@@ -56,6 +56,7 @@ def jets(events):
 """
 HELPING = """
 import json, locale, multiprocessing, os, pwd, socket, sqlite3, ssl, subprocess, sys, lzma, bz2, zlib
+import datetime, zoneinfo
 
 def square(x):
     return x * x
@@ -81,6 +82,7 @@ def report():
         "sqlite": sqlite3.connect(":memory:").execute("select 6 * 7").fetchone()[0],
         "ssl": ssl.create_default_context().cert_store_stats()["x509_ca"],
         "path": sys.path,
+        "zone": str(datetime.datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"))),
         "packed": [lzma.decompress(lzma.compress(b"x")) == b"x", bz2.compress(b"x") != b""],
     })
 """
@@ -190,6 +192,7 @@ def test_the_tutorial_runs_where_nothing_is_installed(
     assert found["localhost"] == "127.0.0.1"
     assert found["encoding"].upper() == "UTF-8"
     assert found["sqlite"] == 42
+    assert found["zone"] == "2026-07-01 00:00:00+02:00"
     assert found["ssl"] > 0
     assert found["packed"] == [True, True]
     left = {path.name for path in node.folder.iterdir() if path.name.startswith("eventflock-")}

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from eventflock.cli.demo import ANALYSIS
+from eventflock.packing.user_files import time_zones_part
+from eventflock.worker.node_layout import CODE_PACKAGES
 from tests.conftest import Command, copy_cache
 
 pytestmark = pytest.mark.packing
@@ -554,6 +556,24 @@ def test_odd_packages(eventflock: Command, tmp_path: Path, sample: Path) -> None
     assert {"odd", "lazy_ish", "onlymeta"} <= names(found)
     told = eventflock("check", "a.py", sample, "--requirements", "r.txt")
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_time_zones_of_this_machine_where_no_package_has_them(tmp_path: Path) -> None:
+    (part,) = time_zones_part()
+    for name, path in part.files.items():
+        place = tmp_path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    code = (
+        "import datetime, zoneinfo\n"
+        "zone = zoneinfo.ZoneInfo('America/Argentina/Ushuaia')\n"
+        "print(datetime.datetime(2026, 7, 1, tzinfo=zone))\n"
+    )
+    env = {"PYTHONTZPATH": "", "PYTHONPATH": str(tmp_path / CODE_PACKAGES)}
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert told.stdout == "2026-07-01 00:00:00-03:00\n", told.stderr
 
 
 def test_a_process_that_lives_on_holds_nothing(

@@ -145,3 +145,12 @@ def test_a_parameter_that_is_not_keyword_only_is_explained() -> None:
     with pytest.raises(UsageError, match="default value") as error:
         ef.analysis(lambda events, scale=1.0: {})
     assert "scale=..." in error.value.remedy
+
+
+def test_a_part_of_a_package_is_told_how_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj/ana.py").write_text("from . import other\n")
+    ref, _ = locate(str(tmp_path / "proj/ana.py"))
+    with pytest.raises(AnalysisError, match="attempted relative import") as caught:
+        load(ref)
+    assert "name it proj.ana, from the folder above" in caught.value.remedy

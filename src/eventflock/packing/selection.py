@@ -21,6 +21,7 @@ from eventflock.packing.user_files import (
     folder_part,
     imports_of,
     setup_part,
+    time_zones_part,
 )
 from eventflock.usercode.loading import FROZEN
 from eventflock.worker.node_layout import CODE_PACKAGES
@@ -143,6 +144,11 @@ def choose(
         part, needs = _given(given, installed, scratch / f"project-{number}")
         code += [part] if part is not None else []
         roots.update(needs)
+    if "zoneinfo" in survey.modules and "zoneinfo" not in reference.modules:
+        if "tzdata" in installed:
+            roots.setdefault("tzdata", "time zones, which a node may not have")
+        else:
+            code += time_zones_part()
     if options.setup:
         code.append(setup_part(options.setup, scratch))
     reasons = closure(installed, roots)

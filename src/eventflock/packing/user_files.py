@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import zoneinfo
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from eventflock.packing.distributions import Component, Installed
 from eventflock.packing.interpreter import is_junk, walk
 from eventflock.worker.node_layout import ANALYSIS, CODE_PACKAGES, SETUP, place_of
 
-__all__ = ["analysis_part", "editable_part", "folder_part", "imports_of", "setup_part"]
+__all__ = [
+    "analysis_part",
+    "editable_part",
+    "folder_part",
+    "imports_of",
+    "setup_part",
+    "time_zones_part",
+]
 
 
 def imports_of(source: bytes) -> set[str]:
@@ -241,3 +249,19 @@ def setup_part(text: str, scratch: Path) -> Component:
     return Component(
         name="setup.sh", version="", why="--setup", files={SETUP: path}, code=True, trees=()
     )
+
+
+def time_zones_part() -> list[Component]:
+    """Return the time zones of this machine where Python looks for those of the package tzdata.
+
+    Empty if it has none.
+    """
+    folder = next((one for one in map(Path, zoneinfo.TZPATH) if (one / "UTC").is_file()), None)
+    if folder is None:
+        return []
+    files = {
+        f"{CODE_PACKAGES}/tzdata/zoneinfo/{inner}": path
+        for inner, path in walk(folder, frozenset({"posix", "right"}), whole=True)
+    }
+    why = "time zones, which a node may not have"
+    return [Component(name="tzdata", version="", why=why, files=files, code=True)]

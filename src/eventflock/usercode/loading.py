@@ -320,7 +320,10 @@ def _import_errors(where: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's code may raise anything
         text = str(error) or type(error).__name__
         remedy = "Mend the file; 'python FILE' shows the same error."
-        if isinstance(error, ModuleNotFoundError):
+        if "attempted relative import" in text:
+            package = f"{Path(where).parent.name}.{Path(where).stem}"
+            remedy = f"It is a part of a package: name it {package}, from the folder above that."
+        elif isinstance(error, ModuleNotFoundError):
             remedy = "Install it; where requirements are given, name it in the requirements."
         raise AnalysisError(
             f"Importing {where} raised {type(error).__name__}: {text}",
