@@ -26,7 +26,7 @@ def test_the_launcher_reads_the_same_members_of_the_archives() -> None:
 def test_the_launcher_knows_the_same_places() -> None:
     made_by_itself = {
         "bin", "bin/python", "bin/python3", "bin/start", "tmp", "$bundled", "$program",
-        "ready", "setup.log",
+        "ready", "setup.log", "native/legacy.so",
     }  # fmt: skip
     places = set(re.findall(r"\$root/([\w./$]+)", LAUNCHER)) - made_by_itself
     assert places == {

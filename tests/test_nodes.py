@@ -56,7 +56,7 @@ def jets(events):
 """
 HELPING = """
 import json, locale, multiprocessing, os, pwd, socket, sqlite3, ssl, subprocess, sys, lzma, bz2, zlib
-import datetime, zoneinfo
+import ctypes, datetime, zoneinfo
 
 def square(x):
     return x * x
@@ -82,6 +82,8 @@ def report():
         "sqlite": sqlite3.connect(":memory:").execute("select 6 * 7").fetchone()[0],
         "ssl": ssl.create_default_context().cert_store_stats()["x509_ca"],
         "path": sys.path,
+        "legacy": bool(ctypes.CDLL("libcrypto.so.3").OSSL_PROVIDER_load(None, b"legacy")),
+        "proc": os.path.exists("/proc/self/maps"),
         "zone": str(datetime.datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"))),
         "packed": [lzma.decompress(lzma.compress(b"x")) == b"x", bz2.compress(b"x") != b""],
     })
@@ -192,6 +194,8 @@ def test_the_tutorial_runs_where_nothing_is_installed(
     assert found["localhost"] == "127.0.0.1"
     assert found["encoding"].upper() == "UTF-8"
     assert found["sqlite"] == 42
+    assert found["legacy"]
+    assert found["proc"]
     assert found["zone"] == "2026-07-01 00:00:00+02:00"
     assert found["ssl"] > 0
     assert found["packed"] == [True, True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -87,6 +88,22 @@ def test_an_analysis_that_raises(eventflock: Command, weighted: Path, sample: Pa
     assert 'raise ValueError("the third jet")' in told.stderr  # the user's own line
     assert "On the first events of 'events' the analysis failed" in told.stderr  # before the jobs
     assert "not tried, as all before failed alike" in told.stderr
+
+
+def test_what_lacks_a_file_on_the_node_is_repeated_as_the_job_ran(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    (tmp_path / "a.py").write_text(
+        "import sys\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n"
+        "    if len(events) and '/eventflock-job-' in sys.executable:\n"
+        "        open('/gone/weights.json')\n    return {'n': len(events)}\n"
+    )
+    told = eventflock("run", "a.py", sample, "--packed", "--jobs", "1")
+    assert told.returncode == 6
+    (line,) = [one for one in told.stderr.splitlines() if one.startswith("Repeat it:")]
+    assert line.endswith("--pool local --packed")
+    again = eventflock(*shlex.split(line.partition("eventflock ")[2]))
+    assert "FileNotFoundError" in again.stderr
 
 
 def test_a_job_that_dies(eventflock: Command, tmp_path: Path, weighted: Path, sample: Path) -> None:

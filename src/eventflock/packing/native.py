@@ -35,7 +35,14 @@ _FAMILY = re.compile(
 )
 """Libraries of one glibc, which only go together. (libnsl.so.2 and libcrypt are packages apart.)"""
 _ONLY_IF_NEEDED = ("libmvec", "libanl", "libnsl", "libBrokenLocale")
-_DEFAULT = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
+_DEFAULT = (
+    "/lib",
+    "/usr/lib",
+    "/lib64",
+    "/usr/lib64",
+    *map(str, Path("/usr/lib").glob("*-linux-gnu*")),
+)
+"""With the folders of Debian, which are there also where the cache of the loader is not."""
 _PLAIN = (".py", ".pyc", ".txt", ".json", ".pem", ".yaml", ".yml", ".csv", ".html", ".js", ".svg")
 
 

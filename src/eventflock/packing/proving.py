@@ -174,9 +174,14 @@ def enter_root(root: Path) -> tuple[str, ...]:
             f"--in {root} is not a root file system: it has no /bin/sh.",
             remedy="Make one: mmdebstrap --variant=essential trixie DIR",
         )
-    if os.geteuid() == 0:
-        return (_tool("chroot"), str(root))
-    return (_tool("unshare"), "--user", "--map-root-user", _tool("chroot"), str(root))
+    chroot = (_tool("chroot"), str(root))
+    alone = (_tool("unshare"), *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+    if (root / "proc").is_dir():  # which a node has
+        proc = ("--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc")
+        words = (*alone, *proc, *chroot)
+        if not subprocess.run([*alone, *proc, "true"], capture_output=True, check=False).returncode:
+            return words
+    return chroot if os.geteuid() == 0 else (*alone, *chroot)
 
 
 def _tool(name: str) -> str:

@@ -31,6 +31,8 @@ from eventflock.runs.folder import RunFolder
 __all__ = ["Have", "Outcome", "accept_command", "describe_unread", "repeat_command"]
 
 _HERE = frozenset({"analysis", "returned", "branch", "allocation"})
+_PACKED = ("FileNotFoundError", "ModuleNotFoundError", "ImportError")
+"""What an analysis raises that lacks something on the node."""
 _LIMITS = {"stalled": "--stall", "server": "--stall", "time": "--time-limit"}
 
 
@@ -236,7 +238,10 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
     for name, value in plan.parameters.items():
         words += ["--param", f"{name}={_text(value)}"]
     cause = cause_of(failure).name
-    words += ["--pool", "inline" if cause in _HERE else "local"]
+    if run.environment.exists() and any(name in failure.message for name in _PACKED):
+        words += ["--pool", "local", "--packed"]  # here, all of it would be found
+    else:
+        words += ["--pool", "inline" if cause in _HERE else "local"]
     limit = failure.code.partition(":")[2]
     if cause in _LIMITS and limit:
         words += [_LIMITS[cause], f"{limit}s"]

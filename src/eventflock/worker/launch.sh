@@ -287,6 +287,10 @@ if [ -z "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] && [ -f "$root/certificates.pem"
     done
     [ $usual = yes ] || { SSL_CERT_FILE=$root/certificates.pem; export SSL_CERT_FILE; }
 fi
+if [ -z "${OPENSSL_MODULES:-}" ] && [ -f "$root/native/legacy.so" ]; then
+    OPENSSL_MODULES=$root/native # OpenSSL looks for it by name, where it was when it was built
+    export OPENSSL_MODULES
+fi
 echo "unpacked  $(($(date +%s) - clock)) s after the start"
 
 # --- the site's software ------------------------------------------------------------------------
