@@ -63,7 +63,13 @@ class InlinePool(LocalPool):
     name = "inline"
     plain = InlineExecutor
 
-    def open_workers(self, count: int | None = None, python: str = "") -> InlineWorkers:  # noqa: ARG002
+    def open_workers(
+        self,
+        count: int | None = None,  # noqa: ARG002
+        python: str = "",  # noqa: ARG002
+        *,
+        events: bool = True,  # noqa: ARG002
+    ) -> InlineWorkers:
         """Return this process: number and interpreter are what they are."""
         return InlineWorkers()
 

@@ -63,7 +63,7 @@ class _Task(msgspec.Struct):
 class _Worker:
     """One process and the two pipes to it."""
 
-    def __init__(self, scratch: Path, number: int, python: str, path: str) -> None:
+    def __init__(self, scratch: Path, number: int, python: str, path: str, does: str) -> None:
         requests_out, self.requests = os.pipe()
         self.replies, replies_in = os.pipe()
         os.set_blocking(self.replies, False)
@@ -71,7 +71,7 @@ class _Worker:
         command = ["-u", "-P", "-m", "eventflock.worker", str(requests_out), str(replies_in)]
         with self.printed.open("wb") as printed:
             self.process = subprocess.Popen(
-                [python, *command, str(scratch)],
+                [python, *command, str(scratch), does],
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
@@ -143,10 +143,13 @@ class LocalWorkers(Workers):
         The largest number of processes.
     python
         The interpreter that they run; by default this one.
+    events
+        Whether they will read events.
     """
 
-    def __init__(self, count: int, python: str = "") -> None:
+    def __init__(self, count: int, python: str = "", *, events: bool = True) -> None:
         self.count = count
+        self._does = "events" if events else "rows"
         self._scratch = Path(tempfile.mkdtemp(prefix="eventflock-"))
         self._python = python or sys.executable
         self._path = "" if self._python == sys.executable else make_shadow(self._scratch)
@@ -157,7 +160,7 @@ class LocalWorkers(Workers):
             self._start()
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._scratch, self._started, self._python, self._path)
+        worker = _Worker(self._scratch, self._started, self._python, self._path, self._does)
         self._started += 1
         self._crew.append(worker)
         for end in (worker.replies, worker.gone):
@@ -299,9 +302,11 @@ class LocalPool(Pool):
     plain: ClassVar[type[LocalExecutor]] = LocalExecutor
     """Does the jobs that bring no environment along."""
 
-    def open_workers(self, count: int | None = None, python: str = "") -> Workers:
+    def open_workers(
+        self, count: int | None = None, python: str = "", *, events: bool = True
+    ) -> Workers:
         """Start workers, as many as there are cores for this process if no number is given."""
-        return LocalWorkers(count or usable_cores(), python)
+        return LocalWorkers(count or usable_cores(), python, events=events)
 
     def open_executor(
         self,

@@ -220,7 +220,9 @@ class Pool(ABC):
         return options
 
     @abstractmethod
-    def open_workers(self, count: int | None = None, python: str = "") -> Workers:
+    def open_workers(
+        self, count: int | None = None, python: str = "", *, events: bool = True
+    ) -> Workers:
         """Open workers on this machine.
 
         Parameters
@@ -229,6 +231,8 @@ class Pool(ABC):
             Number of processes; None for as many as there are cores for this process.
         python
             The interpreter that they run; by default this one.
+        events
+            Whether they will read events: then they import at once what that needs.
         """
 
     def plan_submission(

@@ -39,14 +39,16 @@ def pool_of_run(path: Path) -> Pool:
     return find_pool(DEFAULT)
 
 
-def open_workers(pool: Pool, count: int | None = None, python: str = "") -> Workers:
+def open_workers(
+    pool: Pool, count: int | None = None, python: str = "", *, events: bool = True
+) -> Workers:
     """Open the workers of a pool on this machine.
 
     Parameters
     ----------
     pool
         From `find_pool`.
-    count, python
+    count, python, events
         See `Pool.open_workers`.
 
     Raises
@@ -59,4 +61,4 @@ def open_workers(pool: Pool, count: int | None = None, python: str = "") -> Work
         raise UsageError(
             f"--workers is {count!r}, expected a whole number from 1.", remedy="Leave it out."
         )
-    return pool.open_workers(count, python)
+    return pool.open_workers(count, python, events=events)

@@ -99,7 +99,7 @@ def resume(path: Path, options: Options, observer: Observer) -> Outcome:
     pool.check_resumable(run)
     if options.submission != SubmitOptions():
         pool.amend(run, options.submission)
-    with _workers(pool, options.workers) as workers:
+    with _workers(pool, options.workers, frozen.plan.analysis) as workers:
         if frozen.plan.unread:
             with run.lock():
                 _look_again(run, workers, observer)
@@ -178,7 +178,7 @@ def _planned(
         from eventflock.runs.environment import interpreter_for
 
         python = interpreter_for(ref, source, options.packing, observer)
-    with _workers(pool, options.workers, python) as workers:
+    with _workers(pool, options.workers, ref, python) as workers:
         prepared = work.plan(workers, ref, source, options, observer)
         plan, environment, sent = prepared.plan, None, None
         if options.packing is not None:
@@ -206,9 +206,11 @@ def _note_credentials(plan: Plan, seconds: float, observer: Observer) -> None:
 
 
 @contextlib.contextmanager
-def _workers(pool: Pool, count: int | None, python: str = "") -> Iterator[Workers]:
+def _workers(
+    pool: Pool, count: int | None, ref: AnalysisRef, python: str = ""
+) -> Iterator[Workers]:
     """Open the workers. While they import their packages, import what merging needs."""
-    with closing(open_workers(pool, count, python)) as workers:
+    with closing(open_workers(pool, count, python, events=ref.task is None)) as workers:
         import eventflock.results.merge
         import eventflock.results.payloads  # noqa: F401
 

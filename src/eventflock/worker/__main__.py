@@ -1,6 +1,7 @@
-"""A worker process: `python -m eventflock.worker REQUESTS REPLIES SCRATCH`.
+"""A worker process: `python -m eventflock.worker REQUESTS REPLIES SCRATCH [events]`.
 
-REQUESTS and REPLIES are file descriptors of pipes, SCRATCH a folder for temporary files.
+REQUESTS and REPLIES are file descriptors of pipes, SCRATCH a folder for temporary files. With
+`events` it imports at once what reads events.
 
 Requests come in on one pipe and answers go out on the other, so that what the analysis prints
 cannot be mistaken for an answer. When the client is gone, however it ended, so is the worker.
@@ -26,7 +27,7 @@ from eventflock.core.manifest import Failure
 from eventflock.worker.messages import Failed, Reply, Request, Run
 
 
-def main(requests: int, replies: int, scratch: str) -> None:
+def main(requests: int, replies: int, scratch: str, does: str = "") -> None:
     """Answer requests until the client closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's to answer
     tempfile.tempdir = scratch
@@ -35,7 +36,8 @@ def main(requests: int, replies: int, scratch: str) -> None:
     reader.start()
     with os.fdopen(replies, "wb") as out:
         faulthandler.enable()
-        _preload()
+        if does == "events":
+            _preload()
         from eventflock.worker.service import Service
 
         service = Service(end=lambda: os._exit(1))
@@ -94,4 +96,4 @@ def _bug(error: BaseException) -> Failure:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

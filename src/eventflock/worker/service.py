@@ -16,7 +16,6 @@ from eventflock.core.structs import to_json
 from eventflock.errors import EventflockError
 from eventflock.events.credentials import credential_files
 from eventflock.events.open_files import OpenFiles
-from eventflock.events.scan import scan_file
 from eventflock.usercode.data_files import declared_files, watch_opened
 from eventflock.usercode.decorator import Analysis, check_parameters
 from eventflock.usercode.loading import check_helpers, helpers_of
@@ -72,6 +71,8 @@ class Service:
             case Describe():
                 return self._describe(request)
             case Scan():
+                from eventflock.events.scan import scan_file  # imports uproot
+
                 return Scanned(
                     entry=scan_file(
                         request.path, request.tree, request.columns, request.second, self._files

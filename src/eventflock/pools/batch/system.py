@@ -106,9 +106,11 @@ class BatchSystem(Pool):
             target_seconds=options.target_seconds if is_cut else TARGET_SECONDS,
         )
 
-    def open_workers(self, count: int | None = None, python: str = "") -> Workers:
+    def open_workers(
+        self, count: int | None = None, python: str = "", *, events: bool = True
+    ) -> Workers:
         """Open workers on this machine: a batch system does jobs only."""
-        return find_pool(DEFAULT).open_workers(count, python)
+        return find_pool(DEFAULT).open_workers(count, python, events=events)
 
     def open_executor(
         self,
