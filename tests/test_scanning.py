@@ -112,7 +112,7 @@ def test_near_files_that_are_known_are_not_opened(
         scanned.append(Path(path).name)
         return scan_file(path, *args)
 
-    monkeypatch.setattr("eventflock.worker.service.scan_file", counting)
+    monkeypatch.setattr("eventflock.events.scan.scan_file", counting)
     write(folder / "02.root", 12)  # as many entries, another file
     result = ef.run(code, names, out=folder.parent / "r2", **run)  # type: ignore[arg-type]
     assert (result["n"], scanned) == (10 + 11 + 12 + 13, ["02.root"])
