@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
-	@echo "make test   set up, then pass the tests; make test-slow: kills and faults at random;"
+	@echo "make test   set up, then pass the tests; make test-slow: kills, faults at random, what takes long;"
 	@echo "            make test-packing: those that pack environments; make test-pool: on a real HTCondor pool"
 	@echo "make faults 500 faults at random (EVENTFLOCK_FAULTS), on local workers and a real pool: one table"
 	@echo "make fuzz   read 100,000 mutations of result files, some 20 minutes"
@@ -35,7 +35,7 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m "not slow and not packing and not pool"
 
-# Processes that are killed at random moments, again and again.
+# Processes that are killed at random moments, again and again, and what takes long besides.
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m "slow and not packing and not pool"
 

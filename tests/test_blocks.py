@@ -62,6 +62,7 @@ def payloads(path: Path) -> dict[str, bytes]:
         return {name: found.read(name) for name in found.namelist() if name != "manifest.json"}
 
 
+@pytest.mark.slow
 def test_the_sum_does_not_depend_on_the_processes(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def five(events):
 """
 
 
+@pytest.mark.slow
 def test_five_causes_in_two_hundred_jobs(tmp_path: Path) -> None:
     data = make_tree(tmp_path / "data.root", clusters=1000, size=20)
     for number in range(900, 910):

@@ -58,6 +58,7 @@ def test_in_a_script(sample: Path, tmp_path: Path) -> None:
     assert (tmp_path / "runs/masses-001/result.zip").exists()
 
 
+@pytest.mark.slow
 def test_the_tutorial_as_it_was(sample: Path, tmp_path: Path) -> None:
     """Ten processes by hand leave what one analysis gives."""
     scripts = EXAMPLES / "tutorial"

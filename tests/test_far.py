@@ -92,6 +92,7 @@ def test_little_is_moved(code: Path, wide: Path, tmp_path: Path) -> None:
     assert moved < wide.stat().st_size / 10
 
 
+@pytest.mark.slow
 def test_the_next_chunk_is_fetched_meanwhile(wide: Path) -> None:
     """Each round trip takes so long that it is seen whether they add up."""
     with serving(wide.parent) as port, running_proxy(port, 0.15) as proxy:

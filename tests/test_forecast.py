@@ -188,6 +188,7 @@ def test_what_each_call_takes_is_not_taken_for_that_of_its_events(
     assert measured.event_seconds * 5_000 < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_many_small_files_take_the_time_of_opening_them(pool: Workers, tmp_path: Path) -> None:
     for number in range(40):

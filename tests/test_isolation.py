@@ -35,6 +35,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_corrupt_basket_of_a_thousand_clusters_costs_only_its_entries(tmp_path: Path) -> None:
     good = make_tree(tmp_path / "good.root", clusters=1000, size=20)
     analysis = write(tmp_path / "sums.py", SUMS)
@@ -155,6 +156,7 @@ def test_memory_that_cannot_be_had_for_a_chunk_can_be_for_its_parts(tmp_path: Pa
     assert [(one.cause, one.times) for one in why(tmp_path / "run").tried] == [("allocation", 2)]
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_ends_itself_and_says_where(tmp_path: Path) -> None:
     a = make_tree(tmp_path / "a.root")
     analysis = write(

@@ -106,6 +106,7 @@ def test_what_was_kept_for_events_that_failed_is_not_there(code: Path, tmp_path:
     check(result, [number for number in range(EVENTS) if number != 42])
 
 
+@pytest.mark.slow
 def test_a_process_that_died_leaves_no_half(code: Path, tmp_path: Path) -> None:
     """Its job is done in halves; the halves have their own files."""
     file = write(tmp_path / "f.root")

@@ -253,6 +253,7 @@ def test_what_is_given_up_leaves_a_receipt(run: RunFolder) -> None:
     assert [path.name for path in run.results.iterdir()] == ["job-000002.zip"]
 
 
+@pytest.mark.slow
 def test_many_failures_cost_as_much_each_as_few(tmp_path: Path) -> None:
     """All are alike: whether to give up is asked at each of them."""
     plan = a_plan(jobs=20_000, chunks=1, size=1)

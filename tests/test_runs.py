@@ -134,6 +134,7 @@ def weighted(events):
 """
 
 
+@pytest.mark.slow
 def test_the_same_plan_gives_the_same_bits(sample: Path, tmp_path: Path) -> None:
     """Whatever the pool, the workers and the order of arrival; also sums of floats, and skims."""
     analysis = write(tmp_path / "weighted.py", WEIGHTED)
@@ -218,6 +219,7 @@ def rss(events):
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_however_long_the_range_is(tmp_path: Path) -> None:
     file = tmp_path / "long.root"
     with uproot.recreate(file) as root:
@@ -708,6 +710,7 @@ def test_a_worker_whose_child_lives_on_is_seen_to_be_dead(tmp_path: Path) -> Non
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_a_histogram_of_a_gigabyte_that_is_mostly_empty_comes_back(tmp_path: Path) -> None:
     a = tree_file(tmp_path / "a.root")
     analysis = write(

@@ -122,6 +122,7 @@ def test_an_xrootd_server_is_killed_and_comes_back(
         in_the_end(done, run)
 
 
+@pytest.mark.slow
 def test_an_http_server_is_gone_and_comes_back(code: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     run = tmp_path / "run"

@@ -80,6 +80,7 @@ def test_any_rows_are_read_after_any_merges(
     assert read_skim(file).tolist() == rows_of(file) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "column",
     [
