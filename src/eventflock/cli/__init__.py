@@ -19,6 +19,7 @@ from eventflock.cli.options import (
     FOLDER,
     LIMITS,
     PACKING,
+    PLACE,
     RUN_FOLDER,
     SHOW,
     SUBMISSION,
@@ -59,9 +60,7 @@ def app() -> None:
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
-@click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ...")
-@click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
-@PACKING
+@PLACE
 @SUBMISSION
 @FILES
 @LIMITS

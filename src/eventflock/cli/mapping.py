@@ -12,7 +12,7 @@ from eventflock.cli.options import (
     AS_JSON,
     FOLDER,
     LIMITS,
-    PACKING,
+    PLACE,
     RUN_FOLDER,
     SUBMISSION,
     group,
@@ -57,7 +57,7 @@ PROGRAM = group(
 )
 
 
-@click.command("map", context_settings={"ignore_unknown_options": False})
+@click.command("map")
 @click.argument("words", nargs=-1, metavar="SCRIPT -- ARGS...")
 @ROWS
 @PROGRAM
@@ -69,9 +69,7 @@ PROGRAM = group(
     help="So many rows for each job that it takes about this time, by a trial of the first.",
 )
 @pool_options("local")
-@click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ...")
-@click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node.")
-@PACKING
+@PLACE
 @SUBMISSION
 @LIMITS
 @ACCEPTANCE
@@ -106,11 +104,11 @@ def map_rows(
     from eventflock.runs.work import MapCall, script_work
 
     chosen = reading.read_options({**options, "dry_run": dry_run}, packed)
-    script, arguments = ("", words) if executable else (words[:1], words[1:])
+    script, arguments = ("", words) if executable else ("".join(words[:1]), words[1:])
     call = MapCall(
-        script="".join(script),
+        script=script,
         executable=executable,
-        arguments=tuple(arguments),
+        arguments=arguments,
         over=over,
         count=count,
         files=files,

@@ -15,6 +15,7 @@ __all__ = [
     "FOLDER",
     "LIMITS",
     "PACKING",
+    "PLACE",
     "RUN_FOLDER",
     "SHOW",
     "SUBMISSION",
@@ -171,5 +172,11 @@ PACKING = group(
         help="Shell that is sourced on the node first: it sets up the site's software.",
     ),
 )
+PLACE = group(
+    click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ..."),
+    click.option("--packed", is_flag=True, help="Let jobs bring their environment, as on a node."),
+    PACKING,
+)
+"""Where a run is, and what its jobs bring along."""
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 RUN_FOLDER = click.argument("path", metavar="RUN", type=FOLDER)

@@ -12,6 +12,8 @@ from eventflock.core.structs import Frozen
 
 __all__ = [
     "GLIBC_MODES",
+    "IDLE",
+    "LOOKS",
     "STALL_SECONDS",
     "Acceptance",
     "Expected",
@@ -23,6 +25,10 @@ __all__ = [
 
 STALL_SECONDS = 600.0
 """A job without any progress for so long gives up, unless the user says otherwise."""
+IDLE = 0.002
+"""Of the time: what computes less than this, and finishes nothing, makes no progress."""
+LOOKS = 20
+"""How often it is looked whether a limit has passed, before it can have."""
 
 
 Expected: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Any]

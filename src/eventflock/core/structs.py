@@ -6,6 +6,7 @@ definition and one check: an unknown field or a wrong type is an error when it i
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ __all__ = [
     "digest",
     "digest_file",
     "from_json",
+    "is_intact",
     "to_json",
 ]
 
@@ -62,3 +64,10 @@ def digest_file(path: Path) -> str:
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_intact(path: Path, size: int, sha256: str) -> bool:
+    """Check whether a file is there with this size and content."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size == size and digest_file(path) == sha256
+    return False

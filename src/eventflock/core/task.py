@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from eventflock.core.structs import Frozen
@@ -21,7 +21,6 @@ __all__ = [
     "Task",
     "TaskKind",
     "fill",
-    "filled",
     "place_of",
     "places_in",
 ]
@@ -205,8 +204,3 @@ def place_of(template: str, values: Mapping[str, str], working: str) -> str:
     if "://" in name:
         return name
     return os.path.normpath(os.path.join(working, name))  # noqa: PTH118 -- text
-
-
-def filled(templates: Iterable[str], values: Mapping[str, str]) -> list[str]:
-    """Fill a row into several templates; each stays one."""
-    return [fill(template, values) for template in templates]

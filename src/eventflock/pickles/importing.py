@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from eventflock._version import __version__
+import msgspec
+
 from eventflock.core.atomic import MERGING
 from eventflock.core.manifest import ImportedFile, Manifest
-from eventflock.core.model import FORMAT, AnalysisRef
-from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest_file
 from eventflock.errors import AnalysisError, InputError, UsageError
+from eventflock.pickles.label import IMPORTED
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.format import write_result
 from eventflock.results.reader import ResultFile
@@ -112,16 +112,9 @@ def _import(paths: Sequence[Path], target: Path, name: str) -> Imported:
                         raise
             size = path.stat().st_size
             imported.append(ImportedFile(path=str(path), size=size, sha256=sha256))
-        manifest = Manifest(
-            format=FORMAT,
-            status=ResultStatus.IMPORTED,
-            plan="",
-            job=-1,
-            planned=0,
-            analysis=AnalysisRef(name="imported"),
-            parameters={},
+        manifest = msgspec.structs.replace(
+            IMPORTED,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
-            software={"eventflock": __version__},
             imported=tuple(imported),
         )
         result = target / "result.zip"

@@ -12,11 +12,8 @@ import resource
 import sys
 from pathlib import Path
 
-from eventflock._version import __version__
-from eventflock.core.manifest import Manifest
-from eventflock.core.model import FORMAT, AnalysisRef
-from eventflock.core.states import ResultStatus
 from eventflock.errors import EventflockError
+from eventflock.pickles.label import IMPORTED
 from eventflock.pickles.unpickler import unpickle
 from eventflock.pickles.values import values_of
 from eventflock.results.format import write_result
@@ -55,17 +52,7 @@ def limit(kind: int, value: int) -> None:
 def convert(source: Path, target: Path, name: str) -> list[str]:
     """Read a pickle, and write what can be added up."""
     values, left_out = values_of(unpickle(uncompressed(source.read_bytes())), name)
-    manifest = Manifest(
-        format=FORMAT,
-        status=ResultStatus.IMPORTED,
-        plan="",
-        job=-1,
-        planned=0,
-        analysis=AnalysisRef(name="imported"),
-        parameters={},
-        software={"eventflock": __version__},
-    )
-    write_result(target, manifest, {("imported", *path): one for path, one in values.items()})
+    write_result(target, IMPORTED, {("imported", *path): one for path, one in values.items()})
     return left_out
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from eventflock.core.manifest import KeptFile, Manifest
-from eventflock.core.structs import digest_file
+from eventflock.core.manifest import Manifest
+from eventflock.core.structs import is_intact
 from eventflock.results.reader import ResultFile
 from eventflock.results.verify import JobFiles
 
@@ -39,8 +39,8 @@ def bring_kept(manifest: Manifest, files: Sequence[JobFiles], folder: Path) -> N
             path.unlink()
     sources: dict[Path, list[Path]] = {}
     for path, one in wanted.items():
-        source = files[one.job].pieces[one.piece] if one.piece else files[one.job].path
-        if source is not None and not _is_there(path, one):
+        source = files[one.job].of_piece(one.piece)
+        if source is not None and not is_intact(path, one.size, one.sha256):
             sources.setdefault(source, []).append(path)
     for source, paths in sources.items():
         with ResultFile(source) as opened:
@@ -51,10 +51,3 @@ def bring_kept(manifest: Manifest, files: Sequence[JobFiles], folder: Path) -> N
 
 def _files_in(folder: Path) -> Iterable[Path]:
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-
-
-def _is_there(path: Path, one: KeptFile) -> bool:
-    try:
-        return path.stat().st_size == one.size and digest_file(path) == one.sha256
-    except OSError:
-        return False

@@ -5,13 +5,12 @@ The files of a row appear all at once, by a rename, and are those of one complet
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from eventflock.core.structs import digest_file
+from eventflock.core.structs import is_intact
 from eventflock.core.task import Row, RowFile
 from eventflock.results.reader import ResultFile
 from eventflock.results.verify import JobFiles
@@ -48,7 +47,7 @@ def bring_rows(rows: Iterable[Row], files: Sequence[JobFiles], outputs: Path, lo
         shutil.rmtree(leftover, ignore_errors=True)
     sources: dict[Path, list[Row]] = {}
     for row in rows:
-        source = files[row.job].pieces.get(row.piece) if row.piece else files[row.job].path
+        source = files[row.job].of_piece(row.piece)
         if source is not None and not _is_there(row, outputs, logs):
             sources.setdefault(source, []).append(row)
     for source, some in sources.items():
@@ -94,7 +93,7 @@ def _outputs(row: Row) -> list[RowFile]:
 def _is_there(row: Row, outputs: Path, logs: Path) -> bool:
     """Check whether all that a row left has been unpacked, and nothing else is there."""
     for one in row.files:
-        if one.is_log and not _is_same(_log_of(row.number, one.name, logs), one):
+        if one.is_log and not is_intact(_log_of(row.number, one.name, logs), one.size, one.sha256):
             return False
     if not row.ok:
         return True
@@ -106,11 +105,5 @@ def _is_there(row: Row, outputs: Path, logs: Path) -> bool:
     for place, _, names in os.walk(folder):
         found |= {str(Path(place, name).relative_to(folder)) for name in names}
     return found == set(wanted) and all(
-        _is_same(folder / name, one) for name, one in wanted.items()
+        is_intact(folder / name, one.size, one.sha256) for name, one in wanted.items()
     )
-
-
-def _is_same(path: Path, one: RowFile) -> bool:
-    with contextlib.suppress(OSError):
-        return path.stat().st_size == one.size and digest_file(path) == one.sha256
-    return False

@@ -82,6 +82,10 @@ class JobFiles(NamedTuple):
     path: Path | None = None
     pieces: Mapping[str, Path] = {}
 
+    def of_piece(self, piece: str) -> Path | None:
+        """Return the file of a piece, or of the whole job where none is named."""
+        return self.pieces.get(piece) if piece else self.path
+
 
 def job_state(frozen: FrozenPlan, job: int, path: Path | None, piece: str = "") -> JobState:
     """Return the state of a job or a piece, from the manifest of its result file alone.

@@ -13,15 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from eventflock.core.options import JobLimits
+from eventflock.core.options import IDLE, LOOKS, JobLimits
 from eventflock.core.task import INDEX
 
 __all__ = ["Ended", "adopt_orphans", "environment_of", "run_program"]
 
-LOOKS = 20
-"""How often a program is looked at before it is ended for making no progress."""
-IDLE = 0.002
-"""Of the time: what computes less than this makes no progress."""
 GRACE = 2.0
 """Seconds that what a program has started may take to end after it."""
 _SUBREAPER = 36
@@ -159,20 +155,22 @@ def _wait(pid: int, limits: JobLimits) -> str:
     return ""
 
 
-def _processes() -> Iterator[tuple[int, int, float]]:
-    """Yield number, parent and CPU seconds of all processes (proc(5))."""
+def _processes() -> dict[int, tuple[int, float]]:
+    """Return parent and CPU seconds of all processes, by their numbers (proc(5))."""
+    found = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 -- names are enough
         if not name.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
             text = Path("/proc", name, "stat").read_text(errors="replace")
             fields = text.rpartition(")")[2].split()
-            yield int(name), int(fields[1]), sum(map(int, fields[11:15])) / _TICKS
+            found[int(name)] = int(fields[1]), sum(map(int, fields[11:15])) / _TICKS
+    return found
 
 
 def _cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process and of all that it has started, as far as it is known."""
-    table = {one: (parent, cpu) for one, parent, cpu in _processes()}
+    table = _processes()
     return sum(table[one][1] for one in [pid, *_below(pid, table)] if one in table)
 
 
@@ -192,12 +190,12 @@ def _children() -> list[int]:
         lists = []
     if lists:
         return [int(word) for words in lists for word in words.split()]
-    return [one for one, parent, _ in _processes() if parent == os.getpid()]
+    return [one for one, (parent, _) in _processes().items() if parent == os.getpid()]
 
 
 def _end_tree(pid: int) -> None:
     """End a process with all that it has started."""
-    table = {one: (parent, cpu) for one, parent, cpu in _processes()}
+    table = _processes()
     for one in [*_below(pid, table), pid]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(one, signal.SIGKILL)

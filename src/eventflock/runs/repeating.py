@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eventflock.core.task import Table, Task, filled
+from eventflock.core.task import Table, Task
 from eventflock.errors import UsageError
 from eventflock.results import plain
 from eventflock.rows.folder import RowFolder as FolderOfRow
@@ -69,7 +69,7 @@ def repeat_row(path: Path, number: int, folder: Path) -> Repeated:
 
 def _run(program: Program, task: Task, made: FolderOfRow, number: int) -> Repeated:
     began = time.monotonic()
-    words = [*program.words, *filled(task.arguments, made.values)]
+    words = program.command(task, made.values)
     ended = subprocess.run(words, cwd=made.path, env=environment_of(number), check=False)
     seconds = time.monotonic() - began
     ok = ended.returncode in task.ok_codes

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from eventflock._version import PACKAGE
 from eventflock.core.model import AnalysisRef
 from eventflock.core.structs import digest
-from eventflock.core.task import TaskKind
+from eventflock.core.task import Task, TaskKind, fill
 from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.loading import check_helpers, load, load_function
@@ -24,6 +24,10 @@ class Program(NamedTuple):
     """A program that is run for each row: the words before its arguments."""
 
     words: tuple[str, ...]
+
+    def command(self, task: Task, values: Mapping[str, str]) -> list[str]:
+        """Return the whole command for a row."""
+        return [*self.words, *(fill(word, values) for word in task.arguments)]
 
 
 RowWork: TypeAlias = Program | Callable[[Any], Any]

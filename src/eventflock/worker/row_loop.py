@@ -14,7 +14,7 @@ import msgspec
 
 from eventflock.core.manifest import Coverage, Failure
 from eventflock.core.model import Assignment, Range
-from eventflock.core.task import VALUE, Row, Table, Task, TaskKind, filled
+from eventflock.core.task import VALUE, Row, Table, Task, TaskKind
 from eventflock.core.tracebacks import user_traceback
 from eventflock.core.units import say_duration
 from eventflock.errors import AnalysisError, ErrorKind, EventflockError, error_from
@@ -131,7 +131,7 @@ class RowLoop:
         ref = self._assignment.analysis
         made = RowFolder.make(scratch, number, self._table, self._task, ref.working, self._places)
         printed = tuple(scratch.with_name(f"{scratch.name}.{end}") for end in ("out", "err"))
-        command = [*program.words, *filled(self._task.arguments, made.values)]
+        command = program.command(self._task, made.values)
         try:
             ended = run_program(
                 command, made.path, (printed[0], printed[1]), environment_of(number),

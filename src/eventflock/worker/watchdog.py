@@ -15,7 +15,7 @@ from typing import Self
 
 from eventflock._version import PACKAGE
 from eventflock.core.manifest import Failure
-from eventflock.core.options import JobLimits
+from eventflock.core.options import IDLE, LOOKS, JobLimits
 from eventflock.core.units import say_duration
 from eventflock.errors import ErrorKind
 from eventflock.events.files import is_url
@@ -25,10 +25,6 @@ from eventflock.worker.receipt import Tally
 __all__ = ["Watchdog"]
 
 """Codes of the failures, each with a colon and the limit in seconds."""
-IDLE = 0.002
-"""Of the time: a process that computes less than this, and finishes no chunk, makes no progress."""
-LOOKS = 20
-"""How often the watchdog looks before it gives up."""
 LATER = 60.0
 """Seconds after which the process is ended even if the watchdog itself cannot run."""
 
