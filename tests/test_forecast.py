@@ -201,7 +201,8 @@ def test_many_small_files_take_the_time_of_opening_them(pool: Workers, tmp_path:
     fact = fact_of(tmp_path / "run")[1]
     expected = forecast(told.plan, told.measured, told.target_seconds)
     total = expected.jobs * expected.job_seconds
-    assert 0.4 < total / (fact.jobs * fact.job_seconds) < 2.5
+    # Beside other work on all cores, the wall time of such short jobs is mostly waiting for a core.
+    assert 0.4 * fact.cpu_seconds < total < 2.5 * fact.jobs * fact.job_seconds
     assert len(told.plan.jobs) > 1
 
 
