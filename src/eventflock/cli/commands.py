@@ -251,10 +251,7 @@ def usage_lines(found: Status) -> list[str]:
         return []
     peak = f"memory    at most {say_bytes(usage.memory_bytes)} in a job"
     if usage.memory_requested:
-        peak += (
-            f", {usage.memory_requested} requested; request_memory={usage.memory_recommended_mb}MB "
-            "is enough"
-        )
+        peak += f", {usage.memory_requested} requested; {usage.memory_recommended_mb} MB is enough"
     waiting = 100 * usage.waiting_seconds / max(usage.wall_seconds, 1e-9)
     times = f"time      {say_duration(usage.wall_seconds)} in jobs, {waiting:.0f} % of it waiting"
     read = f"; {say_bytes(usage.bytes_read)} read" if found.noun == "event" else ""

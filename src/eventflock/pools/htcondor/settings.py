@@ -17,6 +17,7 @@ from eventflock.core.options import SubmitOptions
 from eventflock.core.structs import Frozen
 from eventflock.errors import UsageError, nearest
 from eventflock.events.credentials import Credential
+from eventflock.pools.batch.site_file import find_table
 from eventflock.pools.htcondor.names import normal_name
 from eventflock.pools.htcondor.paths import PATHS, find_inputs, find_path
 from eventflock.pools.htcondor.values import Line, check_text, command, shown
@@ -77,7 +78,7 @@ def read_settings(site: SubmitOptions, folder: Path) -> Settings:
     """
     folder = folder.absolute()
     collected = _Collected()
-    table, file = _find_table(folder)
+    table, file = find_table(TABLE, folder)
     own, rest = collected.split(table, _OWN, str(file))
     named = site.profile or own.get("profile", "")
     where = "--profile" if site.profile else str(file)
@@ -139,7 +140,7 @@ def amend(settings: Settings, site: SubmitOptions, folder: Path) -> Settings:
     own: dict[str, Any] = {}
     needed: tuple[str, ...] = ()
     if site.profile:
-        table, file = _find_table(folder)
+        table, file = find_table(TABLE, folder)
         profiles = collected.split(table, _OWN, str(file))[0].get("profiles", {})
         own, needed = _profile(site.profile, "--profile", profiles, str(file), collected)
     for one in site.submit:
@@ -158,62 +159,6 @@ def amend(settings: Settings, site: SubmitOptions, folder: Path) -> Settings:
 
 
 # --- where it stands -----------------------------------------------------------------------------
-
-
-def _find_table(folder: Path) -> tuple[dict[str, Any], Path]:
-    """Return the nearest table about HTCondor, and the file that it is in."""
-    for parent in (folder, *folder.parents):
-        path = parent / "eventflock.toml"
-        whole = _load(path)
-        if whole is not None:
-            outside = next((key for key, one in whole.items() if not isinstance(one, dict)), None)
-            if outside not in {None, TABLE}:
-                raise UsageError(
-                    f"{path}: {outside} stands outside of a table.",
-                    remedy=f"Write [{TABLE}] above it.",
-                )
-            return _inner(whole, "", TABLE, path) or {}, path
-        path = parent / "pyproject.toml"
-        tool = (_load(path) or {}).get("tool")
-        ours = _inner(tool, "tool.", "eventflock", path) if isinstance(tool, dict) else None
-        table = _inner(ours, "tool.eventflock.", TABLE, path) if ours else None
-        if table is not None:
-            return table, path
-    return {}, folder / "eventflock.toml"
-
-
-def _inner(outer: dict[str, Any], before: str, key: str, path: Path) -> dict[str, Any] | None:
-    """Return a table in another one, or None if there is none."""
-    table = outer.get(key)
-    if table is None and key == TABLE:
-        if near := next((one for one in outer if nearest(one, [key])), None):
-            raise UsageError(
-                f"{path} has a table [{before}{near}], which nothing reads.",
-                remedy=f"Did you mean [{before}{key}]?",
-            )
-    elif not isinstance(table, dict | None):
-        raise UsageError(
-            f"{path}: {before}{key} is not a table.",
-            remedy=f"Write [{before}{key}] and the settings below it.",
-        )
-    return table
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """Read a TOML file; None if there is none."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} is not TOML: {error}.",
-            remedy='A name with + stands in quotes: "+JobFlavour" = "longlunch".',
-        ) from None
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror or error}.", remedy="Check its permissions."
-        ) from None
 
 
 def _profile(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventflock.errors import UsageError
+from eventflock.pools.batch.variables import checked
 
 __all__ = ["with_variable", "written"]
 
@@ -19,9 +20,7 @@ HOW = (
     'Write it as a table: [htcondor.environment] NAME = "VALUE"; or with double quotes inside: '
     "--submit 'environment=\"NAME=VALUE OTHER='\\''two words'\\''\"'."
 )
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PAIR = re.compile(r"(?P<name>[^ \t=']+)=(?P<value>(?:[^ \t']|'(?:[^']|\'\')*')*)(?:[ \t]+|$)")
-_OURS = ("PYTHON", "LD_LIBRARY_PATH")
 
 
 def written(value: Any) -> str:
@@ -38,15 +37,17 @@ def written(value: Any) -> str:
         It is none of these, or HTCondor would understand something else.
     """
     if isinstance(value, Mapping):
-        pairs = {str(name): _as_text(str(name), one) for name, one in value.items()}
-    elif not isinstance(value, str):
+        return _written(checked(value))
+    if not isinstance(value, str):
         raise UsageError(f"expected variables, not {value!r}.", remedy=HOW)
-    elif len(text := value.strip(" \t")) > 1 and text[0] == text[-1] == '"':
+    if len(text := value.strip(" \t")) > 1 and text[0] == text[-1] == '"':
         pairs = _read(text[1:-1])
     else:
         pairs = _read_old(text)
-    for name, one in pairs.items():
-        _check(name, one)
+    return _written(checked(pairs))
+
+
+def _written(pairs: Mapping[str, str]) -> str:
     return '"' + " ".join(f"{name}={_quoted(one)}" for name, one in pairs.items()) + '"'
 
 
@@ -54,12 +55,6 @@ def with_variable(text: str, name: str, value: str) -> str:
     """Add a variable to what stands right of `environment =`, unless it is there."""
     pairs = _read(text[1:-1])
     return written({name: value, **pairs})
-
-
-def _as_text(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{name} is {value!r}, expected a text.", remedy="Put it in quotes.")
-    return str(value)
 
 
 def _read(inner: str) -> dict[str, str]:
@@ -93,18 +88,6 @@ def _read_old(text: str) -> dict[str, str]:
     if wrong is not None or not pairs:
         raise UsageError(f"{wrong or text!r} is no NAME=VALUE.", remedy=HOW)
     return {name: value for name, _, value in pairs}
-
-
-def _check(name: str, value: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a variable.", remedy="Letters, digits and _.")
-    if name.startswith(_OURS):
-        raise UsageError(
-            f"{name} would bring another Python or other libraries into the jobs.",
-            remedy="Leave it out; packages go with --with.",
-        )
-    if "\n" in value or "\r" in value:
-        raise UsageError(f"{name} has more than one line.", remedy="Send a file as an input.")
 
 
 def _quoted(value: str) -> str:
