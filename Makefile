@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-packing test-pool faults fuzz lint types coverage bench clean
+.PHONY: help demo test test-slow test-packing test-pool test-slurm faults fuzz lint types coverage bench clean
 
 help:
 	@echo "make demo   set up, then run the main job on a sample file: ten jobs, one plot"
 	@echo "make test   set up, then pass the tests; make test-slow: kills, faults at random, what takes long;"
-	@echo "            make test-packing: those that pack environments; make test-pool: on a real HTCondor pool"
+	@echo "            make test-packing: those that pack environments; make test-pool: on a real HTCondor pool;"
+	@echo "            make test-slurm: on a real Slurm cluster"
 	@echo "make faults 500 faults at random (EVENTFLOCK_FAULTS), on local workers and a real pool: one table"
 	@echo "make fuzz   read 100,000 mutations of result files, some 20 minutes"
 	@echo "make lint   ruff and shellcheck;  make types: mypy"
@@ -33,11 +34,11 @@ demo: $(VENV)/.run
 	$(BIN)/eventflock demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "not slow and not packing and not pool"
+	$(BIN)/python -m pytest -n auto -m "not slow and not packing and not pool and not slurm"
 
 # Processes that are killed at random moments, again and again, and what takes long besides.
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "slow and not packing and not pool"
+	$(BIN)/python -m pytest -n auto -m "slow and not packing and not pool and not slurm"
 
 # Whole environments are packed and unpacked, in bare root file systems too where there is root.
 test-packing: $(VENV)/.dev
@@ -46,6 +47,10 @@ test-packing: $(VENV)/.dev
 # A whole HTCondor pool is started on this machine, which needs root, mmdebstrap and a user "flock".
 test-pool: $(VENV)/.dev
 	$(BIN)/python -m pytest -m pool
+
+# A whole Slurm cluster, likewise; it needs root, Debian's slurm-wlm and munge, and a user "flock".
+test-slurm: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m slurm
 
 # With root on a pool as well, and on small disks that are filled; without, the table says what is not there.
 faults: $(VENV)/.dev
@@ -64,7 +69,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 # All but the pool, in workers and on nodes as well. For less: make coverage COVERAGE="-n 2 tests/test_plot.py"
-COVERAGE ?= -n auto -m "not pool"
+COVERAGE ?= -n auto -m "not pool and not slurm"
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.coverage $(COVERAGE)
 

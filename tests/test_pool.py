@@ -19,8 +19,10 @@ import uproot
 import eventflock as ef
 from eventflock.events.sample import write_sample
 from eventflock.results.reader import read_manifest
-from tests.condor import USER, Client, energies, ok, truth_of, wait_for
+from tests.condor import Client
 from tests.test_credentials import make_proxy
+from tests.truth import energies, truth_of
+from tests.user import USER, ok, wait_for
 from tests.xrootd import running_server
 
 pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]

@@ -14,8 +14,10 @@ import pytest
 
 import eventflock as ef
 from tests import nasty
-from tests.condor import Client, energies, ok, truth_of, wait_for
+from tests.condor import Client
 from tests.test_examples import EXAMPLES
+from tests.truth import energies, truth_of
+from tests.user import ok, wait_for
 
 pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
 

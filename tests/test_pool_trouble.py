@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from eventflock.results.reader import read_manifest
-from tests.condor import Client, energies, ok, running_pool, truth_of, wait_for
+from tests.condor import Client, running_pool
+from tests.truth import energies, truth_of
+from tests.user import ok, wait_for
 
 pytestmark = [pytest.mark.pool, pytest.mark.timeout(600)]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.condor import NEEDED, USER
+from tests.condor import NEEDED
+from tests.user import USER
 
 CONFIG = """\
 all.export /

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import uproot
 
-from tests.condor import running_pool, wait_for
+from tests.condor import running_pool
+from tests.user import wait_for
 
 HOME = Path("/tmp/eventflock-formats")
 """A plan has absolute paths, so they are always here."""

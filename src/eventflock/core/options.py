@@ -100,19 +100,19 @@ def _is_path(text: str) -> bool:
 
 
 class SubmitOptions(Frozen, frozen=True, omit_defaults=True):
-    """What the user says about an HTCondor pool, beside what stands in `eventflock.toml`.
+    """What the user says about a batch system, beside what stands in `eventflock.toml`.
 
     Attributes
     ----------
     profile
-        A named set of submit commands (`--profile`).
+        A named set of them (`--profile`).
     submit
-        Submit commands, each as `NAME=VALUE` (`--submit`).
+        Submit commands of HTCondor, or options of sbatch, each as `NAME=VALUE` (`--submit`).
     schedd, collector
-        Where to submit, if not on this machine: the name of a schedd, and the collector it is
-        known to.
+        For HTCondor, where to submit, if not on this machine: the name of a schedd, and the
+        collector it is known to.
     spool
-        The schedd does not share a disk with this machine: files are sent there and fetched.
+        For HTCondor: the schedd shares no disk with this machine, files are sent and fetched.
     """
 
     profile: str = ""
@@ -170,7 +170,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     detach
         Submit, and do not wait.
     submission
-        About the HTCondor pool.
+        About the batch system.
     limits
         Limits of jobs that hang or take too long.
     acceptance

@@ -104,6 +104,7 @@ _CODES: dict[str, str] = {
     FailureCode.READ: "read",
     FailureCode.GONE: "file",
     FailureCode.TIME: "time",
+    FailureCode.MEMORY: "memory",
     FailureCode.STALLED: "stalled",
     FailureCode.SERVER: "server",
     FailureCode.DISK: "disk",

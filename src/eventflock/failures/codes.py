@@ -18,6 +18,8 @@ class FailureCode(StrEnum):
     """Entries cannot be read."""
     TIME = "time"
     """The job took longer than its limit; the detail is the limit in seconds."""
+    MEMORY = "memory"
+    """The job used more memory than it had asked for."""
     STALLED = "stalled"
     """The job made no progress; the detail is the limit in seconds."""
     SERVER = "server"

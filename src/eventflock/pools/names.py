@@ -11,6 +11,7 @@ ON_THIS_MACHINE = {
 }
 BATCH_SYSTEMS = {
     "htcondor": "eventflock.pools.htcondor.system",
+    "slurm": "eventflock.pools.slurm.system",
 }
 """Each module has its pool as `POOL`. A run on a batch system has a file `NAME.json`."""
 NAMES = (*ON_THIS_MACHINE, *BATCH_SYSTEMS)

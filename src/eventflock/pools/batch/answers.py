@@ -76,7 +76,8 @@ def reply_for(monitor: WaveMonitor, job: UnitName, target: Path, deadline: float
     damage = ""
     if arrived.is_file():
         try:
-            if seen.status != QueueStatus.REMOVED or not _is_of_earlier_try(arrived):
+            knows_better = seen.status == QueueStatus.REMOVED or seen.end_code
+            if not knows_better or not _is_of_earlier_try(arrived):
                 return collect(arrived, target)
         except ResultError as error:
             damage = f" {error.message}"
@@ -88,8 +89,8 @@ def reply_for(monitor: WaveMonitor, job: UnitName, target: Path, deadline: float
         failure=Failure(
             kind=ErrorKind.POOL,
             message=f"Job {job} {end_in_words(seen)}{damage}",
-            remedy=f"See {log}." if log.is_file() and log.stat().st_size else "",
-            code=FailureCode.REMOVED if removed else FailureCode.NO_RESULT,
+            remedy=seen.remedy or (f"See {log}." if log.is_file() and log.stat().st_size else ""),
+            code=FailureCode.REMOVED if removed else seen.end_code or FailureCode.NO_RESULT,
         )
     )
 
@@ -99,11 +100,12 @@ def end_in_words(seen: LastSeen) -> str:
     if seen.status == QueueStatus.REMOVED:
         return f"was removed from the queue: {seen.words.rstrip('.') or 'no reason is known'}."
     where = f" on {seen.host}" if seen.host else ""
-    return f"{seen.how}{where}, and no result has arrived."
+    why = f": {seen.words.rstrip('.')}" if seen.words and seen.end_code else ""
+    return f"{seen.how}{where}{why}, and no result has arrived."
 
 
 def _is_of_earlier_try(arrived: Path) -> bool:
-    """Check whether a receipt says that a node failed: then the batch system has tried again."""
+    """Check whether a receipt says that a node failed, of which the batch system knows more."""
     error = read_manifest(arrived).error
     return error is not None and error.kind in {ErrorKind.NODE, ErrorKind.POOL}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +22,7 @@ from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.answers import BadHosts, end_in_words, hold_of, reply_for
 from eventflock.pools.batch.monitor import WaveMonitor, is_unreachable
 from eventflock.pools.batch.needs import USUAL, JobDemands
+from eventflock.pools.batch.pending import Asked, Room, Watch, is_active, taken
 from eventflock.pools.batch.states import LastSeen
 from eventflock.pools.batch.submitter import BatchQueue, WaveSubmitter
 from eventflock.pools.batch.wave import waves_in
@@ -40,8 +41,6 @@ PATIENCE = 600.0
 """Seconds for which the batch system may not answer."""
 REASONS = 5
 """The most reasons that are reported, why jobs are done again."""
-EXPLAIN_AFTER = 15.0
-"""Seconds without a running job, after which it is asked whether any machine could run one."""
 
 
 class BatchExecutor(Executor):
@@ -80,11 +79,13 @@ class BatchExecutor(Executor):
         self._monitors: list[WaveMonitor] = []
         self._paused: dict[Path, str] = {}
         self._reported: Counter[str] = Counter()
-        self._asked: dict[UnitName, _Asked] = {}
+        self._asked: dict[UnitName, Asked] = {}
         self._owners: dict[UnitName, WaveMonitor] = {}
         """The wave of each job that is in the queue."""
         self._ended: dict[UnitName, WaveMonitor] = {}
         """The last wave of each job that was over before."""
+        self._parked: deque[tuple[int, Run]] = deque()
+        """Jobs for which the queue had no room."""
         self._hosts = BadHosts()
         self._enqueued = 0.0
 
@@ -112,7 +113,14 @@ class BatchExecutor(Executor):
         """Submit the jobs that are not in the queue, leave them there, and return their number."""
         self._rejoin()
         before = len(self._monitors)
-        self._enqueue(enumerate(jobs))
+        feed = enumerate(jobs)
+        self._enqueue(feed)
+        left = len(self._parked) + sum(1 for _ in feed)
+        if left:
+            self._observer.note(
+                f"{plural(left, 'job')} not submitted: {self._queue.server} takes no more from you "
+                "now. 'eventflock resume' submits them when there is room."
+            )
         return sum(len(monitor.jobs) for monitor in self._monitors[before:])
 
     def abandon(self) -> None:
@@ -148,10 +156,18 @@ class BatchExecutor(Executor):
 
         They are not kept: there may be a hundred thousand.
         """
-        for index, job in feed:
+        room = Room(self._queue)
+        unseen = len(self._owners.keys() - self._asked.keys())
+        for index, job in chain(taken(self._parked), feed):
             assignment = job.assignment
             name = unit_name(assignment.job, assignment.piece)
-            self._asked[name] = _Asked(index, Path(job.result))
+            unseen -= name in self._owners and name not in self._asked
+            if name not in self._owners and self._submits and not room.take():
+                self._parked.append((index, job))
+                if not unseen:
+                    return
+                continue
+            self._asked[name] = Asked(index, Path(job.result))
             if (self._results / Path(job.result).name).exists():
                 self._ended.pop(name, None)  # its file shows how it ended
             elif name in self._ended and not self._submits:
@@ -220,7 +236,7 @@ class BatchExecutor(Executor):
     def _follow(
         self, feed: Iterator[tuple[int, Run]], listener: Listener | None
     ) -> Generator[tuple[int, Reply], None, None]:
-        watch = _Watch()
+        watch = Watch()
         while True:
             for monitor in self._monitors:
                 if not monitor.states.is_over:
@@ -232,11 +248,12 @@ class BatchExecutor(Executor):
             counts = self._counts()
             if listener is not None:
                 listener.on_state(self._state_in_words(counts))
-            active = bool(watch.pending) or _is_active(counts)
-            due = not active or time.monotonic() - self._enqueued > GATHER
+            active = bool(watch.pending) or is_active(counts)
+            goes_on = active or bool(self._parked)
+            due = not goes_on or time.monotonic() - self._enqueued > GATHER
             if due and not self._away and self._enqueue(feed):
                 continue
-            if not active and not self._away:
+            if not goes_on and not self._away:
                 held = counts[QueueStatus.HELD]
                 if held:
                     yield from self._give_back(counts)
@@ -248,7 +265,7 @@ class BatchExecutor(Executor):
                 self._explain()
             time.sleep(PAUSE)
 
-    def _answer_over(self, watch: _Watch) -> Iterator[tuple[int, Reply]]:
+    def _answer_over(self, watch: Watch) -> Iterator[tuple[int, Reply]]:
         """Answer for jobs that have ended, when their results are there or must be late."""
         for job, (monitor, deadline) in list(watch.pending.items()):
             reply = reply_for(monitor, job, self._asked[job].result, deadline)
@@ -376,6 +393,7 @@ class BatchExecutor(Executor):
     def _state_in_words(self, counts: Counter[QueueStatus]) -> str:
         waiting = counts[QueueStatus.IDLE] + counts[QueueStatus.WAITING]
         words = [f"{counts[QueueStatus.RUNNING]:,} running", f"{waiting:,} idle"]
+        words += ["others wait for room in the queue"] * bool(self._parked)
         others = (QueueStatus.COMPLETED, QueueStatus.HELD)
         words += [f"{counts[status]:,} {status}" for status in others if counts[status]]
         hosts = set().union(*(monitor.states.hosts() for monitor in self._monitors))
@@ -388,34 +406,3 @@ class BatchExecutor(Executor):
                 why = monitor.why_idle()
                 if why:
                     self._observer.note(why)
-
-
-def _is_active(counts: Counter[QueueStatus]) -> bool:
-    """Check whether there are jobs that will end without help."""
-    active = (QueueStatus.IDLE, QueueStatus.RUNNING, QueueStatus.COMPLETED)
-    return any(counts[status] for status in active)
-
-
-class _Asked(NamedTuple):
-    """A job that was asked for: the number of its request, and where its result goes."""
-
-    request: int
-    result: Path
-
-
-class _Watch:
-    """What following remembers between two looks."""
-
-    def __init__(self) -> None:
-        self.pending: dict[UnitName, tuple[WaveMonitor, float]] = {}
-        self._started = time.monotonic()
-        self._explained = False
-
-    def is_idle(self, counts: Counter[QueueStatus]) -> bool:
-        """Check, once, whether no job ran for a while although some wait."""
-        if counts[QueueStatus.RUNNING] or counts[QueueStatus.ENDED]:
-            self._explained = True
-        if self._explained or time.monotonic() - self._started < EXPLAIN_AFTER:
-            return False
-        self._explained = True
-        return True

@@ -28,6 +28,8 @@ class LastSeen(msgspec.Struct):
         Why it is held, see `FailureCode`.
     how
         How it ended.
+    end_code
+        Why it ended, where the batch system says so; see `FailureCode`.
     memory_mb
         The largest memory that was reported.
     """
@@ -38,6 +40,7 @@ class LastSeen(msgspec.Struct):
     remedy: str = ""
     code: str = ""
     how: str = ""
+    end_code: str = ""
     memory_mb: int = 0
 
 

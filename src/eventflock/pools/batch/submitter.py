@@ -33,6 +33,10 @@ class BatchQueue(ABC):
     def most_at_once(self) -> int | None:
         """The most jobs of one wave; None for any number."""
 
+    def room(self) -> int | None:
+        """Return how many more jobs the queue takes now; None for any number."""
+        return None
+
     @abstractmethod
     def finish(
         self,
