@@ -30,6 +30,7 @@ LAYERS = (
     "pools",
     "planning",
     "runs",
+    "publishing",
     "api",
     "__init__",
     "cli",

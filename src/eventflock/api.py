@@ -52,6 +52,7 @@ __all__ = [
     "import_pickles",
     "load",
     "map",
+    "publish",
     "resume",
     "run",
     "status",
@@ -289,6 +290,34 @@ def watch(
     """
     chosen = read_options(options, {})
     return _result(lifecycle.watch(Path(path), chosen, observer or Observer()))
+
+
+def publish(path: str | Path, url: str, *, name: str = "") -> dict[str, str]:
+    """Copy result, plots and files of a run to a place where others see them.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    url
+        A folder, `root://HOST//PATH`, `https://HOST/PATH` (WebDAV), `s3://BUCKET/PATH` or
+        `ssh://HOST/PATH`. Each file gets its name there when its copy was read back and compared.
+    name
+        The name of the run there; by default that of its folder.
+
+    Returns
+    -------
+    dict
+        Addresses: `page`, `result`, and `index`, which lists all runs that are published there.
+
+    Raises
+    ------
+    EventflockError
+        There is no result, another run has that name there, or it cannot be written.
+    """
+    from eventflock.publishing.publish import publish as publish_run
+
+    return publish_run(Path(path), url, name=name)
 
 
 def status(path: str | Path) -> Status:

@@ -20,6 +20,7 @@ from eventflock.cli.options import (
     LIMITS,
     PACKING,
     PLACE,
+    PUBLISH,
     RUN_FOLDER,
     SHOW,
     SUBMISSION,
@@ -66,6 +67,7 @@ def app() -> None:
 @LIMITS
 @ACCEPTANCE
 @SHOW
+@PUBLISH
 def run(
     analysis: str,
     files: tuple[str, ...],
@@ -74,6 +76,7 @@ def run(
     log: bool,
     as_json: bool,
     quiet: bool,
+    publish: str,
     packed: bool,
     target_time: str,
     dry_run: bool,
@@ -98,7 +101,7 @@ def run(
     if dry_run:
         commands.show_submission(work, chosen, as_json=as_json, quiet=quiet)
         return
-    commands.run(work, chosen, commands.Show(as_json, quiet, not no_plot, log))
+    commands.run(work, chosen, commands.Show(as_json, quiet, not no_plot, log, publish))
 
 
 @app.command()
@@ -108,12 +111,14 @@ def run(
 @LIMITS
 @ACCEPTANCE
 @SHOW
+@PUBLISH
 def resume(
     path: Path,
     no_plot: bool,
     log: bool,
     as_json: bool,
     quiet: bool,
+    publish: str,
     profile: str,
     submit: tuple[str, ...],
     stall: str,
@@ -125,7 +130,7 @@ def resume(
 ) -> None:
     """Do the jobs of RUN that have no result yet, then merge and plot.
 
-    On HTCondor, --submit and --profile replace what was said before under the same names.
+    On a batch system, --submit and --profile replace what was said before under the same names.
     """
     from eventflock.cli import commands, reading
     from eventflock.core.options import Options, SubmitOptions
@@ -136,19 +141,21 @@ def resume(
         acceptance=reading.read_acceptance(accept, strict, accept_files),
         **options,
     )
-    commands.resume(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
+    commands.resume(path, chosen, commands.Show(as_json, quiet, not no_plot, log, publish))
 
 
 @app.command()
 @RUN_FOLDER
 @ACCEPTANCE
 @SHOW
+@PUBLISH
 def watch(
     path: Path,
     no_plot: bool,
     log: bool,
     as_json: bool,
     quiet: bool,
+    publish: str,
     accept: float,
     accept_files: float,
     strict: bool,
@@ -158,14 +165,14 @@ def watch(
     from eventflock.core.options import Options
 
     chosen = Options(acceptance=reading.read_acceptance(accept, strict, accept_files))
-    commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
+    commands.watch(path, chosen, commands.Show(as_json, quiet, not no_plot, log, publish))
 
 
 @app.command()
 @RUN_FOLDER
 @AS_JSON
 def stop(path: Path, as_json: bool) -> None:
-    """Remove the jobs of RUN from HTCondor's queue. What is done is kept; resume goes on."""
+    """Remove the jobs of RUN from the queue. What is done is kept; resume goes on."""
     from eventflock.cli import commands
 
     commands.stop(path, as_json)
@@ -211,6 +218,22 @@ def merge(
 
     chosen = Options(acceptance=reading.read_acceptance(accept, strict, accept_files))
     commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
+
+
+@app.command()
+@RUN_FOLDER
+@click.argument("url")
+@click.option("--name", default="", help="Of the run there; by default that of its folder.")
+@AS_JSON
+def publish(path: Path, url: str, name: str, as_json: bool) -> None:
+    """Copy result, plots and files of RUN to URL, with a page and an index of the runs there.
+
+    URL is a folder, root://HOST//PATH, https://HOST/PATH (WebDAV), s3://BUCKET/PATH, or
+    ssh://HOST/PATH. Each file gets its name there when its copy has been read back and compared.
+    """
+    from eventflock.cli import publishing
+
+    publishing.publish(path, url, name, as_json=as_json)
 
 
 @app.command()

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from eventflock.cli import publishing
+from eventflock.cli.printing import print_json
 from eventflock.cli.progress import choose_observer
 from eventflock.core.manifest import Manifest
 from eventflock.core.options import Options
@@ -32,7 +34,6 @@ __all__ = [
     "inspect",
     "merge",
     "plot",
-    "print_json",
     "resume",
     "run",
     "show_submission",
@@ -52,11 +53,7 @@ class Show(msgspec.Struct, frozen=True):
     quiet: bool
     plots: bool
     log: bool
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON object."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    publish: str = ""
 
 
 def show_submission(work: Work, options: Options, *, as_json: bool, quiet: bool) -> None:
@@ -71,6 +68,7 @@ def show_submission(work: Work, options: Options, *, as_json: bool, quiet: bool)
 
 def watch(path: Path, options: Options, show: Show) -> None:
     """Follow a run."""
+    publishing.check(show.publish)
     observer = choose_observer(quiet=show.quiet or show.as_json)
     _finish(watch_run(path, options, observer), show)
 
@@ -89,12 +87,14 @@ def stop(path: Path, as_json: bool) -> None:
 
 def run(work: Work, options: Options, show: Show) -> None:
     """Run an analysis, or a script for the rows of a table."""
+    publishing.check(show.publish, detach=options.detach)
     observer = choose_observer(quiet=show.quiet or show.as_json, pool=options.pool)
     _finish(execute(work, options, observer), show)
 
 
 def resume(path: Path, options: Options, show: Show) -> None:
     """Go on with a run."""
+    publishing.check(show.publish, detach=options.detach)
     observer = choose_observer(quiet=show.quiet or show.as_json, pool=options.pool)
     _finish(resume_run(path, options, observer), show)
 
@@ -111,13 +111,19 @@ def _finish(outcome: Outcome, show: Show) -> None:
     if show.plots and outcome.manifest is not None:
         plots = plot_run(outcome.run.path, log=show.log)
     error = outcome.error()
+    published: dict[str, str] = {}
+    if show.publish and outcome.manifest is not None:
+        quiet = show.quiet or show.as_json
+        published = publishing.publish_at_end(outcome.run.path, show.publish, quiet=quiet)
     if show.as_json:
-        print_json(_summary(outcome, plots))
+        print_json(_summary(outcome, plots) | {"published": published or None})
     elif outcome.detached:
         print(f"submitted {plural(outcome.submitted, 'job')}: {outcome.run.path}")
         print(f"follow    eventflock watch {shlex.quote(str(outcome.run.path))}")
     elif outcome.manifest is not None:
         _print_summary(outcome, plots)
+        for what, address in published.items():
+            print(f"{what:<9} {address}")
     if error is not None:
         raise error
 

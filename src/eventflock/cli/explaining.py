@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from eventflock.cli.commands import print_json
+from eventflock.cli.printing import print_json
 from eventflock.errors import plural
 from eventflock.results.cover import describe, describe_rows
 from eventflock.runs.diagnosis import Explanation, Group, explain

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventflock.cli.commands import print_json
+from eventflock.cli.printing import print_json
 from eventflock.errors import plural
 from eventflock.pickles.importing import import_pickles
 

@@ -13,6 +13,7 @@ from eventflock.cli.options import (
     FOLDER,
     LIMITS,
     PLACE,
+    PUBLISH,
     RUN_FOLDER,
     SUBMISSION,
     group,
@@ -75,6 +76,7 @@ PROGRAM = group(
 @ACCEPTANCE
 @AS_JSON
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@PUBLISH
 def map_rows(
     words: tuple[str, ...],
     over: str,
@@ -91,6 +93,7 @@ def map_rows(
     target_time: str,
     as_json: bool,
     quiet: bool,
+    publish: str,
     packed: bool,
     dry_run: bool,
     **options: Any,
@@ -123,7 +126,7 @@ def map_rows(
     if dry_run:
         commands.show_submission(work, chosen, as_json=as_json, quiet=quiet)
         return
-    show = commands.Show(as_json, quiet, plots=False, log=False)
+    show = commands.Show(as_json, quiet, plots=False, log=False, publish=publish)
     commands.run(work, chosen, show)
 
 

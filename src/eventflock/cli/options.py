@@ -16,6 +16,7 @@ __all__ = [
     "LIMITS",
     "PACKING",
     "PLACE",
+    "PUBLISH",
     "RUN_FOLDER",
     "SHOW",
     "SUBMISSION",
@@ -61,10 +62,10 @@ def pool_options(default: str) -> Option:
             "--pool",
             default=default,
             metavar="|".join(NAMES),
-            help="Where jobs run: worker processes here, this process, or HTCondor.",
+            help="Where jobs run: worker processes here, this process, HTCondor, or Slurm.",
         ),
         number("--workers", "Worker processes here; by default all usable cores."),
-        click.option("--detach", is_flag=True, help="Submit, and do not wait (htcondor)."),
+        click.option("--detach", is_flag=True, help="Submit, and do not wait (htcondor, slurm)."),
     )
 
 
@@ -73,9 +74,9 @@ SUBMIT_COMMANDS = group(
         "--submit",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A submit command of HTCondor, such as request_memory=4GB or +ProjectName=top.",
+        help="A submit command, as request_memory=4GB, or an option of sbatch, as mem=4G.",
     ),
-    click.option("--profile", default="", help="Submit commands of a site: cern, ospool, ..."),
+    click.option("--profile", default="", help="What a site or you have named: cern, ospool, ..."),
 )
 SUBMISSION = group(
     SUBMIT_COMMANDS,
@@ -137,6 +138,12 @@ SHOW = group(
     click.option("--log", is_flag=True, help="Logarithmic scale in the pictures."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
     click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+)
+PUBLISH = click.option(
+    "--publish",
+    default="",
+    metavar="URL",
+    help="Copy result and plots there at the end: a folder, root://, https:// (WebDAV), s3://.",
 )
 PACKING = group(
     click.option(

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from eventflock.cli.commands import print_json
+from eventflock.cli.printing import print_json
 from eventflock.cli.progress import choose_observer
 from eventflock.cli.reading import read_packing, read_parameters
 from eventflock.core.atomic import atomic_path
