@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,15 +66,19 @@ class SlurmUser(User):
         """Return the running jobs, as ARRAY_TASK."""
         return self.slurm("squeue", "-h", "-r", "-t", "running", "-o", "%i").split()
 
-    def delayed(self) -> list[str]:
-        """Return the jobs that Slurm will start again later, as ARRAY_TASK."""
+    def _delayed(self) -> list[str]:
         lines = self.slurm("squeue", "-h", "-r", "-t", "pending", "-o", "%i %r").splitlines()
         return [line.split()[0] for line in lines if line.endswith("BeginTime")]
 
-    def hurry(self, jobs: list[str]) -> None:
-        """Let jobs begin now which Slurm lets wait for two minutes, as it does when it requeues."""
-        for job in jobs:
-            self.slurm("scontrol", "update", f"jobid={job}", "starttime=now")
+    def hurry(self, process: subprocess.Popen[str], seconds: float = 200) -> int:
+        """Wait for a client. Jobs begin at once that Slurm lets wait for two minutes: requeued ones."""
+        deadline = time.monotonic() + seconds
+        while process.poll() is None:
+            assert time.monotonic() < deadline, "it did not end"
+            for job in self._delayed():
+                self.slurm("scontrol", "update", f"jobid={job}", "starttime=now")
+            time.sleep(0.5)
+        return process.returncode
 
     def tidy(self) -> None:
         """End what a test that failed has left."""
