@@ -67,7 +67,7 @@ def script_for(environment: PackedEnvironment) -> str:
     names = [path.name for path in environment.archives]
     words = ["-m", "eventflock.worker.once", "jobs-$shard.jsonl", RESULT, "$line"]
     launch = launch_command(
-        names[0], names[1], "template.json", RESULT, *words, glibc=environment.glibc
+        names[0], names[1], "template.json", RESULT, *words, flags=environment.flags
     )
     return SCRIPT.format(archives=" ".join(names), launch=" ".join(launch), result=RESULT)
 

@@ -18,6 +18,7 @@ from eventflock.core.states import QueueStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.packing.environment import PackedEnvironment
+from eventflock.packing.launching import launch_flags
 from eventflock.pools.batch.needs import JobDemands, JobNeeds
 from eventflock.pools.batch.wave import PER_FILE, Wave, WaveDraft, waves_in
 from eventflock.pools.htcondor.description import check_folder, describe, times
@@ -30,7 +31,7 @@ ARCHIVES = ("env-1.tar", "code-2.tar.gz")
 
 
 def text_of(settings: Settings, **more: Any) -> dict[str, str]:
-    text = describe("jets 1", "abc", ARCHIVES, "auto", NEEDS, settings, **more)
+    text = describe("jets 1", "abc", ARCHIVES, launch_flags(), NEEDS, settings, **more)
     *lines, queue, last = text.split("\n")
     assert queue == "queue job, shard, line, inputs from items.txt"
     assert last == ""
@@ -81,7 +82,12 @@ def test_amounts_grow(amount: str, more: str) -> None:
 
 def test_a_job_may_take_so_long_and_no_longer() -> None:
     text = describe(
-        "n", "i", ARCHIVES, "auto", JobNeeds(memory_mb=1, disk_mb=1, limit_seconds=60), Settings()
+        "n",
+        "i",
+        ARCHIVES,
+        launch_flags(),
+        JobNeeds(memory_mb=1, disk_mb=1, limit_seconds=60),
+        Settings(),
     )
     assert "\nallowed_execute_duration = 120\n" in text
     assert "allowed_execute_duration" not in text_of(Settings())

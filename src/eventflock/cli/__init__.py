@@ -278,6 +278,9 @@ def inspect(file: str, as_json: bool) -> None:
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--out", type=FOLDER, help="A folder for copies of the two archives.")
+@click.option(
+    "--to", type=FOLDER, help="A folder that nodes see: unpack it there, for --node-cache."
+)
 @AS_JSON
 def pack(
     analysis: str,
@@ -285,6 +288,7 @@ def pack(
     param: tuple[str, ...],
     tree: str,
     out: Path | None,
+    to: Path | None,
     as_json: bool,
     **packing: Any,
 ) -> None:
@@ -294,9 +298,8 @@ def pack(
     """
     from eventflock.cli import packing as packing_commands
 
-    packing_commands.pack(
-        analysis, files, packing_commands.options(param, tree, packing), out, as_json
-    )
+    chosen = packing_commands.options(param, tree, packing)
+    packing_commands.pack(analysis, files, chosen, out, to, as_json)
 
 
 @app.command()
@@ -325,6 +328,21 @@ def check(
     packing_commands.check(
         analysis, files, packing_commands.options(param, tree, packing), root, as_json
     )
+
+
+@app.command()
+@click.option(
+    "--keep",
+    default="30d",
+    metavar="TIME",
+    help="What was used within this time stays: 12h, 30d; 0 for nothing.",
+)
+@AS_JSON
+def clean(keep: str, as_json: bool) -> None:
+    """Remove what the cache of packed environments has not needed for a while."""
+    from eventflock.cli import packing as packing_commands
+
+    packing_commands.clean(keep, as_json)
 
 
 @app.command()

@@ -173,6 +173,12 @@ PACKING = group(
         help="When the bundled glibc is used: by default where the node's is too old.",
     ),
     click.option(
+        "--node-cache",
+        default="",
+        metavar="FOLDER|auto",
+        help="Keep the environment unpacked in this folder of the nodes, for all jobs there.",
+    ),
+    click.option(
         "--setup",
         default="",
         metavar="FILE|lcg:VIEW",

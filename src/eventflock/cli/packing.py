@@ -16,13 +16,15 @@ from eventflock.cli.progress import choose_observer
 from eventflock.cli.reading import read_packing, read_parameters
 from eventflock.core.atomic import atomic_path
 from eventflock.core.options import Options
-from eventflock.errors import EnvError, UsageError
+from eventflock.core.units import parse_duration, say_bytes
+from eventflock.errors import EnvError, UsageError, plural
 from eventflock.packing.cache import Cache
 from eventflock.packing.check import CheckReport
 from eventflock.packing.pack import PackReport
+from eventflock.packing.unpacking import unpack_to
 from eventflock.runs.environment import check_analysis, pack_analysis
 
-__all__ = ["check", "options", "pack"]
+__all__ = ["check", "clean", "options", "pack"]
 
 
 def options(param: Sequence[str], tree: str, packing: dict[str, Any]) -> Options:
@@ -33,7 +35,12 @@ def options(param: Sequence[str], tree: str, packing: dict[str, Any]) -> Options
 
 
 def pack(
-    analysis: str, files: Sequence[str], chosen: Options, out: Path | None, as_json: bool
+    analysis: str,
+    files: Sequence[str],
+    chosen: Options,
+    out: Path | None,
+    to: Path | None,
+    as_json: bool,
 ) -> None:
     """Pack an environment."""
     observer = choose_observer(quiet=as_json)
@@ -41,15 +48,31 @@ def pack(
     archives = packed.archives(Cache())
     if out is not None:
         archives = _copy(archives, out)
+    tree = unpack_to(archives, to) if to is not None else None
     if as_json:
-        print_json(_summary(packed, archives))
+        print_json(_summary(packed, archives) | {"tree": tree and str(tree)})
         return
     _print_rows(packed)
     for note in packed.notes:
         print(f"note      {note}")
     _print_sizes(packed, archives)
+    if tree is not None:
+        print(f"tree      {tree}")
+        print(f"          jobs use it in place: --node-cache {tree.parent}")
     if not files:
         print("tried     imported only; with FILES, it is tried on their first events")
+
+
+def clean(keep: str, as_json: bool) -> None:
+    """Remove what was not used for a while from the cache."""
+    seconds = 0.0 if keep.strip() == "0" else parse_duration(keep)
+    cache = Cache()
+    removed, freed, left = cache.prune(seconds)
+    if as_json:
+        print_json({"cache": str(cache.path), "removed": removed, "freed": freed, "left": left})
+        return
+    print(f"removed   {plural(removed, 'archive')}, {say_bytes(freed)}")
+    print(f"cache     {cache.path}: {say_bytes(left)}")
 
 
 def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, Path]:

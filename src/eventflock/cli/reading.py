@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from eventflock.core.options import (
-    GLIBC_MODES,
     Acceptance,
     JobLimits,
     Options,
@@ -16,6 +15,7 @@ from eventflock.core.options import (
     SubmitOptions,
 )
 from eventflock.errors import UsageError
+from eventflock.packing.launching import launch_flags
 from eventflock.planning.mapping import RowSizing
 from eventflock.pools.names import BATCH_SYSTEMS, DEFAULT, batch_hint
 
@@ -52,6 +52,7 @@ def read_packing(
     everything: bool,
     python: str,
     glibc: str,
+    node_cache: str = "",
     setup: str = "",
 ) -> PackOptions:
     """Check what is said about the packed environment."""
@@ -60,11 +61,7 @@ def read_packing(
             f"--python is {python!r}, expected 'standalone'.",
             remedy="Leave it out to pack the Python that runs eventflock.",
         )
-    if glibc not in GLIBC_MODES:
-        raise UsageError(
-            f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
-            remedy="Leave it out: the bundled glibc is used where the node's is too old.",
-        )
+    launch_flags(glibc, node_cache)  # says what is wrong
     return PackOptions(
         # A file is meant as that; a folder might be the name of a package, so it needs a slash.
         include=tuple(f"./{name}" if Path(name).is_file() else name for name in include),
@@ -72,6 +69,7 @@ def read_packing(
         everything=everything,
         python=python,
         glibc=glibc,
+        node_cache=node_cache,
         setup=read_setup(setup),
     )
 
@@ -107,8 +105,8 @@ def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | 
         return packing
     if not packed and packing != PackOptions():
         raise UsageError(
-            "--with, --requirements, --everything, --python, --glibc and --setup are for jobs that "
-            "bring their environment along, and these use what is installed here.",
+            "--with, --requirements, --everything, --python, --glibc, --node-cache and --setup are "
+            "for jobs that bring their environment along, and these use what is installed here.",
             remedy=f"Add --packed, or {batch_hint()}.",
         )
     if packed and pool != DEFAULT:
@@ -189,7 +187,10 @@ def read_options(given: dict[str, Any], packed: bool, **more: Any) -> Options:
     packing = read_packing(
         *(
             take(name)
-            for name in ("include", "requirements", "everything", "python", "glibc", "setup")
+            for name in (
+                *("include", "requirements", "everything", "python", "glibc"),
+                *("node_cache", "setup"),
+            )
         )
     )
     names = ("profile", "submit", "schedd", "collector", "spool")

@@ -74,6 +74,9 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
         `standalone` for a Python that uv manages, else empty.
     glibc
         When the bundled glibc is used: `auto`, `never` or `always`.
+    node_cache
+        A folder of nodes in which the environment is kept unpacked for other jobs; `auto` for one
+        of the launcher's choice, empty for none.
     setup
         Shell that is sourced on a node before Python starts: it sets up the site's software.
     """
@@ -83,6 +86,7 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     everything: bool = False
     python: str = ""
     glibc: str = "auto"
+    node_cache: str = ""
     setup: str = ""
 
     def names(self) -> tuple[str, ...]:

@@ -135,6 +135,35 @@ class Cache:
         if not name or not path.is_file():
             return None
         if is_whole(path):
+            with contextlib.suppress(OSError):
+                path.touch()  # `prune` keeps what was used
             return path
         path.unlink(missing_ok=True)
         return None
+
+    def prune(self, seconds: float) -> tuple[int, int, int]:
+        """Remove the archives that were not used for so long, and records that nothing can use.
+
+        A run that needs one again makes it again, or has its own copy.
+
+        Returns
+        -------
+        removed, freed, left
+            Number of archives, and bytes of what was removed and of what stays.
+        """
+        if not (self.path / "archives").is_dir():
+            return 0, 0, 0
+        removed = freed = left = 0
+        with self.working():
+            oldest = time.time() - seconds
+            for path in (self.path / "archives").iterdir():
+                stat = path.stat()
+                if stat.st_mtime > oldest:
+                    left += stat.st_size
+                    continue
+                path.unlink(missing_ok=True)
+                removed, freed = removed + 1, freed + stat.st_size
+            for path in (self.path / "records").iterdir():
+                if path.stat().st_mtime <= oldest:
+                    path.unlink(missing_ok=True)
+        return removed, freed, left

@@ -9,6 +9,7 @@ import msgspec
 from eventflock.core.options import PackOptions
 from eventflock.packing.archive import unpacked_size
 from eventflock.packing.cache import digest_in
+from eventflock.packing.launching import launch_flags
 
 __all__ = ["PackedEnvironment", "TransferSizes"]
 
@@ -60,9 +61,9 @@ class PackedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
         return digest_in(self.environment)
 
     @property
-    def glibc(self) -> str:
-        """When the packed C library is used, see `GLIBC_MODES`."""
-        return self.options.glibc
+    def flags(self) -> tuple[str, ...]:
+        """Options of the launcher."""
+        return tuple(launch_flags(self.options.glibc, self.options.node_cache))
 
     def sizes(self, *, inputs: bool) -> TransferSizes:
         """Return the sizes of what is sent with every job.

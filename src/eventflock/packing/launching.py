@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import msgspec
 
 from eventflock.core.manifest import Failure
@@ -11,7 +14,7 @@ from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.worker.receipt import receipt_of
 
-__all__ = ["launch_command", "receipt_template", "shared_template"]
+__all__ = ["launch_command", "launch_flags", "receipt_template", "shared_template"]
 
 
 def launch_command(
@@ -20,8 +23,7 @@ def launch_command(
     template: str,
     result: str,
     *words: str,
-    glibc: str = "auto",
-    setup: bool = True,
+    flags: Sequence[str] = (),
 ) -> list[str]:
     """Return the command that runs `python WORDS` in the packed environment.
 
@@ -35,23 +37,41 @@ def launch_command(
         The file that the program is to write.
     words
         Arguments of Python.
+    flags
+        See `launch_flags`.
+    """
+    return [*flags, environment, code, template, result, *words]
+
+
+def launch_flags(glibc: str = "auto", node_cache: str = "", *, setup: bool = True) -> list[str]:
+    """Return the options of the launcher.
+
+    Parameters
+    ----------
     glibc
         One of `GLIBC_MODES`.
+    node_cache
+        A folder of the node, `auto`, or empty: see `PackOptions`.
     setup
         Whether the set-up of the site's software is sourced, if there is one.
 
     Raises
     ------
     UsageError
-        Another mode.
+        Another mode, or no such folder.
     """
     if glibc not in GLIBC_MODES:
         raise UsageError(
             f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
             remedy="Leave it out: the bundled glibc is used where the node's is too old.",
         )
-    more = [] if setup else ["--no-setup"]
-    return ["--glibc", glibc, *more, environment, code, template, result, *words]
+    if node_cache not in {"", "auto"} and not re.fullmatch(r"/[\w/.@%+-]+", node_cache):
+        raise UsageError(
+            f"--node-cache is {node_cache!r}, expected 'auto' or an absolute path without blanks.",
+            remedy="As in --node-cache /scratch/eventflock",
+        )
+    cache = ["--cache", node_cache] if node_cache else []
+    return ["--glibc", glibc, *cache, *([] if setup else ["--no-setup"])]
 
 
 def receipt_template(assignment: Assignment, environment: str) -> bytes:

@@ -17,7 +17,7 @@ from eventflock.core.manifest import Failure
 from eventflock.core.model import AnalysisRef
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
-from eventflock.packing.launching import launch_command
+from eventflock.packing.launching import launch_command, launch_flags
 from eventflock.packing.layers import Layer
 from eventflock.packing.processes import run_alone
 from eventflock.worker.node_layout import LAUNCHER
@@ -56,6 +56,7 @@ def launch(
     template: bytes = TEMPLATE,
     *,
     setup: bool = True,
+    node_cache: str = "",
 ) -> tuple[subprocess.CompletedProcess[str], float]:
     """Start the launcher as a node would: with no environment, in the job's folder.
 
@@ -73,6 +74,8 @@ def launch(
         The receipt for the launcher to fill in.
     setup
         Whether the site's software is set up.
+    node_cache
+        See `PackOptions`.
 
     Returns
     -------
@@ -87,7 +90,12 @@ def launch(
     (place.folder / "template.json").write_bytes(template)
     names = [one.name for one in archives]
     command = launch_command(
-        names[0], names[1], "template.json", result, *words, glibc=glibc, setup=setup
+        names[0],
+        names[1],
+        "template.json",
+        result,
+        *words,
+        flags=launch_flags(glibc, node_cache, setup=setup),
     )
     script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
     started = time.time()

@@ -52,7 +52,7 @@ class PackedExecutor(Executor):
         self._count = count
         self._archives = [str(archive.resolve()) for archive in environment.archives]
         self._digest = environment.digest
-        self._glibc = environment.glibc
+        self._flags = environment.flags
         self._threads = ThreadPoolExecutor(count)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
@@ -99,7 +99,7 @@ class PackedExecutor(Executor):
         (folder / "template.json").write_bytes(receipt_template(request.assignment, self._digest))
         shutil.copyfile(LAUNCHER, folder / "launch.sh")
         words = ["-m", "eventflock.worker.once", "job.json", RESULT]
-        launch = launch_command(*self._archives, "template.json", RESULT, *words, glibc=self._glibc)
+        launch = launch_command(*self._archives, "template.json", RESULT, *words, flags=self._flags)
         command = [sys.executable, "-S", supervisor.__file__, str(folder), "/bin/sh", "launch.sh"]
         with Path(request.log).open("wb") as log:
             process = subprocess.Popen(

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a program of a packed environment, on a node that has only a shell, tar and gzip.
 #
-#   sh launch.sh [--glibc auto|never|always] [--job NAME] [--join] [--no-setup]
+#   sh launch.sh [--glibc auto|never|always] [--cache FOLDER|auto] [--job NAME] [--join] [--no-setup]
 #                ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
 #
 # ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
@@ -9,7 +9,8 @@
 # a receipt with places for the reason, and for the name of the job where jobs share one template:
 # its number, and perhaps a dash and the piece of it that this is.
 # With --join, errors go where output goes. If CODE has a set-up of the site's software, it is sourced
-# before Python starts, but for --no-setup. Exit status:
+# before Python starts, but for --no-setup. With --cache, the environment is unpacked into that folder
+# of the node once, and used by all jobs that find it there. Exit status:
 #
 #   0   the program ended well          70  it died without a word
 #   85  this node cannot run it         else: what the program said
@@ -25,12 +26,17 @@ theirs=
 child=
 stopped=
 glibc_mode=auto
+cache=
+tree=
+lock=
+part=
 use_setup=yes
 job=-1
 piece=
 while :; do
     case ${1:-} in
         --glibc) glibc_mode=$2; shift 2 ;;
+        --cache) cache=$2; shift 2 ;;
         --job)
             # Without the leading zeros, which JSON does not have, and $((...)) takes for octal.
             # shellcheck disable=SC2003
@@ -68,7 +74,11 @@ user=$(id -un 2>/dev/null) || user=$(id -u)
 # shellcheck disable=SC2329 # the trap calls it
 clean() { # what HTCondor removes itself is left to it: the result need not wait for that
     [ -z "$root" ] || [ -n "$theirs" ] || rm -rf "$root"
+    [ -z "$part" ] || rm -rf "$part"
+    [ -z "$lock" ] || rmdir "$lock" 2>/dev/null
     root=
+    part=
+    lock=
 }
 trap clean EXIT
 
@@ -157,7 +167,7 @@ older() { # whether version $1 is older than $2; no version is older than any
     [ "${1%%.*}" -eq "${2%%.*}" ] && [ "${minor1%%.*}" -lt "${minor2%%.*}" ]
 }
 
-check_needs() { # the lines of `demands` against this node; sets glibc_needed and glibc_by
+check_needs() { # the lines of `demands` against this node; sets glibc_needed, glibc_by, kilobytes
     needs=$(demand machine)
     [ -z "$needs" ] || [ "$needs" = "$machine" ] || unsuitable "needs $needs, it is $machine"
     needs=$(demand level)
@@ -172,12 +182,45 @@ check_needs() { # the lines of `demands` against this node; sets glibc_needed an
         glibc_by=${needs#* }
     fi
     needs=$(demand unpacked)
-    kilobytes=$((kilobytes + (${needs:-0} + 1023) / 1024))
+    [ -n "$tree" ] || kilobytes=$((kilobytes + (${needs:-0} + 1023) / 1024))
 }
 
+# --- an environment that other jobs on this node have unpacked ------------------------------------
+
+is_whole() { # TREE: where files that nobody reads are removed one by one, some may be missing
+    [ -f "$1/whole" ] || return 1
+    [ ! -w "$cache" ] || [ "$(count "$1")" = "$(cat "$1/whole")" ]
+}
+count() { # FOLDER: the files in it, but for those that Python may have added
+    find "$1" -type f ! -path '*/__pycache__/*' ! -name whole | wc -l
+}
+
+open_cache() { # sets tree, if it is there
+    if [ "$cache" = auto ]; then
+        cache=/tmp/eventflock-$(id -u)
+        [ ! -w /var/tmp ] || cache=/var/tmp/eventflock-$(id -u)
+    fi
+    case $cache in
+        /*) ;;
+        *) unsuitable "the cache of the node, $cache, is no absolute path" ;;
+    esac
+    (umask 077 && mkdir -p "$cache") 2>/dev/null
+    # What other users could have put there is not run. (A tree of the site cannot be written at all.)
+    # shellcheck disable=SC3067 # dash and busybox have -O, too
+    if [ ! -d "$cache" ] || { [ -w "$cache" ] && [ ! -O "$cache" ]; }; then
+        echo "cache     $cache cannot be used: it cannot be made, or belongs to somebody else"
+        cache=
+    elif is_whole "$cache/$kept"; then
+        tree=$cache/$kept
+    fi
+}
+
+kept=${environment##*/} # the name of its tree
+kept=${kept%.tar}
+[ -z "$cache" ] || open_cache
 for file in "$environment" "$code"; do
     [ -r "$file" ] || unsuitable "$file is not there"
-    verify "$file"
+    [ -n "$tree" ] && [ "$file" = "$environment" ] || verify "$file"
 done
 glibc_needed=0.0
 glibc_by=
@@ -230,19 +273,116 @@ echo "directory $(pwd), unpacking in $scratch"
 # --- unpacking ----------------------------------------------------------------------------------
 
 root=$(mktemp -d "$scratch/eventflock-XXXXXX") || unsuitable "$scratch cannot be written"
-unpack() { tar -xof - -C "$root" 2>&1; }
-failed() { # NAME WORDS: what tar said first is the reason
-    unsuitable "$1 cannot be unpacked in $scratch: $(printf '%s\n' "$2" | sed 1q)"
-}
-words=$(tar -xOf "$environment" boot.tgz | gzip -dc | unpack) || failed boot.tgz "$words"
-
-libraries=$root/native
-if [ $use_bundled = yes ]; then
-    libraries=$root/glibc:$root/native
-    loader=$root/$bundled
-    unset LD_PRELOAD # it is for the node's glibc
-fi
 quoted() { printf '%s' "$1" | sed "s/'/'\\\\''/g"; }
+unpack() { tar -xof - -C "$1" 2>&1; }
+why() { # NAME FOLDER: what tar said first is the reason
+    words="$1 cannot be unpacked in $2: $(printf '%s\n' "$words" | sed 1q)"
+    return 1
+}
+find_libraries() { # FOLDER: of an environment; sets loader and libraries
+    libraries=$1/native
+    [ $use_bundled = no ] || { libraries=$1/glibc:$1/native; loader=$1/$bundled; }
+}
+[ $use_bundled = no ] || unset LD_PRELOAD # it is for the node's glibc
+# Nothing of the node's or the user's own Python gets in.
+for variable in $(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do
+    unset "$variable"
+done
+
+python() { # FOLDER ARGUMENT...: the interpreter of an environment, before all of it is there
+    folder=$1
+    shift
+    "$loader" --library-path "$libraries" "$folder/$program" -S -s -P "$@"
+}
+unpack_environment() { # FOLDER: leaves in words why not
+    words=$(tar -xOf "$environment" boot.tgz | gzip -dc | unpack "$1") || why boot.tgz "$1" || return
+    find_libraries "$1"
+    check_stopped
+    python "$1" -c '' || { words="programs cannot be run in ${1%/*}"; return 1; }
+    words=$(tar -xOf "$environment" rest.tar.zst | python "$1" "$1/libexec/boot.py" | unpack "$1") ||
+        why rest.tar.zst "$1"
+}
+
+is_locked() { # whether another job unpacks it just now; if nobody does, this one will
+    if ! mkdir "$cache/$kept.lock" 2>/dev/null; then
+        # Who holds it touches it every few seconds, unless it has died.
+        [ -z "$(find "$cache/$kept.lock" -prune -mmin +1 2>/dev/null)" ] || rmdir "$cache/$kept.lock"
+        return 0
+    fi
+    lock=$cache/$kept.lock
+    (while kill -0 $$ && [ -d "$lock" ]; do
+        touch "$lock"
+        sleep 3
+    done) > /dev/null 2>&1 &
+    return 1
+}
+fill_cache() { # sets tree, unless the cache cannot have it: then this job unpacks for itself
+    [ -w "$cache" ] || return 0
+    while is_locked; do
+        sleep 1
+        check_stopped
+    done
+    if ! is_whole "$cache/$kept"; then
+        part=$cache/.$kept.$host.$$
+        discard "$cache/$kept"
+        # What nobody has used for two days makes room.
+        find "$cache" -mindepth 1 -maxdepth 1 -name '*env-*' -mtime +1 | while read -r old; do
+            discard "$old"
+        done
+        if ! mkdir "$part" || ! unpack_environment "$part"; then
+            echo "cache     $cache cannot be filled: ${words:-it cannot be written}"
+            discard "$part"
+            part=
+            unlock
+            return 0
+        fi
+        files=$(count "$part")
+        echo "$files" > "$part/whole"
+        chmod -R a-w "$part" # jobs share it
+        mv "$part" "$cache/$kept"
+        part=
+    fi
+    unlock
+    tree=$cache/$kept
+}
+unlock() {
+    rmdir "$lock" 2>/dev/null
+    lock=
+}
+discard() {
+    [ ! -e "$1" ] || { chmod -R u+w "$1" && rm -rf "$1"; }
+}
+
+link_below() { # FOLDER TARGET: each file by itself, as others will lie beside it
+    (cd "$1" && find . -type d) | while read -r folder; do
+        mkdir -p "$2/$folder"
+        find "$1/$folder" -mindepth 1 -maxdepth 1 ! -type d -exec ln -s {} "$2/$folder" \;
+    done
+}
+link_tree() { # whole folders, but for those that the code adds to
+    added=" $(gzip -dc "$code" | tar -tf - | sed -n 's|^packages/\([^/]*\)/.*|\1|p; s|^\([^/]*\)/.*|\1|p' | sort -u | tr '\n' ' ')"
+    mkdir "$root/packages"
+    for entry in "$tree"/* "$tree"/packages/*; do
+        base=${entry##*/}
+        target=$root/${entry#"$tree/"}
+        case $base in packages | whole | code) continue ;; esac
+        case $added in
+            *" $base "*) [ ! -d "$entry" ] || { link_below "$entry" "$target"; continue; } ;;
+        esac
+        ln -s "$entry" "$target"
+    done
+}
+
+[ -z "$cache" ] || [ -n "$tree" ] || fill_cache
+if [ -n "$tree" ]; then
+    touch -c "$tree" 2>/dev/null
+    echo "cache     $tree"
+    link_tree
+    find_libraries "$root"
+else
+    unpack_environment "$root" || unsuitable "$words"
+fi
+words=$(gzip -dc "$code" | unpack "$root") || why "${code##*/}" "$root" || unsuitable "$words"
 mkdir -p "$root/bin"
 # Through the loader, so that libraries are found without LD_LIBRARY_PATH, which children inherit.
 cat > "$root/bin/python3" <<EOF
@@ -251,18 +391,6 @@ exec '$(quoted "$loader")' --library-path '$(quoted "$libraries")' '$(quoted "$r
 EOF
 chmod 755 "$root/bin/python3"
 cp "$root/bin/python3" "$root/bin/python"
-
-# Nothing of the node's or the user's own Python gets in.
-for name in $(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do
-    unset "$name"
-done
-
-check_stopped
-"$root/bin/python3" -S -s -P -c '' || unsuitable "programs cannot be run in $scratch"
-
-words=$(tar -xOf "$environment" rest.tar.zst | "$root/bin/python3" -S -s -P "$root/libexec/boot.py" |
-    unpack) || failed rest.tar.zst "$words"
-words=$(gzip -dc "$code" | unpack) || failed "${code##*/}" "$words"
 
 # --- running ------------------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ def describe(
     name: str,
     identity: str,
     archives: tuple[str, str],
-    glibc: str,
+    flags: Sequence[str],
     needs: JobNeeds,
     settings: Settings,
     *,
@@ -109,8 +109,8 @@ def describe(
         Of the wave.
     archives
         Base names of the archives of environment and code.
-    glibc
-        When the bundled glibc is used.
+    flags
+        Options of the launcher.
     needs
         What to ask for.
     settings
@@ -127,7 +127,7 @@ def describe(
         In HTCondor's submit language, with its `queue` statement.
     """
     words = [
-        *("--join", "--job", "$(job)", "--glibc", glibc, *archives, "template.json", RESULT),
+        *("--join", "--job", "$(job)", *flags, *archives, "template.json", RESULT),
         *("-m", "eventflock.worker.once", "jobs-$(shard).jsonl", RESULT, "$(line)"),
     ]
     inputs = ["template.json", *settings.inputs, "$(inputs)"]

@@ -65,7 +65,7 @@ class CondorQueue(BatchQueue):
                 self._name,
                 identity,
                 (environment.environment.name, environment.code.name),
-                environment.glibc,
+                environment.flags,
                 self._needs,
                 settings,
                 common=common,

@@ -48,7 +48,7 @@ class CondorSubmission(Frozen, frozen=True):
         """Return the submit description of so many jobs, without submitting anything."""
         archives = (environment.environment.name, environment.code.name)
         identity = "chosen-when-submitted"
-        text = describe(name, identity, archives, environment.glibc, self.needs, self.settings)
+        text = describe(name, identity, archives, environment.flags, self.needs, self.settings)
         return f"{ONCE}{text}" if may_send_once(self.settings, self.needs, jobs) else text
 
 

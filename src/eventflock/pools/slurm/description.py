@@ -114,7 +114,7 @@ def _assignments(
     words = {
         "environment": environment.environment.name,
         "code": environment.code.name,
-        "glibc": environment.glibc,
+        "flags": " ".join(environment.flags),
         "bring": "cp -L" if settings.copy_inputs else "ln -s",
     }
     exported = {**variables, **settings.variables}

@@ -1,4 +1,4 @@
-
+# shellcheck shell=sh disable=SC2154,SC2086 # what stands above it in the script sets the rest
 # One task of the array: it does the job that has its line in items.txt.
 set -u
 wave=${SLURM_SUBMIT_DIR:-.}
@@ -30,7 +30,7 @@ for name in template.json $(echo "$names" | tr , ' '); do
 done
 TMPDIR=$work
 export TMPDIR
-sh "$wave/launch.sh" --join --job "$job" --glibc "$glibc" "$wave/$environment" "$wave/$code" \
+sh "$wave/launch.sh" --join --job "$job" $flags "$wave/$environment" "$wave/$code" \
     template.json result.zip -m eventflock.worker.once "jobs-$shard.jsonl" result.zip "$line" \
     > "$wave/job-$job.log"
 status=$?
