@@ -41,6 +41,10 @@ def make_site(folder: Path) -> Path:
         "raise RuntimeError('the numpy of the site')\n"
     )
     (folder / "python/site_only.py").write_text("")
+    (folder / "python/ROOT").mkdir()
+    (folder / "python/ROOT/__init__.py").write_text("")
+    (folder / "bin/root-config").write_text("#!/bin/sh\necho 6.30/02\n")
+    (folder / "bin/root-config").chmod(0o755)
     (folder / "lib").mkdir()
     setup = folder / "setup.sh"
     setup.write_text(
@@ -161,6 +165,11 @@ def test_an_analysis_with_a_set_up(eventflock: Command, tmp_path: Path, sample: 
     assert told.returncode == 0, told.stderr
     told = eventflock("check", "a.py", sample, "--setup", "site.sh")
     assert told.returncode == 0, told.stderr
+    site = tmp_path / "cvmfs"
+    root = f"6.30/02 {site}/bin/root-config; import ROOT: {site}/python/ROOT/__init__.py"
+    assert f"ROOT      {root}\n" in told.stdout
+    assert "site      numpy: packages/numpy/__init__.py (packed)\n" in told.stdout
+    assert f"site      site_only: {site}/python/site_only.py\n" in told.stdout
     (tmp_path / "site.sh").write_text("echo 'the licence server is down'; false\n")
     told = eventflock(*words, "--out", "failed")
     assert told.returncode == 4

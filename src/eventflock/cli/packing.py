@@ -147,7 +147,8 @@ def check(
     if as_json:
         print_json(_report(report))
     else:
-        _print_report(report, bool(files))
+        setup = chosen.packing is not None and bool(chosen.packing.setup)
+        _print_report(report, bool(files), setup)
     if error is not None:
         raise error
 
@@ -163,6 +164,10 @@ def _report(report: CheckReport) -> dict[str, Any]:
         "events": report.proof.events,
         "seconds_to_python": report.seconds_to_python,
         "seconds_to_first_event": report.seconds_to_first_event,
+        "site": report.proof.site,
+        "root_program": report.proof.root_program,
+        "root_version": report.proof.root_version,
+        "root_module": report.proof.root_module,
         "environment": report.packed.environment.name,
         "size": report.packed.environment.size,
         "unpacked": report.packed.environment.unpacked,
@@ -170,7 +175,28 @@ def _report(report: CheckReport) -> dict[str, Any]:
     }
 
 
-def _print_report(report: CheckReport, real: bool) -> None:
+def _print_site(report: CheckReport) -> None:
+    """Print what a job sees of the site's software, and from where."""
+    proof = report.proof
+    print("python    the packed one")
+    program = f"{proof.root_version} {proof.root_program}".strip() or "no program"
+    module = _place(proof.root_module, proof.root) if proof.root_module else "it has none"
+    print(f"ROOT      {program}; import ROOT: {module}")
+    if not proof.site:
+        print("site      the set-up offers no packages of Python")
+        return
+    for one in proof.site:  # a table would fold long paths
+        name = f"{one.name} {one.version}".rstrip()
+        print(f"site      {name}: {_place(one.file, proof.root)}")
+
+
+def _place(file: str, root: str) -> str:
+    """Return where a module is, for people."""
+    inside = file.removeprefix(f"{root}/")
+    return inside if inside == file else f"{inside} (packed)"
+
+
+def _print_report(report: CheckReport, real: bool, setup: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("module", "version"):
         table.add_column(name)
@@ -185,6 +211,8 @@ def _print_report(report: CheckReport, real: bool) -> None:
     print(
         f"where     {report.where}: Python {report.proof.python}, {report.proof.libc or 'libc ?'}"
     )
+    if setup:
+        _print_site(report)
     print(f"chunk     {report.proof.events:,} events of {what}")
     print(
         f"start-up  {report.seconds_to_python:.2f} s to Python, "

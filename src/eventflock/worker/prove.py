@@ -6,12 +6,16 @@ Runs in the packed interpreter, started by the launcher as a job would be.
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import os
+import pkgutil
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +33,9 @@ from eventflock.worker.node_layout import ANALYSIS
 from eventflock.worker.once import link_data, moved
 
 __all__ = ["Imported", "Proof", "ProofRequest"]
+
+SITE = "EVENTFLOCK_SITE"
+"""The launcher writes here what the set-up of the site put into PYTHONPATH."""
 
 
 class ProofRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +77,12 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         Seconds since 1970: when this program began, and when the first chunk had been run.
     error
         Why the analysis could not be loaded, or a chunk not be run.
+    site
+        The packages that the set-up of the site offers; `file` is from where a job imports each.
+    root_program, root_version
+        ROOT's own program, if the set-up offers one.
+    root_module
+        From where a job imports ROOT; empty if it cannot.
     """
 
     root: str
@@ -80,6 +93,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     first_event: float = 0.0
     events: int = 0
     error: Failure | None = None
+    site: tuple[Imported, ...] = ()
+    root_program: str = ""
+    root_version: str = ""
+    root_module: str = ""
 
 
 def prove(request: ProofRequest) -> Proof:
@@ -116,7 +133,47 @@ def prove(request: ProofRequest) -> Proof:
         first_event=first,
         events=events,
         error=error,
+        site=tuple(_of_site()),
+        **_root(),
     )
+
+
+def _of_site() -> Iterator[Imported]:
+    """Yield the packages that the set-up of the site offers."""
+    folders = [one for one in os.environ.get(SITE, "").split(":") if one and Path(one).is_dir()]
+    versions = {}
+    for one in metadata.distributions(path=folders):
+        with contextlib.suppress(Exception):  # what is written there need not be right
+            versions[one.metadata["Name"].replace("-", "_").lower()] = one.version
+    for module in pkgutil.iter_modules(folders):
+        seen = _origin(module.name)
+        yield Imported(name=module.name, file=seen, version=versions.get(module.name.lower(), ""))
+
+
+def _origin(name: str) -> str:
+    """Return the file from which a module would be imported; empty if there is none."""
+    with contextlib.suppress(Exception):
+        spec = importlib.util.find_spec(name)
+        return str(spec.origin or "") if spec is not None else ""
+    return ""
+
+
+def _root() -> dict[str, str]:
+    """Say which ROOT a job sees, as a program and as a module."""
+    program = shutil.which("root") or shutil.which("root-config") or ""
+    version = ""
+    config = shutil.which("root-config")
+    if config is not None:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            told = subprocess.run(
+                [config, "--version"], capture_output=True, text=True, timeout=60, check=False
+            )
+            version = told.stdout.strip()
+    return {
+        "root_program": program,
+        "root_version": version,
+        "root_module": _origin("ROOT"),
+    }
 
 
 def _given(analysis: Analysis | RowWork) -> Analysis | RowWork:
