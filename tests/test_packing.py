@@ -71,6 +71,51 @@ def test_only_what_is_imported_goes_in(eventflock: Command, jets: Path, sample: 
     assert f"{found['size'] / 1e6:.2f} MB" in told.stdout
 
 
+def test_what_is_left_out_by_name(eventflock: Command, jets: Path, sample: Path) -> None:
+    found = packed(eventflock("pack", jets, sample, "--with", "scipy", "--json"))
+    assert "scipy" in names(found)
+    broken = eventflock("pack", jets, sample, "--without", "histoprint")
+    assert broken.returncode == 6
+    assert "No module named 'histoprint'" in broken.stderr
+    assert broken.stderr.endswith("It does not work --without histoprint.\n")
+    told = refusal(eventflock("pack", jets, sample, "--without", "numpy"))
+    assert "'numpy' cannot be left out: it is eventflock's worker." in told
+    told = refusal(eventflock("pack", jets, sample, "--without", "histoprimt"))
+    assert "'histoprimt' (--without histoprimt) is not installed; did you mean 'histoprint'" in told
+
+
+def test_what_is_large_and_never_loaded_is_named(
+    eventflock: Command, tmp_path: Path, sample: Path
+) -> None:
+    """A package of one line requires one of 25 MB, which it does not import."""
+    site = tmp_path / "site"
+    for name, requires in (("small", "Requires-Dist: heavy\n"), ("heavy", "")):
+        (site / f"{name}-1.0.dist-info").mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{requires}"
+        (site / f"{name}-1.0.dist-info/METADATA").write_text(text)
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text("ONE = 1\n")
+        files = [f"{name}/__init__.py,,", f"{name}-1.0.dist-info/METADATA,,"]
+        if name == "heavy":
+            (site / "heavy/weights.bin").write_bytes(os.urandom(25_000_000))
+            files.append("heavy/weights.bin,,")
+        (site / f"{name}-1.0.dist-info/RECORD").write_text("\n".join(files) + "\n")
+    (tmp_path / "one.py").write_text(
+        "import small\nimport eventflock as ef\n\n\n@ef.analysis\ndef one(events):\n"
+        "    return {'n': small.ONE * len(events)}\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    found = packed(eventflock("pack", "one.py", sample, "--json", env=env))
+    assert {"small", "heavy"} <= names(found)
+    (note,) = (one for one in found["notes"] if "heavy" in one)
+    assert "heavy (25 MB) goes in, as it is needed by small, and was never loaded" in note
+    assert "--without heavy leaves it out" in note
+    words = ["pack", "one.py", sample, "--without", "heavy", "--json"]
+    lean = packed(eventflock(*words, env=env))
+    assert "heavy" not in names(lean)
+    assert lean["size"] < found["size"] - 20e6
+
+
 def test_what_a_few_events_load_goes_in(eventflock: Command, tmp_path: Path, sample: Path) -> None:
     """Skims are written with pyarrow, which no line of the analysis says."""
     analysis = tmp_path / "skim.py"

@@ -154,6 +154,13 @@ PACKING = group(
         help="Pack this as well: an installed package, or a folder or file of yours.",
     ),
     click.option(
+        "--without",
+        "exclude",
+        multiple=True,
+        metavar="NAME",
+        help="Leave this package out, although another one names it.",
+    ),
+    click.option(
         "--requirements",
         default="",
         metavar="FILE",

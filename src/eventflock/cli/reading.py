@@ -48,6 +48,7 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
 
 def read_packing(
     include: Sequence[str],
+    exclude: Sequence[str],
     requirements: str,
     everything: bool,
     python: str,
@@ -65,6 +66,7 @@ def read_packing(
     return PackOptions(
         # A file is meant as that; a folder might be the name of a package, so it needs a slash.
         include=tuple(f"./{name}" if Path(name).is_file() else name for name in include),
+        exclude=tuple(exclude),
         requirements=requirements,
         everything=everything,
         python=python,
@@ -105,8 +107,9 @@ def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | 
         return packing
     if not packed and packing != PackOptions():
         raise UsageError(
-            "--with, --requirements, --everything, --python, --glibc, --node-cache and --setup are "
-            "for jobs that bring their environment along, and these use what is installed here.",
+            "--with, --without, --requirements, --everything, --python, --glibc, --node-cache and "
+            "--setup are for jobs that bring their environment along, and these use what is "
+            "installed here.",
             remedy=f"Add --packed, or {batch_hint()}.",
         )
     if packed and pool != DEFAULT:
@@ -188,7 +191,7 @@ def read_options(given: dict[str, Any], packed: bool, **more: Any) -> Options:
         *(
             take(name)
             for name in (
-                *("include", "requirements", "everything", "python", "glibc"),
+                *("include", "exclude", "requirements", "everything", "python", "glibc"),
                 *("node_cache", "setup"),
             )
         )

@@ -66,6 +66,8 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     ----------
     include
         Names of distributions, and paths (`--with`).
+    exclude
+        Names of distributions that are left out although something needs them (`--without`).
     requirements
         A requirements file, a `pylock.toml` or a `uv.lock`; empty for the running environment.
     everything
@@ -82,6 +84,7 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     """
 
     include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     requirements: str = ""
     everything: bool = False
     python: str = ""

@@ -114,6 +114,19 @@ class Installed:
             )
         return self.found[normal(name)]
 
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Forget distributions, as if they were not installed.
+
+        Raises
+        ------
+        EnvError
+            One is not installed.
+        """
+        for name in names:
+            self.get(name, f"--without {name}")
+            del self.found[normal(name)]
+        self._modules = None
+
     def owners(self, module: str) -> set[str]:
         """Return the distributions that have files of a top-level module."""
         if self._modules is None:

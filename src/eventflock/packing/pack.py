@@ -12,7 +12,8 @@ import msgspec
 from eventflock.core.model import AnalysisRef, Assignment
 from eventflock.core.options import PackOptions
 from eventflock.core.structs import digest, to_json
-from eventflock.errors import EnvError
+from eventflock.core.units import say_bytes
+from eventflock.errors import EnvError, EventflockError
 from eventflock.packing.cache import Cache, digest_in
 from eventflock.packing.distributions import WORKER, Installed, closure
 from eventflock.packing.layers import Layer, build_code, build_environment
@@ -29,6 +30,9 @@ __all__ = ["PackReport", "Row", "identify", "is_current", "pack"]
 TRIAL_EVENTS = 100
 FORMAT = 1
 Note = Callable[[str], None]
+
+LARGE = 20e6
+"""Bytes of a distribution that is worth a word if nothing loads it."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,12 +199,20 @@ def _pack(
         environment=environment,
         code=code,
         rows=_rows(chosen, survey),
-        notes=(*_notes(survey, environment), *_missing_data(ref, options)),
+        notes=(
+            *_notes(survey, environment),
+            *_missing_data(ref, options),
+            *(_unused(chosen, survey) if trials else ()),
+        ),
         inputs=_inputs(chosen, survey, scratch),
     )
-    prove_quickly(
-        made.archives(cache), ref, _imports(chosen, survey, options), environment, scratch
-    )
+    imports = _imports(chosen, survey, options)
+    try:
+        prove_quickly(made.archives(cache), ref, imports, environment, scratch)
+    except EventflockError as error:
+        if options.exclude:
+            error.remedy = f"It does not work --without {', '.join(options.exclude)}."
+        raise
     return made
 
 
@@ -267,6 +279,18 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
         for file, library in environment.left_out.items()
     ]
     return tuple(found)
+
+
+def _unused(chosen: Chosen, survey: Survey) -> Iterator[str]:
+    """Name what is large and was never loaded."""
+    loaded = {name.split(".")[0] for name in survey.modules}
+    for part in chosen.packages:
+        idle = part.name not in chosen.worker and not loaded & set(part.modules)
+        if idle and part.size > LARGE and not part.why.startswith("--with"):
+            yield (
+                f"{part.name} ({say_bytes(part.size)}) goes in, as it is {part.why}, and was never "
+                f"loaded when the analysis was tried: --without {part.name} leaves it out."
+            )
 
 
 def _missing_data(ref: AnalysisRef, options: PackOptions) -> Iterator[str]:

@@ -135,6 +135,7 @@ def choose(
     modules = _Modules(survey, reference, installed)
     core = _core(survey)
     worker = closure(installed, core)
+    _leave_out(options.exclude, installed, modules, worker)
     roots = {**core, **_wanted(frozen, installed, modules, options)}
     if options.everything or required:
         why = "--everything" if options.everything else "required"
@@ -161,6 +162,20 @@ def choose(
     return Chosen(
         packages=(own_part(), *packages), code=(*code, *editable), worker=frozenset(worker)
     )
+
+
+def _leave_out(
+    names: tuple[str, ...], installed: Installed, modules: _Modules, worker: dict[str, str]
+) -> None:
+    """Treat distributions as if they were not installed; the proof shows whether that works."""
+    for name in names:
+        if normal(name) in worker:
+            raise EnvError(
+                f"{name!r} cannot be left out: it is {worker[normal(name)]}.",
+                remedy="Leave out --without for it.",
+            )
+        modules.owned.pop(normal(name), None)
+    installed.leave_out(names)
 
 
 def _core(survey: Survey) -> dict[str, str]:
@@ -218,7 +233,7 @@ def _wanted(
 
 def own_part() -> Component:
     """Return eventflock itself, as the worker needs it."""
-    left_out = {"cli", "packing", "plot"}
+    left_out = {"cli", "packing", "plot", "publishing"}
     files = {
         f"packages/eventflock/{path.relative_to(OURS).as_posix()}": path
         for path in sorted(OURS.rglob("*.py"))
