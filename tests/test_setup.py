@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from eventflock.cli.reading import read_setup
+from eventflock.core.options import PackOptions
 from eventflock.errors import UsageError
+from eventflock.packing.site_software import read_setup
+from eventflock.runs.site_table import with_site
 from eventflock.worker.node_layout import LAUNCHER, SETUP, UNSUITABLE
 from tests.conftest import Command
 
@@ -179,17 +182,64 @@ def test_an_analysis_with_a_set_up(eventflock: Command, tmp_path: Path, sample: 
 def test_what_is_said_about_a_set_up(
     eventflock: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert read_setup("lcg:LCG_107/x86_64-el9-gcc13-opt") == (
+    assert read_setup("lcg:LCG_107/x86_64-el9-gcc13-opt", "--setup") == (
         ". /cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/setup.sh\n"
     )
     monkeypatch.chdir(tmp_path)
     Path("empty.sh").touch()
     for name, said in (("no.sh", "No such file"), ("empty.sh", "is empty"), ("lcg:107", "no view")):
         with pytest.raises(UsageError, match=said):
-            read_setup(name)
+            read_setup(name, "--setup")
     told = eventflock("run", "a.py", "b.root", "--setup", "empty.sh")
     assert told.returncode == 2
     Path("s.sh").write_text("true\n")
     told = eventflock("run", "a.py", "b.root", "--setup", "s.sh")
     assert told.returncode == 2
     assert "Add --packed" in told.stderr
+
+
+# --- in eventflock.toml --------------------------------------------------------------------------
+
+
+def test_the_table_is_added_to_what_a_call_says(tmp_path: Path) -> None:
+    (tmp_path / "site.sh").write_text("export A=1\n")
+    (tmp_path / "eventflock.toml").write_text(
+        '[packing]\nsetup = "site.sh"\nnode_cache = "auto"\nwith = ["scipy", "./tools"]\n'
+        'without = ["torch"]\nrequirements = "r.txt"\n'
+    )
+    found = with_site(PackOptions(include=("pluggy",)), tmp_path / "inside")
+    assert found == PackOptions(
+        include=("scipy", f"{tmp_path}/tools", "pluggy"),
+        exclude=("torch",),
+        requirements=f"{tmp_path}/r.txt",
+        node_cache="auto",
+        setup="export A=1\n",
+    )
+    given = PackOptions(setup="true\n", node_cache="/scratch")
+    found = with_site(given, tmp_path)
+    assert found is not None
+    assert (found.setup, found.node_cache) == ("true\n", "/scratch")
+    assert with_site(None, tmp_path) is None
+    lines = "export A=1\nsource /cvmfs/x/setup.sh\n"
+    (tmp_path / "eventflock.toml").write_text(f"[packing]\nsetup = '''\n{lines}'''\n")
+    found = with_site(PackOptions(), tmp_path)
+    assert found is not None
+    assert found.setup == lines
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[packing]\nset_up = "a"\n', "did you mean 'setup'"),
+        ("[packing]\nnode_cache = true\n", "node_cache is True"),
+        ('[packing]\nwith = "scipy"\n', "Expected a list"),
+        ('[packing]\nnode_cache = "a b"\n', "an absolute path"),
+        ('[packing]\nsetup = "gone.sh"\n', "setup gone.sh cannot be read: No such file"),
+        ('[pakcing]\nsetup = "a"\n', "Did you mean .packing"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path: Path, table: str, said: str) -> None:
+    (tmp_path / "eventflock.toml").write_text(table)
+    with pytest.raises(UsageError) as caught:
+        with_site(PackOptions(), tmp_path)
+    assert re.search(said, str(caught.value))

@@ -16,6 +16,7 @@ from eventflock.core.options import (
 )
 from eventflock.errors import UsageError
 from eventflock.packing.launching import launch_flags
+from eventflock.packing.site_software import read_setup
 from eventflock.planning.mapping import RowSizing
 from eventflock.pools.names import BATCH_SYSTEMS, DEFAULT, batch_hint
 
@@ -28,7 +29,6 @@ __all__ = [
     "read_options",
     "read_packing",
     "read_parameters",
-    "read_setup",
     "read_size",
     "read_sizing",
     "read_target",
@@ -72,33 +72,8 @@ def read_packing(
         python=python,
         glibc=glibc,
         node_cache=node_cache,
-        setup=read_setup(setup),
+        setup=read_setup(setup, "--setup"),
     )
-
-
-def read_setup(name: str) -> str:
-    """Read the shell file that sets up the site's software, or write that of a view of LCG."""
-    if not name:
-        return ""
-    if name.startswith("lcg:"):
-        view = name.removeprefix("lcg:").strip("/")
-        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", view):
-            raise UsageError(
-                f"--setup {name!r} is no view.",
-                remedy="As in --setup lcg:LCG_107/x86_64-el9-gcc13-opt",
-            )
-        return f". /cvmfs/sft.cern.ch/lcg/views/{view}/setup.sh\n"
-    try:
-        text = Path(name).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise UsageError(
-            f"--setup {name} cannot be read: {why}.",
-            remedy="Name a shell file, or a view as lcg:LCG_107/x86_64-el9-gcc13-opt.",
-        ) from None
-    if not text.strip():
-        raise UsageError(f"--setup {name} is empty.", remedy="Leave it out.")
-    return text
 
 
 def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | None:

@@ -26,6 +26,7 @@ from eventflock.pools.batch.wave import wave_folders
 from eventflock.pools.names import DEFAULT
 from eventflock.pools.table import find_pool, open_workers
 from eventflock.runs.folder import RunFolder
+from eventflock.runs.site_table import with_site
 from eventflock.usercode.loading import locate
 
 __all__ = [
@@ -166,7 +167,8 @@ def pack_analysis(
         What it was tried on.
     """
     ref, source = locate(analysis)
-    cache, pack_options = Cache(), options.packing or PackOptions()
+    pack_options = with_site(options.packing or PackOptions(), Path.cwd()) or PackOptions()
+    cache = Cache()
     plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
     named = with_included(Path(pack_options.requirements)) if pack_options.requirements else []
     stamps = [_stamp(str(file)) for file in (*files, *named, f"{ref.origin}.lock")]

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from eventflock.core.atomic import atomic_write
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.model import AnalysisRef, Plan
@@ -30,6 +32,7 @@ from eventflock.runs.folder import RunFolder, next_free
 from eventflock.runs.merging import merge_jobs, merge_run
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.scheduler import adopt_arrivals, do_jobs, jobs_to_submit
+from eventflock.runs.site_table import with_site
 from eventflock.runs.work import Work
 from eventflock.usercode.loading import check_helpers
 
@@ -60,16 +63,22 @@ def execute(work: Work, options: Options, observer: Observer) -> Outcome:
         The user interrupted the run; the error says how to resume it.
     """
     pool = find_pool(options.pool)
-    options = pool.complete(options, reach=True)
+    options = _complete(pool, options, reach=True)
     with _planned(work, options, pool, observer) as (workers, draft):
         run = _make_run(draft, options, observer)
         return _run(run, pool, workers, options, observer)
 
 
+def _complete(pool: Pool, options: Options, *, reach: bool) -> Options:
+    """Fill in what the pool and the site have to say."""
+    options = pool.complete(options, reach=reach)
+    return msgspec.structs.replace(options, packing=with_site(options.packing, Path.cwd()))
+
+
 def show_submission(work: Work, options: Options, observer: Observer) -> tuple[str, Plan]:
     """Return the submit description that a run on a batch system would have, and its plan."""
     pool = find_pool(options.pool)
-    options = pool.complete(options, reach=False)
+    options = _complete(pool, options, reach=False)
     with _planned(work, options, pool, observer) as (_, draft):
         if draft.submission is None or draft.environment is None:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""The table of a batch system in `eventflock.toml`, or in `pyproject.toml`."""
+"""The tables of users and sites in `eventflock.toml`, or in `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Any
 from eventflock.errors import UsageError, nearest
 from eventflock.pools.names import BATCH_SYSTEMS
 
-__all__ = ["find_table"]
+__all__ = ["PACKING", "find_table"]
 
 OWN = "eventflock.toml"
 PROJECT = "pyproject.toml"
+PACKING = "packing"
+"""The table about the environment of jobs."""
+TABLES = (*BATCH_SYSTEMS, PACKING)
 
 
 def find_table(name: str, folder: Path) -> tuple[dict[str, Any], Path]:
-    """Return the nearest table about a batch system, and the file that it is in.
+    """Return the nearest table of a name, and the file that it is in.
 
     Parameters
     ----------
     name
-        Of the batch system.
+        Of a batch system, or `PACKING`.
     folder
         `eventflock.toml`, or `pyproject.toml` with a table `[tool.eventflock.NAME]`, is looked for
         in it and the folders above.
@@ -63,8 +66,8 @@ def _of_project(path: Path, name: str) -> dict[str, Any] | None:
 def _inner(outer: dict[str, Any], before: str, key: str, path: Path) -> dict[str, Any] | None:
     """Return a table in another one, or None if there is none."""
     table = outer.get(key)
-    if table is None and key in BATCH_SYSTEMS:
-        others = [one for one in outer if one not in BATCH_SYSTEMS]
+    if table is None and key in TABLES:
+        others = [one for one in outer if one not in TABLES]
         if near := next((one for one in others if nearest(one, [key])), None):
             raise UsageError(
                 f"{path} has a table [{before}{near}], which nothing reads.",
