@@ -52,6 +52,7 @@ __all__ = [
     "import_pickles",
     "load",
     "map",
+    "merge",
     "publish",
     "resume",
     "run",
@@ -290,6 +291,26 @@ def watch(
     """
     chosen = read_options(options, {})
     return _result(lifecycle.watch(Path(path), chosen, observer or Observer()))
+
+
+def merge(path: str | Path, out: str | Path) -> Result:
+    """Merge what a run has so far into another folder, and open it.
+
+    Parameters
+    ----------
+    path
+        The run folder. A process may work on it, and it may belong to somebody else.
+    out
+        A folder for the merged result.
+
+    Raises
+    ------
+    EventflockError
+        There is no result yet, or the folder cannot be written.
+    """
+    from eventflock.runs.looking import merge_so_far
+
+    return load(merge_so_far(Path(path), Path(out)).result)
 
 
 def publish(path: str | Path, url: str, *, name: str = "") -> dict[str, str]:

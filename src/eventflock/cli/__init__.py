@@ -202,8 +202,12 @@ def why(path: Path, as_json: bool) -> None:
 @RUN_FOLDER
 @ACCEPTANCE
 @SHOW
+@click.option(
+    "--out", type=FOLDER, help="Merge what there is so far into this folder, and leave RUN alone."
+)
 def merge(
     path: Path,
+    out: Path | None,
     no_plot: bool,
     log: bool,
     as_json: bool,
@@ -212,12 +216,19 @@ def merge(
     accept_files: float,
     strict: bool,
 ) -> None:
-    """Merge again the result files that RUN has, and plot. A complete result is kept."""
+    """Merge again the result files that RUN has, and plot. A complete result is kept.
+
+    With --out FOLDER, also while a process works on RUN, and by users who may only read it.
+    """
     from eventflock.cli import commands, reading
     from eventflock.core.options import Options
 
+    show = commands.Show(as_json, quiet, not no_plot, log)
+    if out is not None:
+        commands.merge_so_far(path, out, show)
+        return
     chosen = Options(acceptance=reading.read_acceptance(accept, strict, accept_files))
-    commands.merge(path, chosen, commands.Show(as_json, quiet, not no_plot, log))
+    commands.merge(path, chosen, show)
 
 
 @app.command()

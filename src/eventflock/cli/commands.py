@@ -16,8 +16,10 @@ from eventflock.cli.printing import print_json
 from eventflock.cli.progress import choose_observer
 from eventflock.core.manifest import Manifest
 from eventflock.core.options import Options
+from eventflock.core.states import ResultStatus
 from eventflock.core.units import say_bytes, say_duration
 from eventflock.errors import listed, plural
+from eventflock.runs import looking
 from eventflock.runs.lifecycle import execute
 from eventflock.runs.lifecycle import resume as resume_run
 from eventflock.runs.lifecycle import show_submission as submission_of
@@ -33,6 +35,7 @@ __all__ = [
     "demo",
     "inspect",
     "merge",
+    "merge_so_far",
     "plot",
     "resume",
     "run",
@@ -103,6 +106,30 @@ def merge(path: Path, options: Options, show: Show) -> None:
     """Merge again."""
     observer = choose_observer(quiet=show.quiet or show.as_json)
     _finish(merge_run(path, options, observer), show)
+
+
+def merge_so_far(path: Path, out: Path, show: Show) -> None:
+    """Merge what there is so far into another folder."""
+    found = looking.merge_so_far(path, out)
+    plots = plot_run(out, log=show.log) if show.plots and found.plan.table is None else []
+    manifest, noun = found.manifest, found.plan.noun
+    if show.as_json:
+        print_json(
+            {
+                "run": str(path),
+                "complete": manifest.status == ResultStatus.COMPLETE,
+                f"{noun}s": manifest.counters.events,
+                f"{noun}s_planned": found.plan.entries,
+                "result": str(found.result),
+                "plots": [str(one) for one in plots],
+            }
+        )
+        return
+    state = "complete" if manifest.status == ResultStatus.COMPLETE else "SO FAR"
+    print(f"{state:<9} {manifest.counters.events:,} of {found.plan.entries:,} {noun}s")
+    print(f"result    {found.result}")
+    for one in plots:
+        print(f"plot      {one}")
 
 
 def _finish(outcome: Outcome, show: Show) -> None:

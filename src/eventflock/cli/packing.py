@@ -23,6 +23,7 @@ from eventflock.packing.check import CheckReport
 from eventflock.packing.pack import PackReport
 from eventflock.packing.unpacking import unpack_to
 from eventflock.runs.environment import check_analysis, pack_analysis
+from eventflock.worker.prove import Proof
 
 __all__ = ["check", "clean", "options", "pack"]
 
@@ -175,6 +176,19 @@ def _report(report: CheckReport) -> dict[str, Any]:
     }
 
 
+def _print_modules(proof: Proof) -> None:
+    """Print what was imported, how fast, and from where."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("module", "version"):
+        table.add_column(name)
+    table.add_column("ms", justify="right")
+    table.add_column("from")
+    for module in proof.imported:
+        place = module.error or module.file.removeprefix(f"{proof.root}/")
+        table.add_row(module.name, module.version, f"{1000 * module.seconds:.0f}", place)
+    _console().print(table)
+
+
 def _print_site(report: CheckReport) -> None:
     """Print what a job sees of the site's software, and from where."""
     proof = report.proof
@@ -197,15 +211,7 @@ def _place(file: str, root: str) -> str:
 
 
 def _print_report(report: CheckReport, real: bool, setup: bool) -> None:
-    table = Table(box=None, pad_edge=False)
-    for name in ("module", "version"):
-        table.add_column(name)
-    table.add_column("ms", justify="right")
-    table.add_column("from")
-    for module in report.proof.imported:
-        place = module.error or module.file.removeprefix(f"{report.proof.root}/")
-        table.add_row(module.name, module.version, f"{1000 * module.seconds:.0f}", place)
-    _console().print(table)
+    _print_modules(report.proof)
     what = "your first chunk" if real else "a small sample"
     layer = report.packed.environment
     print(

@@ -208,7 +208,8 @@ def read_result(path: str | Path, sandbox: SkimSandbox) -> Result:
             raise ResultError(
                 f"{path} has no merged result yet.",
                 remedy=f"See where it stands: eventflock status {quoted}\n"
-                f"Merge what there is: eventflock merge {quoted}",
+                f"Merge what there is: eventflock merge {quoted}, or while it runs, or if it is "
+                f"not yours: eventflock merge {quoted} --out FOLDER",
             )
     values: dict[str, dict[str, Any]] = {}
     with ResultFile(file) as opened:

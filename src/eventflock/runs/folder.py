@@ -237,16 +237,25 @@ class RunFolder:
         Raises
         ------
         UsageError
-            Another process has it.
+            Another process has it, or this user cannot write the folder.
         """
-        for folder in (self.pool, self.again, self.results):
-            folder.mkdir(exist_ok=True)
-        with (self.pool / "lock").open("a+") as file:
+        so_far = f"eventflock merge {shlex.quote(str(self.path))} --out FOLDER"
+        try:
+            for folder in (self.pool, self.again, self.results):
+                folder.mkdir(exist_ok=True)
+            opened = (self.pool / "lock").open("a+")
+        except PermissionError:
+            raise UsageError(
+                f"{self.path} belongs to somebody else: you cannot write there.",
+                remedy=f"'eventflock status' and 'why' show what there is; '{so_far}' merges it.",
+            ) from None
+        with opened as file:
             if not _take(file):
                 file.seek(0)
                 raise UsageError(
                     f"Another process works on {self.path} ({file.read().strip()}).",
-                    remedy="Wait for it, or end it; 'eventflock status' shows where it stands.",
+                    remedy="Wait for it, or end it; 'eventflock status' shows where it stands, and "
+                    f"'{so_far}' merges what there is so far.",
                 )
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -74,6 +74,20 @@ def describe(
     variables
         More variables for the jobs.
     """
+    options = _options(name, needs, settings, demands)
+    fixed = {
+        "array": f"0-{jobs - 1}",
+        "comment": f"{COMMENT}{identity}",
+        "output": "slurm-%a.log",
+        "open-mode": "append",
+        "export": "NIL",
+    }
+    lines = [option_line(key, value) for key, value in (options | fixed).items()]
+    return "\n".join(["#!/bin/sh", *lines, *_assignments(environment, settings, variables or {})])
+
+
+def _options(name: str, needs: JobNeeds, settings: Settings, demands: JobDemands) -> dict[str, str]:
+    """Return what is asked for: what the user says wins, and grows with the demands."""
     options = {
         "job-name": re.sub(r"[^\w.-]", "-", name),
         "nodes": "1",
@@ -96,15 +110,7 @@ def describe(
     avoid = [options["exclude"]] if options.get("exclude") else []
     if demands.avoid:
         options["exclude"] = ",".join([*avoid, *demands.avoid])
-    fixed = {
-        "array": f"0-{jobs - 1}",
-        "comment": f"{COMMENT}{identity}",
-        "output": "slurm-%a.log",
-        "open-mode": "append",
-        "export": "NIL",
-    }
-    lines = [option_line(key, value) for key, value in (options | fixed).items()]
-    return "\n".join(["#!/bin/sh", *lines, *_assignments(environment, settings, variables or {})])
+    return options
 
 
 def _assignments(

@@ -122,8 +122,7 @@ class SlurmJobStates(JobStates):
         tasks
             What Slurm says of each that it knows.
         logs
-            What Slurm has written into the output of tasks that it does not know any more, or
-            that have failed.
+            What Slurm wrote into the output of tasks that failed, or that it knows no more.
 
         Returns
         -------
