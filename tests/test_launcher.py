@@ -253,23 +253,37 @@ def test_scratch_that_cannot_be_used(archives: list[str], tmp_path: Path) -> Non
 
     if os.geteuid() != 0:
         pytest.skip("a file system without programs is mounted, which needs root")
-    dumb = tmp_path / "noexec"
-    dumb.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", str(dumb)], check=False
-    ).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        (folder / "result").unlink()
-        env = {"_CONDOR_SCRATCH_DIR": str(dumb)}
-        told = subprocess.run(
-            ["/bin/sh", str(LAUNCHER), *words],
-            cwd=folder, env=env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert told.returncode == UNSUITABLE
-        assert f"programs cannot be run in {dumb}" in (folder / "result").read_text()
-    finally:
-        subprocess.run(["umount", str(dumb)], check=True)
+    for option in ("noexec", "size=1m"):  # there is a better folder
+        other = tmp_path / option
+        other.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(other)], check=True)
+        try:
+            (folder / "result").unlink()
+            told = subprocess.run(
+                ["/bin/sh", str(LAUNCHER), *words],
+                cwd=folder, env={"_CONDOR_SCRATCH_DIR": str(other)},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert told.returncode == 0, told.stderr
+            assert "unpacking in /tmp" in told.stdout
+            assert not list(other.iterdir())
+        finally:
+            subprocess.run(["umount", str(other)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a root without programs needs root")
+def test_where_no_program_can_be_run_that_is_said(tmp_path: Path) -> None:
+    """In a root of its own, in which the only folders that can be written are noexec."""
+    job(tmp_path, GOOD)
+    words = ["env.tar", "code.tar.gz", "template.json", "result", "-c", "pass"]
+    inner = 'mount -t tmpfs -o noexec t /mnt; cp -r "$0"/* /mnt; mount --move /mnt /tmp; '
+    inner += 'cd /tmp; /bin/sh launch.sh "$@"; cat result'
+    told = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-c", inner, str(tmp_path), *words],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "programs cannot be run in /tmp" in told.stdout, told.stderr
 
 
 @pytest.mark.packing

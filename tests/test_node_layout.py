@@ -26,12 +26,13 @@ def test_the_launcher_reads_the_same_members_of_the_archives() -> None:
 def test_the_launcher_knows_the_same_places() -> None:
     made_by_itself = {
         "bin", "bin/python", "bin/python3", "bin/start", "tmp", "$bundled", "$program",
-        "ready", "setup.log", "native/legacy.so",
+        "ready", "setup.log", "native/legacy.so", "whole", "$folder", "$", ".eventflock",
     }  # fmt: skip
-    places = set(re.findall(r"\$root/([\w./$]+)", LAUNCHER)) - made_by_itself
+    places = set(re.findall(r"\$(?:root|1)/([\w./$]+)", LAUNCHER)) - made_by_itself
     assert places == {
         layout.GLIBC,
         layout.NATIVE,
+        layout.PACKAGES,
         layout.BOOT_PROGRAM,
         layout.CERTIFICATES,
         layout.SETUP,

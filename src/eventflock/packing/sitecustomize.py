@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import site
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import spec_from_file_location
+
+# These are frozen and loaded. `importlib.machinery` and `importlib.util` import more, which may be
+# in the bundle, and it cannot be read yet (`warnings`, from Python 3.14 on).
+from _frozen_importlib_external import SourceFileLoader, spec_from_file_location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # this runs at the start of every process, which does without what it can

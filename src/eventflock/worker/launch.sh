@@ -246,23 +246,32 @@ if [ $use_bundled = yes ]; then
     libc="the bundled glibc, as its own is ${version:-missing}"
 fi
 
+suits() { # FOLDER: whether this job can unpack and run there; else says in words why not
+    # Programs find their libraries in a list, which these would cut.
+    case $1 in *:* | *\;*) return 1 ;; esac
+    [ -n "$1" ] && [ -d "$1" ] && [ -w "$1" ] || return 1
+    free=$(df -Pk "$1" 2>/dev/null | { read -r _; read -r _ _ _ kb _; printf '%s' "${kb:-}"; })
+    if [ -n "$free" ] && [ "$free" -lt "$kilobytes" ]; then
+        words=${words:-needs $((kilobytes / 1024 + 1)) MB in $1, $((free / 1024)) MB free}
+        return 1
+    fi
+    probe=$1/.eventflock-$$
+    { printf '#!/bin/sh\n' > "$probe" && chmod 755 "$probe" && "$probe"; } 2>/dev/null
+    runs=$?
+    rm -f "$probe"
+    [ $runs = 0 ] || words=${words:-programs cannot be run in $1}
+    return $runs
+}
+words=
 scratch=
 for folder in "${_CONDOR_SCRATCH_DIR:-}" "${TMPDIR:-}" "$(pwd)" /tmp; do
-    case $folder in *:* | *\;*) continue ;; esac # they would cut the list of library folders
-    if [ -n "$folder" ] && [ -d "$folder" ] && [ -w "$folder" ]; then
-        scratch=$folder
-        break
-    fi
+    suits "$folder" && { scratch=$folder; break; }
 done
-[ -n "$scratch" ] || unsuitable "no folder can be used: no scratch, no TMPDIR, not $(pwd)"
+[ -n "$scratch" ] || unsuitable "${words:-no folder can be used: no scratch, no TMPDIR, not $(pwd)}"
 # The folder that HTCondor made for this job alone; the job may also run within another one's.
 if [ "$scratch" = "${_CONDOR_SCRATCH_DIR:-}" ] && [ -f "$scratch/.job.ad" ] &&
     [ "$(cd "$scratch" && pwd -P)" = "$(pwd -P)" ]; then
     theirs=yes
-fi
-free=$(df -Pk "$scratch" 2>/dev/null | { read -r _; read -r _ _ _ kb _; printf '%s' "${kb:-}"; })
-if [ -n "$free" ] && [ "$free" -lt "$kilobytes" ]; then
-    unsuitable "needs $((kilobytes / 1024 + 1)) MB in $scratch, $((free / 1024)) MB free"
 fi
 
 echo "started   $started"
