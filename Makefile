@@ -46,7 +46,7 @@ test-packing: $(VENV)/.dev
 
 # A whole HTCondor pool is started on this machine, which needs root, mmdebstrap and a user "flock".
 test-pool: $(VENV)/.dev
-	$(BIN)/python -m pytest -m pool
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m pool
 
 # A whole Slurm cluster, likewise; it needs root, Debian's slurm-wlm and munge, and a user "flock".
 test-slurm: $(VENV)/.dev

@@ -119,7 +119,8 @@ class Client(User):
 
 def _folder(base: Path, suite: str) -> Path:
     kept = os.environ.get("EVENTFLOCK_POOLS")  # where root file systems stay for the next time
-    return Path(kept or base) / f"pool-{suite}"
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # each has a pool of its own
+    return Path(kept or base) / f"pool-{suite}{worker and f'-{worker}'}"
 
 
 @contextmanager

@@ -182,8 +182,6 @@ def test_little_is_moved_from_an_xrootd_server(
     code: Path, wide: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("served")
-    for one in (folder, *folder.parents[:2]):
-        one.chmod(0o755)
     expected = near(code, wide, code.parent / "near")
     with running_server(folder / "data", folder / "work") as server:
         (server.folder / wide.name).write_bytes(wide.read_bytes())
@@ -200,8 +198,6 @@ def test_little_is_moved_from_an_xrootd_server(
 def test_an_address_within_an_address(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A cache or a redirector is asked for the address of another server."""
     folder = tmp_path_factory.mktemp("chained")
-    for one in (folder, *folder.parents[:2]):
-        one.chmod(0o755)
     with running_server(folder / "data", folder / "work") as server:
         path = server.folder / "root:/b:1094/x.root"  # what the server makes of it
         path.parent.mkdir(parents=True)
@@ -217,8 +213,6 @@ def test_an_address_within_an_address(tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.pool
 def test_folders_and_patterns_of_an_xrootd_server(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("listed")
-    for one in (folder, *folder.parents[:2]):
-        one.chmod(0o755)
     with running_server(folder / "data", folder / "work") as server:
         for name in ("d/a.root", "d/e/b.root", "d/e/f/x.pool.root.1", "d/e/notes.txt"):
             path = server.folder / name

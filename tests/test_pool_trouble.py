@@ -239,7 +239,7 @@ def test_a_job_that_needs_more_memory_gets_it(client: Client, tutorial: Path) ->
     assert "request_memory = 800MB" in second
     assert json.loads((run / "pool/wave-002/wave.json").read_text())["jobs"] == ["000004"]
     status = ok(client.run("status", run)).stdout
-    assert "400 MB requested; request_memory=" in status
+    assert "400 MB requested; " in status
 
 
 def test_a_node_that_fails_everything_is_avoided(

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,12 +91,10 @@ def webdav(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def xrootd(folder: Path) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as work:
-        Path(work).chmod(0o755)
-        with running_server(Path(work) / "data", Path(work) / "work") as server:
-            yield f"{server.url}/"
-            for one in server.folder.iterdir():
-                shutil.copytree(one, folder / one.name)
+    with running_server(folder.parent / "data", folder.parent / "work") as server:
+        yield f"{server.url}/"
+        for one in server.folder.iterdir():
+            shutil.copytree(one, folder / one.name)
 
 
 @contextmanager

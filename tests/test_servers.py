@@ -100,8 +100,6 @@ def test_an_xrootd_server_is_killed_and_comes_back(
 ) -> None:
     pytest.importorskip("fsspec_xrootd")
     base = tmp_path_factory.mktemp("served")
-    for one in (base.parent.parent, base.parent, base):
-        one.chmod(0o755)
     with running_server(base / "files", base / "work") as server:
         shutil.copy(data, server.folder / "a.root")
         (server.folder / "a.root").chmod(0o644)

@@ -6,7 +6,9 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.condor import NEEDED
-from tests.user import USER
+from tests.user import USER, why_no_user
 
 CONFIG = """\
 all.export /
@@ -85,9 +87,14 @@ class Server:
 def running_server(folder: Path, work: Path) -> Iterator[Server]:
     """Serve a folder until the block ends."""
     program = shutil.which("xrootd")
+    why = why_no_user()
     if program is None:
         why = "xrootd-server is not installed: it serves files at root:// addresses"
+    if why:
         (pytest.fail if os.environ.get(NEEDED) else pytest.skip)(why)
+    for parent in (*folder.parents, *work.parents):  # those of pytest are for nobody else
+        if parent.is_relative_to(tempfile.gettempdir()) and parent.owner() != USER:
+            parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o011)
     server = Server(str(program), folder, work)
     try:
         server.start()
