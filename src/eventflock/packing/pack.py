@@ -138,7 +138,8 @@ def pack(
 
 def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: object) -> str:
     """Identify a call: what was asked for, and the environment it was asked in."""
-    asked = [ref, digest(source), options, more, sys.executable, sys.version]
+    packed = msgspec.structs.replace(options, glibc="auto", node_cache="")  # those are for nodes
+    asked = [ref, digest(source), packed, more, sys.executable, sys.version]
     paths = [os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     ours = sorted(Path(__file__).parent.glob("*.py"))
     programs = [FORMAT, *(digest(our.read_bytes()) for our in ours)]
@@ -284,13 +285,20 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
 def _unused(chosen: Chosen, survey: Survey) -> Iterator[str]:
     """Name what is large and was never loaded."""
     loaded = {name.split(".")[0] for name in survey.modules}
-    for part in chosen.packages:
-        idle = part.name not in chosen.worker and not loaded & set(part.modules)
-        if idle and part.size > LARGE and not part.why.startswith("--with"):
-            yield (
-                f"{part.name} ({say_bytes(part.size)}) goes in, as it is {part.why}, and was never "
-                f"loaded when the analysis was tried: --without {part.name} leaves it out."
-            )
+    idle = [
+        part
+        for part in chosen.packages
+        if part.size > LARGE
+        and part.name not in chosen.worker
+        and not loaded & set(part.modules)
+        and not part.why.startswith("--with")
+    ]
+    if idle:
+        names = ", ".join(f"{part.name} ({say_bytes(part.size)}, {part.why})" for part in idle)
+        yield (
+            f"Large, and never loaded when the analysis was tried: {names}. --without NAME leaves "
+            "one out."
+        )
 
 
 def _missing_data(ref: AnalysisRef, options: PackOptions) -> Iterator[str]:
