@@ -8,7 +8,9 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -213,14 +215,15 @@ def test_a_tree_of_the_site_is_used_in_place_by_users_who_cannot_write_it(
 
 
 @pytest.fixture
-def base_of_trees(tmp_path: Path) -> Path:
+def base_of_trees() -> Iterator[Path]:
     """A folder that other users may enter."""
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="eventflock-trees-"))
     folder.chmod(0o755)
-    (tmp_path / "trees").symlink_to(folder)
-    return folder
+    yield folder
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
 
 
 def test_a_run_with_a_cache_has_the_same_bits(

@@ -89,6 +89,18 @@ def test_the_tutorial_from_one_command_to_the_plot_with_the_bits_of_local_cores(
     assert not list(Path("/tmp").glob("eventflock-*/result.zip"))
 
 
+def test_a_partition_for_short_jobs_takes_those_that_a_trial_has_cut(
+    user: SlurmUser, jets: Path, tutorial: Path
+) -> None:
+    run = user.home / "short"
+    words = ["--pool", "slurm", "--submit", "partition=short", "--out", run]
+    told = ok(user.run("run", jets, tutorial, *words))
+    assert "complete  10,000 events" in told.stdout
+    assert "--time" not in (run / "pool/wave-001/submit.txt").read_text()
+    told = ok(user.run("run", jets, tutorial, "--pool", "slurm", "--dry-run"))
+    assert "#SBATCH --time=" not in told.stdout  # an hour, and a minute more, is too long there
+
+
 def test_rows_of_a_table_run_as_well(user: SlurmUser) -> None:
     (user.home / "square.py").write_text("import sys\nprint(int(sys.argv[1]) ** 2)\n")
     run = user.home / "rows"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from eventflock.errors import UsageError
 from eventflock.failures.causes import cause_of
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import JobDemands, JobNeeds
+from eventflock.pools.slurm.commands import parse_limit
 from eventflock.pools.slurm.description import BODY, describe, option_line, times
 from eventflock.pools.slurm.settings import Settings, amend, read_settings
 from eventflock.pools.slurm.states import SlurmJobStates, Task, why_pending
@@ -121,6 +125,17 @@ def test_without_slurm_one_sentence_says_so(eventflock: Command, jets: Path, sam
     assert len(told.stderr.splitlines()) == 2
 
 
+@pytest.mark.skipif(shutil.which("sbatch") is None, reason="Slurm is not installed")
+def test_a_machine_that_is_in_no_cluster(eventflock: Command, jets: Path, sample: Path) -> None:
+    env = {key: value for key, value in os.environ.items() if key != "SLURM_CONF"}
+    told = eventflock("run", jets, sample, "--pool", "slurm", env=env)
+    if "not set up" not in told.stderr:
+        pytest.skip("this machine is in a Slurm cluster")
+    assert told.returncode == 5
+    assert "Could not establish a configuration source." in told.stderr
+    assert told.stderr.endswith("or set SLURM_CONF.\n")
+
+
 # --- the batch script ----------------------------------------------------------------------------
 
 
@@ -169,6 +184,41 @@ def test_a_job_that_cannot_see_its_folder_says_so(tmp_path: Path) -> None:
     )
     assert told.returncode == 85
     assert f"does not see {tmp_path / 'gone'}" in told.stderr
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_what_killed_jobs_have_left_is_removed_after_a_day(tmp_path: Path, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    scratch, wave = tmp_path / "scratch", tmp_path / "wave"
+    wave.mkdir()
+    (wave / "items.txt").write_text("000000 00000 0 none\n")
+    for name, pid, days in (("old", 2**22 + 1, 2), ("new", 2**22 + 1, 0), ("live", os.getpid(), 2)):
+        (scratch / f"eventflock-{name}").mkdir(parents=True)
+        mark = scratch / f"eventflock-{name}/.job"
+        mark.write_text(f"{pid}\n")
+        os.utime(mark, (time.time() - days * 86400 - 60,) * 2)
+    (scratch / "other").mkdir()
+    script = tmp_path / "job.sh"
+    head = f'bring="ln -s"\nscratch="{scratch}"\nflags=\nenvironment=e\ncode=c\n'
+    script.write_text(head + BODY.read_text())
+    words = [shell, "sh"] if shell == "busybox" else [shell]
+    subprocess.run(
+        [*words, script],
+        env={"SLURM_SUBMIT_DIR": str(wave), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    left = {path.name for path in scratch.iterdir()}
+    assert left == {"eventflock-new", "eventflock-live", "other"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("infinite", math.inf), ("30:00", 1800), ("1:00:00", 3600), ("2-12:00:00", 216_000)],
+)
+def test_time_limits_of_partitions(text: str, seconds: float) -> None:
+    assert parse_limit(text) == seconds
 
 
 # --- states --------------------------------------------------------------------------------------

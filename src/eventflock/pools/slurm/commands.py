@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +15,7 @@ from eventflock.errors import PoolError
 from eventflock.failures.codes import FailureCode
 from eventflock.pools.slurm.states import Task
 
-__all__ = ["Slurm"]
+__all__ = ["Slurm", "parse_limit"]
 
 ANSWER_SECONDS = 60.0
 AWAY = (
@@ -112,12 +114,30 @@ class Slurm:
         """Return the names of all nodes."""
         return set(_run(["sinfo", "-h", "-N", "-o", "%N"]).split())
 
+    def longest(self, partition: str) -> float:
+        """Return how many seconds a job may take in a partition, by default the default one."""
+        words = ["sinfo", "-h", *(["-p", partition] if partition else []), "-o", "%P %l"]
+        rows = [line.split() for line in _run(words).splitlines()]
+        found = [parse_limit(one[1]) for one in rows if partition or one[0].endswith("*")]
+        return max(found, default=math.inf)
+
     def limits(self) -> tuple[int, int]:
         """Return how many tasks an array may have, and how many jobs the cluster holds."""
         lines = _run(["scontrol", "show", "config"]).splitlines()
         pairs = (line.partition("=") for line in lines)
         found = {key.strip(): value.strip() for key, _, value in pairs}
         return int(found.get("MaxArraySize", 1001)), int(found.get("MaxJobCount", 10_000))
+
+
+def parse_limit(text: str) -> float:
+    """Return the seconds of a time limit, such as `30:00` or `1-12:00:00`; none is infinite."""
+    days, _, rest = text.rpartition("-")
+    try:
+        parts = [int(word) for word in rest.split(":")]
+        seconds = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+        return float(86400 * int(days or 0) + seconds)
+    except ValueError:
+        return math.inf
 
 
 def _run(
@@ -157,6 +177,11 @@ def _run(
     said = _first_words(told.stderr or told.stdout)
     if any(one in told.stderr for one in AWAY):
         raise PoolError(f"Slurm does not answer: {said}.", code=FailureCode.UNREACHABLE)
+    if "configuration s" in told.stderr or "process configuration" in told.stderr:
+        raise PoolError(
+            f"Slurm is not set up on this machine: {said}.",
+            remedy="Log in to a machine from which jobs are submitted, or set SLURM_CONF.",
+        )
     remedy = ""
     if any(one in told.stderr for one in FULL):
         remedy = "Write max_jobs = 1000, or what you may have in the queue, in [slurm]."
@@ -171,7 +196,7 @@ def _plain(env: Mapping[str, str]) -> dict[str, str]:
 
 def _first_words(text: str) -> str:
     """Return the lines that say what is wrong, as one."""
-    lines = [line.partition("error: ")[2] or line for line in text.splitlines()]
+    lines = [re.sub(r"^\w+: (error|fatal): ", "", line) for line in text.splitlines()]
     kept = [line.strip(" .") for line in lines if line.strip() and not line.startswith("Try ")]
     return "; ".join(dict.fromkeys(kept)) or "it does not say why"
 

@@ -12,7 +12,7 @@ from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import USUAL, JobDemands, JobNeeds
 from eventflock.pools.slurm.settings import Settings
 
-__all__ = ["COMMENT", "describe", "option_line", "times"]
+__all__ = ["COMMENT", "PATIENCE", "describe", "option_line", "times"]
 
 COMMENT = "eventflock:"
 """What the comment of all jobs of a wave begins with; its identity follows."""

@@ -16,8 +16,15 @@ fail() { # what slurmstepd says stands in the same file
     exit 74
 }
 
-work=$(mktemp -d "${scratch:-${SLURM_TMPDIR:-${TMPDIR:-/tmp}}}/eventflock-XXXXXX") ||
-    fail "no folder can be made in ${scratch:-${SLURM_TMPDIR:-${TMPDIR:-/tmp}}}"
+scratch=${scratch:-${SLURM_TMPDIR:-${TMPDIR:-/tmp}}}
+# A job that was killed at once could not clean up: after a day, the next one does.
+find "$scratch" -mindepth 2 -maxdepth 2 -path '*/eventflock-*/.job' -user "$(id -u)" -mtime +0 2>/dev/null |
+    while read -r old; do
+        read -r pid < "$old"
+        kill -0 "$pid" 2>/dev/null || rm -rf "${old%/.job}"
+    done
+work=$(mktemp -d "$scratch/eventflock-XXXXXX") || fail "no folder can be made in $scratch"
+echo $$ > "$work/.job"
 trap 'rm -rf "$work"' EXIT
 # The launcher is told to stop by Slurm itself; what it leaves is still brought home.
 trap : TERM INT HUP USR1 USR2 XCPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from eventflock.pools.batch.system import BatchSystem
 from eventflock.pools.batch.wave import waves_in
 from eventflock.pools.roles import RunPlace
 from eventflock.pools.slurm.commands import Slurm
-from eventflock.pools.slurm.description import describe, option_line
+from eventflock.pools.slurm.description import PATIENCE, describe, option_line
 from eventflock.pools.slurm.monitor import SlurmMonitor
 from eventflock.pools.slurm.queue import SlurmQueue
 from eventflock.pools.slurm.settings import KNOWN, Settings, amend, read_settings
@@ -59,8 +60,17 @@ class SlurmPool(BatchSystem):
             _ask_for(settings)
 
     def plan_submission(self, needs: JobNeeds, options: SubmitOptions) -> SlurmSubmission:
-        """Decide how jobs are submitted."""
-        return SlurmSubmission(settings=read_settings(options, Path.cwd()), needs=needs)
+        """Decide how jobs are submitted.
+
+        A limit that is longer than the partition allows is left to the partition: Slurm would let
+        such jobs wait for ever.
+        """
+        settings = read_settings(options, Path.cwd())
+        with contextlib.suppress(PoolError):  # it may only be shown
+            longest = Slurm().longest(settings.options.get("partition", "").partition(",")[0])
+            if needs.limit_seconds + PATIENCE > longest:
+                needs = msgspec.structs.replace(needs, limit_seconds=0.0)
+        return SlurmSubmission(settings=settings, needs=needs)
 
     def recall(self, place: RunPlace) -> SlurmSubmission:
         """Read how the jobs of a run are submitted."""
