@@ -66,7 +66,8 @@ class SlurmUser(User):
         """Return the running jobs, as ARRAY_TASK."""
         return self.slurm("squeue", "-h", "-r", "-t", "running", "-o", "%i").split()
 
-    def _delayed(self) -> list[str]:
+    def delayed(self) -> list[str]:
+        """Return the jobs that Slurm has put back into the queue, to begin later."""
         lines = self.slurm("squeue", "-h", "-r", "-t", "pending", "-o", "%i %r").splitlines()
         return [line.split()[0] for line in lines if line.endswith("BeginTime")]
 
@@ -75,7 +76,7 @@ class SlurmUser(User):
         deadline = time.monotonic() + seconds
         while process.poll() is None:
             assert time.monotonic() < deadline, "it did not end"
-            for job in self._delayed():
+            for job in self.delayed():
                 self.slurm("scontrol", "update", f"jobid={job}", "starttime=now")
             time.sleep(0.5)
         return process.returncode

@@ -232,13 +232,13 @@ def test_a_node_that_is_set_down_in_the_middle(user: SlurmUser, slow: Path, tuto
 
 def test_jobs_that_are_preempted_come_back(user: SlurmUser, slow: Path, tutorial: Path) -> None:
     run = user.home / "preempted"
-    words = ["--jobs", "4", "--param", "seconds=4", "--out", run]
+    words = ["--jobs", "4", "--param", "seconds=10", "--out", run]
     process = user.start("run", slow, tutorial, "--pool", "slurm", *words)
     wait_for(lambda: len(user.running()) == 4)
     for _ in range(2):
         user.by_hand("sbatch", "-p", "urgent", "-c", "2", "-o", "/dev/null", "--wrap", "sleep 2")
+    assert wait_for(user.delayed)
     assert user.hurry(process) == 0, (user.home / "client.log").read_text()
-    assert "preempted job" in (user.folder / "slurmctld.log").read_text()
 
 
 def test_a_controller_that_does_not_answer_and_one_that_is_started_again(
