@@ -20,6 +20,7 @@ import fsspec
 import pytest
 
 import eventflock as ef
+from eventflock.core.structs import digest_file
 from eventflock.errors import InputError, UsageError
 from eventflock.publishing.place import Place, open_place
 from tests.conftest import Command
@@ -242,7 +243,7 @@ def test_a_copy_that_is_damaged_on_the_way_gets_no_name(run: Path, tmp_path: Pat
     web = tmp_path / "web"
     place = Place(str(web), Damaging(skip_instance_cache=True), str(web))
     with pytest.raises(InputError, match="another checksum"):
-        place.copy(run / "result.zip", "jets/result.zip")
+        place.copy(run / "result.zip", "jets/result.zip", digest_file(run / "result.zip"))
     assert not files_in(web)
 
 

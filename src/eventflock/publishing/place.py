@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from eventflock.core.structs import digest_file
 from eventflock.errors import EventflockError, InputError, UsageError
 from eventflock.events.credentials import find_credentials
 
@@ -96,8 +96,8 @@ class Place:
         """Write a file, whole or not at all."""
         self._put(name, hashlib.sha256(content).hexdigest(), lambda file: file.write(content))
 
-    def copy(self, source: Path, name: str) -> None:
-        """Copy a file of this machine, whole or not at all.
+    def copy(self, source: Path, name: str, sha256: str) -> None:
+        """Copy a file of this machine, of which the checksum is known, whole or not at all.
 
         Raises
         ------
@@ -107,10 +107,9 @@ class Place:
 
         def send(file: Any) -> None:
             with source.open("rb") as opened:
-                while block := opened.read(BLOCK):
-                    file.write(block)
+                shutil.copyfileobj(opened, file, BLOCK)
 
-        self._put(name, digest_file(source), send)
+        self._put(name, sha256, send)
 
     def _put(self, name: str, sha256: str, send: Callable[[Any], object]) -> None:
         folder, _, base = name.rpartition("/")

@@ -3,7 +3,7 @@
 PLACE/index.html, index.json    the runs that are published there
 PLACE/RUN/index.html            what the run is, with its plots
 PLACE/RUN/published.json        its files, with sizes and checksums
-PLACE/RUN/result.zip, plots/, kept/, outputs/, logs/, then/
+PLACE/RUN/result.zip, plots/, kept/, outputs/, logs/
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.core.manifest import Manifest
+from eventflock.core.model import Plan
 from eventflock.core.observer import Observer
 from eventflock.core.structs import digest_file, from_json, to_json
 from eventflock.core.units import say_bytes
@@ -78,9 +79,10 @@ def publish(
     if "/" in name or name.startswith("."):
         raise UsageError(f"{name!r} is no name for a run.", remedy="Use letters, digits, - and _.")
     run = RunFolder(path)
+    plan = run.load_plan().plan  # says what is wrong if this is no run
     manifest = _manifest_of(run)
     with contextlib.closing(open_place(url)) as place:
-        files = _publish(run, manifest, place, name)
+        files = _publish(run, plan, manifest, place, name)
         found = {
             "page": place.address(f"{name}/{PAGE}"),
             "result": place.address(f"{name}/{run.merged.name}"),
@@ -92,7 +94,9 @@ def publish(
     return found
 
 
-def _publish(run: RunFolder, manifest: Manifest, place: Place, name: str) -> list[Published]:
+def _publish(
+    run: RunFolder, plan: Plan, manifest: Manifest, place: Place, name: str
+) -> list[Published]:
     """Copy what is new, then write the pages that name it."""
     earlier = _earlier(place, name)
     if earlier is not None and earlier.plan != manifest.plan:
@@ -105,9 +109,9 @@ def _publish(run: RunFolder, manifest: Manifest, place: Place, name: str) -> lis
     for one, file in _files_of(run):
         fact = Published(name=one, size=file.stat().st_size, sha256=digest_file(file))
         if there.get(one) != fact:
-            place.copy(file, f"{name}/{one}")
+            place.copy(file, f"{name}/{one}", fact.sha256)
         files.append(fact)
-    entry = _entry(run, manifest, name, tuple(files))
+    entry = _entry(plan, manifest, name, tuple(files))
     place.write(f"{name}/{PROOF}", msgspec.json.format(to_json(entry)))
     place.write(f"{name}/{PAGE}", run_page(entry))
     _list(place, entry)
@@ -115,7 +119,6 @@ def _publish(run: RunFolder, manifest: Manifest, place: Place, name: str) -> lis
 
 
 def _manifest_of(run: RunFolder) -> Manifest:
-    run.load_plan()  # says what is wrong if this is no run
     if not run.merged.is_file():
         raise UsageError(
             f"{run.path} has no result yet.",
@@ -134,8 +137,7 @@ def _files_of(run: RunFolder) -> Iterator[tuple[str, Path]]:
                 yield file.relative_to(run.path).as_posix(), file
 
 
-def _entry(run: RunFolder, manifest: Manifest, name: str, files: tuple[Published, ...]) -> Entry:
-    plan = run.load_plan().plan
+def _entry(plan: Plan, manifest: Manifest, name: str, files: tuple[Published, ...]) -> Entry:
     datasets = {one.name: plural(len(one.files), "file") for one in plan.datasets}
     facts = {
         "analysis": str(manifest.analysis.origin or manifest.analysis.name),

@@ -12,6 +12,7 @@ from eventflock.core.options import Acceptance
 from eventflock.errors import ResultError, UsageError
 from eventflock.pools.cores import usable_cores
 from eventflock.runs.folder import RunFolder
+from eventflock.runs.merging import bring_beside
 
 __all__ = ["SoFar", "merge_so_far"]
 
@@ -65,9 +66,7 @@ def merge_so_far(path: Path, out: Path) -> SoFar:
 
 
 def _merge(run: RunFolder, target: RunFolder) -> SoFar:
-    from eventflock.results.kept import bring_kept
     from eventflock.results.merge import merge
-    from eventflock.results.outputs import bring_rows
 
     frozen = run.load_plan()
     files = run.result_files(frozen.plan)
@@ -77,8 +76,5 @@ def _merge(run: RunFolder, target: RunFolder) -> SoFar:
             f"No job of {run.path} has a result yet.",
             remedy=f"See where it stands: eventflock status {run.path}",
         )
-    if manifest.kept or target.kept.exists():
-        bring_kept(manifest, files, target.kept)
-    if frozen.plan.table is not None:
-        bring_rows(manifest.rows, files, target.outputs, target.logs)
+    bring_beside(target, frozen, files, manifest, [])
     return SoFar(target.merged, manifest, frozen.plan)

@@ -19,7 +19,7 @@ from eventflock.runs.outcome import Outcome
 from eventflock.runs.scheduler import adopt_arrivals
 from eventflock.runs.then import run_then
 
-__all__ = ["merge_jobs", "merge_run", "plot_run"]
+__all__ = ["bring_beside", "merge_jobs", "merge_run", "plot_run"]
 
 
 def merge_run(path: Path, options: Options, observer: Observer) -> Outcome:
@@ -71,12 +71,7 @@ def merge_jobs(run: RunFolder, frozen: FrozenPlan, options: Options, observer: O
             )
     files = run.result_files(frozen.plan)
     manifest, absent = merge(frozen, files, run.merged, acceptance, usable_cores())
-    if manifest is not None and (manifest.kept or run.kept.exists()):
-        from eventflock.results.kept import bring_kept
-
-        bring_kept(manifest, files, run.kept)
-    if frozen.plan.table is not None:
-        _bring_rows(run, files, manifest, absent)
+    bring_beside(run, frozen, files, manifest, absent)
     refused = ""
     if manifest is not None and is_refused(frozen, manifest, acceptance):
         refused = (
@@ -87,6 +82,22 @@ def merge_jobs(run: RunFolder, frozen: FrozenPlan, options: Options, observer: O
     if outcome.complete and frozen.plan.analysis.task is not None:
         run_then(run, frozen.plan.analysis.task, observer)
     return outcome
+
+
+def bring_beside(
+    run: RunFolder,
+    frozen: FrozenPlan,
+    files: Sequence[JobFiles],
+    manifest: Manifest | None,
+    absent: list[JobState],
+) -> None:
+    """Bring the files that belong beside a merged result into its folder."""
+    if manifest is not None and (manifest.kept or run.kept.exists()):
+        from eventflock.results.kept import bring_kept
+
+        bring_kept(manifest, files, run.kept)
+    if frozen.plan.table is not None:
+        _bring_rows(run, files, manifest, absent)
 
 
 def _bring_rows(

@@ -74,5 +74,4 @@ def _names(value: Any, key: str, file: Path) -> tuple[str, ...]:
         raise UsageError(
             f"{file}: {key} is {value!r}.", remedy=f'Expected a list: {key} = ["NAME"].'
         )
-    inside = ((file.parent / one) for one in value)
-    return tuple(str(path) if "/" in one else one for one, path in zip(value, inside, strict=True))
+    return tuple(str(file.parent / one) if "/" in one else one for one in value)

@@ -133,9 +133,13 @@ def prove(request: ProofRequest) -> Proof:
         first_event=first,
         events=events,
         error=error,
-        site=tuple(_of_site()),
-        **_root(),
+        **(_site() if SITE in os.environ else {}),
     )
+
+
+def _site() -> dict[str, Any]:
+    """Say what a job sees of the site's software."""
+    return {"site": tuple(_of_site()), **_root()}
 
 
 def _of_site() -> Iterator[Imported]:

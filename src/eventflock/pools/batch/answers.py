@@ -100,8 +100,7 @@ def end_in_words(seen: LastSeen) -> str:
     if seen.status == QueueStatus.REMOVED:
         return f"was removed from the queue: {seen.words.rstrip('.') or 'no reason is known'}."
     where = f" on {seen.host}" if seen.host else ""
-    why = f": {seen.words.rstrip('.')}" if seen.words and seen.end_code else ""
-    return f"{seen.how}{where}{why}, and no result has arrived."
+    return f"{seen.how}{where}, and no result has arrived."
 
 
 def _is_of_earlier_try(arrived: Path) -> bool:

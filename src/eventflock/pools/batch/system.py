@@ -12,13 +12,15 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
+from eventflock.core.atomic import atomic_write
 from eventflock.core.observer import Observer
 from eventflock.core.options import Options, PackOptions, SubmitOptions
-from eventflock.errors import EnvError, UsageError
+from eventflock.core.structs import from_json, to_json
+from eventflock.errors import EnvError, ResultError, UsageError
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.executor import BatchExecutor
 from eventflock.pools.batch.monitor import WaveMonitor
@@ -31,13 +33,35 @@ from eventflock.pools.names import DEFAULT
 from eventflock.pools.roles import Pool, RunPlace, Stopped, Submission, Workers
 from eventflock.pools.table import find_pool
 
-__all__ = ["BatchSystem"]
+__all__ = ["BatchSystem", "read_record", "write_record"]
+
+R = TypeVar("R")
 
 TARGET_SECONDS = 1200.0
 """Wall time of a job, where the user does not say how to cut."""
 STOP_SECONDS = 15.0
 STOP_EVERY = 1.0
 """How long a process is waited for whose jobs were removed, and how often it is looked at."""
+
+
+def write_record(place: RunPlace, name: str, record: object) -> None:
+    """Write into the run folder how its jobs are submitted, for the batch system of a name."""
+    atomic_write(place.pool_record(name), msgspec.json.format(to_json(record)) + b"\n")
+
+
+def read_record(place: RunPlace, name: str, kind: type[R]) -> R:
+    """Read what `write_record` has written.
+
+    Raises
+    ------
+    ResultError
+        The run folder is damaged.
+    """
+    path = place.pool_record(name)
+    try:
+        return from_json(path.read_bytes(), kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ResultError(f"{path} is damaged: {error}", remedy="Start a new run.") from None
 
 
 class BatchSystem(Pool):

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.atomic import atomic_write
 from eventflock.core.options import SubmitOptions
-from eventflock.core.structs import Frozen, from_json, to_json
-from eventflock.errors import PoolError, ResultError
+from eventflock.core.structs import Frozen
+from eventflock.errors import PoolError
 from eventflock.events.credentials import find_credentials
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import JobNeeds
-from eventflock.pools.batch.system import BatchSystem
+from eventflock.pools.batch.system import BatchSystem, read_record, write_record
 from eventflock.pools.batch.wave import waves_in
 from eventflock.pools.htcondor.description import check_folder, describe, may_send_once
 from eventflock.pools.htcondor.monitor import CondorMonitor, CondorWaveRecord, Schedds
@@ -42,7 +41,7 @@ class CondorSubmission(Frozen, frozen=True):
 
     def freeze(self, place: RunPlace) -> None:
         """Write it into the run folder."""
-        atomic_write(place.pool_record(HTCondor.name), msgspec.json.format(to_json(self)) + b"\n")
+        write_record(place, HTCondor.name, self)
 
     def show(self, environment: PackedEnvironment, name: str, jobs: int) -> str:
         """Return the submit description of so many jobs, without submitting anything."""
@@ -77,11 +76,7 @@ class HTCondor(BatchSystem):
 
     def recall(self, place: RunPlace) -> CondorSubmission:
         """Read how the jobs of a run are submitted."""
-        path = place.pool_record(self.name)
-        try:
-            return from_json(path.read_bytes(), CondorSubmission)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise ResultError(f"{path} is damaged: {error}", remedy="Start a new run.") from None
+        return read_record(place, self.name, CondorSubmission)
 
     def amend(self, place: RunPlace, options: SubmitOptions) -> None:
         """Change how jobs are submitted that are still to be submitted."""

@@ -88,10 +88,10 @@ class SlurmMonitor(WaveMonitor):
             tasks = self._slurm.ended(array, self._comment) | tasks
         return tasks
 
-    def _open(self) -> list[int]:
-        """Return the numbers of tasks that are not known to be over."""
-        seen = self.states.seen
-        return [n for n in range(len(self.jobs)) if n not in seen or not seen[n].status.is_over()]
+    def _open(self, status: QueueStatus | None = None) -> list[int]:
+        """Return the numbers of tasks that are not over, or of those with a status."""
+        jobs = self.open_jobs().items()
+        return [self.number_of(job) for job, one in jobs if status in {None, one}]
 
     def _logs(self, tasks: dict[int, Task]) -> dict[int, str]:
         """Read what Slurm has written about tasks of which it does not say why they ended."""
@@ -130,17 +130,13 @@ class SlurmMonitor(WaveMonitor):
 
     def remove_held(self) -> None:
         """Cancel the tasks that are on hold."""
-        self._cancel(
-            self.number_of(job)
-            for job, status in self.open_jobs().items()
-            if status == QueueStatus.HELD
-        )
+        self._cancel(self._open(QueueStatus.HELD))
 
     def remove_one(self, job: UnitName) -> None:
         """Cancel one task, which is tried in another way."""
         self._cancel([self.number_of(job)])
 
-    def _cancel(self, tasks: Iterator[int] | list[int]) -> None:
+    def _cancel(self, tasks: list[int]) -> None:
         array = self.find_cluster()
         if array is not None:
             self._slurm.cancel(array, tasks)
@@ -148,13 +144,8 @@ class SlurmMonitor(WaveMonitor):
     def avoid(self, host: str) -> None:
         """Keep the tasks that wait from a node."""
         array = self.find_cluster()
-        waiting = [
-            self.number_of(job)
-            for job, status in self.open_jobs().items()
-            if status == QueueStatus.IDLE
-        ]
         if array is not None:
-            self._slurm.exclude(array, waiting, [host])
+            self._slurm.exclude(array, self._open(QueueStatus.IDLE), [host])
 
     def why_idle(self) -> str:
         """Return why no node can run the tasks that wait; empty if some can, or none waits."""

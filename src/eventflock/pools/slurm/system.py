@@ -9,13 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from eventflock.core.atomic import atomic_write
 from eventflock.core.options import SubmitOptions
-from eventflock.core.structs import Frozen, from_json, to_json
-from eventflock.errors import PoolError, ResultError, UsageError, nearest
+from eventflock.core.structs import Frozen
+from eventflock.errors import PoolError, UsageError, nearest
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import JobNeeds
-from eventflock.pools.batch.system import BatchSystem
+from eventflock.pools.batch.system import BatchSystem, read_record, write_record
 from eventflock.pools.batch.wave import waves_in
 from eventflock.pools.roles import RunPlace
 from eventflock.pools.slurm.commands import Slurm
@@ -35,7 +34,7 @@ class SlurmSubmission(Frozen, frozen=True):
 
     def freeze(self, place: RunPlace) -> None:
         """Write it into the run folder."""
-        atomic_write(place.pool_record(SlurmPool.name), msgspec.json.format(to_json(self)) + b"\n")
+        write_record(place, SlurmPool.name, self)
 
     def show(self, environment: PackedEnvironment, name: str, jobs: int) -> str:
         """Return the batch script for so many jobs, without submitting anything."""
@@ -74,11 +73,7 @@ class SlurmPool(BatchSystem):
 
     def recall(self, place: RunPlace) -> SlurmSubmission:
         """Read how the jobs of a run are submitted."""
-        path = place.pool_record(self.name)
-        try:
-            return from_json(path.read_bytes(), SlurmSubmission)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise ResultError(f"{path} is damaged: {error}", remedy="Start a new run.") from None
+        return read_record(place, self.name, SlurmSubmission)
 
     def amend(self, place: RunPlace, options: SubmitOptions) -> None:
         """Change how jobs are submitted that are still to be submitted."""
