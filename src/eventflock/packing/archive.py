@@ -47,9 +47,12 @@ class Writer:
     ----------
     out
         Where it is written.
+    sections
+        See `stripped`.
     """
 
-    def __init__(self, out: _Out) -> None:
+    def __init__(self, out: _Out, *, sections: bool = False) -> None:
+        self._sections = sections
         self._tar = tarfile.open(  # noqa: SIM115 -- closed by `close`
             fileobj=out,  # type: ignore[call-overload]
             mode="w",
@@ -71,7 +74,10 @@ class Writer:
             data = tree[name].read_bytes()
             library = data[:4] == MAGIC
             executable = library or data[:2] == b"#!" or os.access(tree[name], os.X_OK)
-            self.add(name, stripped(data) if library else data, executable=executable)
+            self.add(name, self._stripped(data) if library else data, executable=executable)
+
+    def _stripped(self, data: bytes) -> bytes:
+        return stripped(data, sections=self._sections)
 
     def close(self) -> None:
         """Write the end."""
@@ -86,7 +92,13 @@ def packing_order(name: str) -> tuple[bool, str, str]:
 
 
 def write_environment(
-    out: Path, tree: Mapping[str, Path], boot: set[str], contents: bytes, demands: str
+    out: Path,
+    tree: Mapping[str, Path],
+    boot: set[str],
+    contents: bytes,
+    demands: str,
+    *,
+    sections: bool = False,
 ) -> int:
     """Write the archive of an environment.
 
@@ -102,6 +114,8 @@ def write_environment(
         JSON that says what is in it.
     demands
         The lines of `demands`, to which `unpacked` is added, in bytes.
+    sections
+        See `stripped`.
 
     Returns
     -------
@@ -111,8 +125,8 @@ def write_environment(
     first, rest = out.with_name(f"{out.name}.boot"), out.with_name(f"{out.name}.rest")
     try:
         with ThreadPoolExecutor(1) as thread:  # zlib and zstandard work outside the interpreter
-            early = thread.submit(_write_boot, first, tree, boot)
-            unpacked = _write_rest(rest, tree, set(tree) - boot) + early.result()
+            early = thread.submit(_write_boot, first, tree, boot, sections)
+            unpacked = _write_rest(rest, tree, set(tree) - boot, sections) + early.result()
         with out.open("wb") as raw:
             outer = Writer(raw)
             outer.add(DEMANDS, f"{demands}unpacked {unpacked}\n".encode())
@@ -134,15 +148,15 @@ def unpacked_size(archive: Path) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("unpacked "))
 
 
-def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str]) -> int:
+def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str], sections: bool) -> int:
     with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
-        writer = Writer(file)
+        writer = Writer(file, sections=sections)
         writer.add_tree(tree, sorted(names))
         writer.close()
     return writer.unpacked
 
 
-def _write_rest(out: Path, tree: Mapping[str, Path], names: set[str]) -> int:
+def _write_rest(out: Path, tree: Mapping[str, Path], names: set[str], sections: bool) -> int:
     zstd = _zstd()
     parameter = zstd.CompressionParameter
     options = {
@@ -153,7 +167,7 @@ def _write_rest(out: Path, tree: Mapping[str, Path], names: set[str]) -> int:
         parameter.nb_workers: 2,  # the bytes are the same for any number but 0
     }
     with zstd.open(out, "wb", options=options) as file:
-        writer = Writer(file)
+        writer = Writer(file, sections=sections)
         writer.add_tree(tree, sorted(names, key=packing_order))
         writer.close()
     return writer.unpacked

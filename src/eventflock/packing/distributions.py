@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlparse
 import msgspec
 
 from eventflock.errors import EnvError, nearest
+from eventflock.packing import cling
 from eventflock.packing.interpreter import is_junk, walk
 from eventflock.worker.node_layout import PACKAGES
 from eventflock.worker.survey import Interpreter
@@ -261,13 +262,14 @@ def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, 
     base = Path(str(one.locate_file("")))
     names = [str(file) for file in listed]
     kept, stubs = tested | _needed_tests(base, names), _needed_stubs(base, names)
+    is_useless = cling.is_useless if cling.compiles(names) else is_junk
     for file in listed:
         name = os.path.normpath(str(file))
         path = base / name
         if name.startswith(".."):
             yield from _outside(base, name, path)
             continue
-        useless = is_junk(name) or _is_test(name, kept) or _is_dropped(name)
+        useless = is_useless(name) or _is_test(name, kept) or _is_dropped(name)
         if (name in stubs or not useless) and path.is_file():
             yield f"{PACKAGES}/{name}", path
 

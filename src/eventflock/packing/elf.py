@@ -202,12 +202,17 @@ def _isa(properties: bytes) -> int:
     return 1
 
 
-def stripped(data: bytes) -> bytes:
+def stripped(data: bytes, *, sections: bool = False) -> bytes:
     """Return a program or library without section headers, symbol table and debug information.
 
     Absolute folders of RPATH and RUNPATH are those of the machine it was built on; an entry with
     one is switched off. One that is relative becomes RPATH, which outranks `--library-path`: what a
     package brings along for itself comes first. Files with something appended are left whole.
+
+    Parameters
+    ----------
+    sections
+        Whether all that is kept, for compilers that look for symbols in libraries.
     """
     if data[:4] != MAGIC or len(data) < _HEADER:
         return data
@@ -218,7 +223,7 @@ def stripped(data: bytes) -> bytes:
             return data
         end = max(one[3] + one[6] for one in segments.all)
         start, size, count = _program_headers(data)
-        whole = _has_payload(data)
+        whole = sections or _has_payload(data)
         made = bytearray(data if whole else data[: max(end, start + size * count, _HEADER)])
         for place, tag, value in segments.dynamic():
             if tag in {_RPATH, _RUNPATH}:

@@ -10,7 +10,7 @@ import msgspec
 from eventflock._version import __version__
 from eventflock.core.structs import digest, to_json
 from eventflock.errors import EnvError
-from eventflock.packing import boot, sitecustomize
+from eventflock.packing import boot, cling, sitecustomize
 from eventflock.packing.archive import LEVEL, write_code, write_environment
 from eventflock.packing.bundle import choose_modules, write_bundle
 from eventflock.packing.bytecode import compile_tree, compiled_name
@@ -27,12 +27,14 @@ from eventflock.packing.native import (
     is_glibc,
 )
 from eventflock.packing.selection import Chosen, own_part
+from eventflock.packing.stamps import own_digests
 from eventflock.packing.surveying import InterpreterProbe, boot_modules
 from eventflock.worker.node_layout import (
     BOOT_PROGRAM,
     BUNDLE,
     CERTIFICATES,
     GLIBC,
+    HEADERS,
     NATIVE,
     PACKAGES,
 )
@@ -119,8 +121,9 @@ def build_environment(
     tree = interpreter_files(python)
     for part in chosen.packages:
         tree.update(part.files)
-    for name, path in _certificates(python).items():
-        tree[name] = path
+    tree.update(_certificates(python))
+    if cling.compiles(tree):
+        tree.update(cling.headers())
     elfs = elfs_of(tree)
     libraries = Libraries(reference.libraries)
     closure = close_over(tree, elfs, libraries)
@@ -145,9 +148,7 @@ def _key(tree: Mapping[str, Path], chosen: Chosen) -> str:
     for name in sorted(tree):
         stat = tree[name].stat()
         stats.append((name, str(tree[name]), stat.st_size, stat.st_mtime_ns))
-    ours = sorted(Path(__file__).parent.glob("*.py"))
-    packing = [__version__, LEVEL, *(digest(our.read_bytes()) for our in ours)]
-    return digest(to_json([packing, stats, sorted(chosen.worker)]))[:32]
+    return digest(to_json([__version__, LEVEL, own_digests(), stats, sorted(chosen.worker)]))[:32]
 
 
 def _check_program(python: Interpreter, closure: Closure) -> None:
@@ -182,6 +183,8 @@ def _write_environment(
     names = {str(path): name for name, path in tree.items()}
     levels = {names[file]: n for file, n in reference.levels.items() if file in names}
     demands = demands_of(elfs, levels)
+    if f"{HEADERS}/bin/c++" in tree:
+        demands = cling.with_headers(demands)
     tree = {
         **tree,
         f"{stdlib_of(python)}/sitecustomize.py": Path(sitecustomize.__file__),
@@ -214,7 +217,14 @@ def _write_environment(
     )
     made = scratch / "environment.tar"
     lines = _lines(demands) + _program_lines(python, demands)
-    unpacked = write_environment(made, tree, early, msgspec.json.format(to_json(contents)), lines)
+    unpacked = write_environment(
+        made,
+        tree,
+        early,
+        msgspec.json.format(to_json(contents)),
+        lines,
+        sections=cling.compiles(tree),
+    )
     kept = cache.keep(made, "env", ".tar")
     return Layer(
         name=kept.name,

@@ -20,7 +20,7 @@ from eventflock.packing.layers import Layer, build_code, build_environment
 from eventflock.packing.proving import prove_quickly
 from eventflock.packing.requirements import Requirements, install, read_requirements
 from eventflock.packing.selection import Chosen, choose
-from eventflock.packing.stamps import Stamps, take
+from eventflock.packing.stamps import Stamps, own_digests, take
 from eventflock.packing.surveying import InterpreterProbe, shortened, survey_both
 from eventflock.worker.node_layout import place_of
 from eventflock.worker.survey import Survey, SurveyRequest
@@ -141,9 +141,7 @@ def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: objec
     packed = msgspec.structs.replace(options, glibc="auto", node_cache="")  # those are for nodes
     asked = [ref, digest(source), packed, more, sys.executable, sys.version]
     paths = [os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
-    ours = sorted(Path(__file__).parent.glob("*.py"))
-    programs = [FORMAT, *(digest(our.read_bytes()) for our in ours)]
-    return digest(to_json([asked, paths, programs, str(Path.cwd())]))[:32]
+    return digest(to_json([asked, paths, FORMAT, own_digests(), str(Path.cwd())]))[:32]
 
 
 def is_current(known: PackReport, cache: Cache) -> bool:

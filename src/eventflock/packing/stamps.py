@@ -11,10 +11,16 @@ import msgspec
 from eventflock.core.structs import digest, to_json
 from eventflock.packing.interpreter import walk
 
-__all__ = ["Stamps", "digest_of", "take"]
+__all__ = ["Stamps", "digest_of", "own_digests", "take"]
 
 _NOT_SOURCE = ("build", "dist", "node_modules")
 """Folders of a project that building it makes."""
+
+
+def own_digests() -> list[str]:
+    """Return the digests of the programs that pack: with others, archives would be others."""
+    ours = (path for path in Path(__file__).parent.iterdir() if path.suffix in {".py", ".sh"})
+    return [digest(path.read_bytes()) for path in sorted(ours)]
 
 
 class Stamps(msgspec.Struct, frozen=True, kw_only=True):

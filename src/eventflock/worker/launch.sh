@@ -406,7 +406,9 @@ cp "$root/bin/python3" "$root/bin/python"
 check_stopped
 mkdir -p "$root/tmp"
 TMPDIR=$root/tmp
-PATH=$root/bin:$PATH
+ours=$root/bin
+[ ! -d "$root/headers" ] || ours=$root/bin:$root/headers/bin
+PATH=$ours:$PATH
 PYTHONNOUSERSITE=1
 PYTHONHASHSEED=0
 export TMPDIR PATH PYTHONNOUSERSITE PYTHONHASHSEED
@@ -443,7 +445,7 @@ cd '$(quoted "$(pwd)")' || exit 1
 EVENTFLOCK_SITE=\${PYTHONPATH:-}
 for name in \$(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do unset "\$name"; done
 [ $use_bundled = no ] || unset LD_PRELOAD
-PATH='$(quoted "$root/bin")':\$PATH
+PATH='$(quoted "$ours")':\$PATH
 PYTHONNOUSERSITE=1
 PYTHONHASHSEED=0
 export EVENTFLOCK_SITE PATH PYTHONNOUSERSITE PYTHONHASHSEED

@@ -23,6 +23,7 @@ __all__ = [
     "DEMANDS",
     "DIED",
     "GLIBC",
+    "HEADERS",
     "LAUNCHER",
     "NATIVE",
     "PACKAGES",
@@ -66,6 +67,8 @@ GLIBC = "glibc"
 """The C library, for nodes with an older one."""
 BUNDLE = "modules.bundle"
 """Modules of the standard library and of common packages, in one file."""
+HEADERS = "headers"
+"""C++ headers, where a package compiles: folders in the order of the search, and `bin/c++`."""
 CERTIFICATES = "certificates.pem"
 """Certificates of this machine, for nodes without any."""
 CODE_DEMANDS = "code/demands"
