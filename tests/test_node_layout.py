@@ -10,6 +10,7 @@ from eventflock.packing import boot, sitecustomize
 from eventflock.worker import node_layout as layout
 
 LAUNCHER = layout.LAUNCHER.read_text()
+STARTER = Path(boot.__file__).with_name("start.sh").read_text()
 
 
 def test_the_launcher_ends_with_the_same_statuses() -> None:
@@ -26,14 +27,18 @@ def test_the_launcher_reads_the_same_members_of_the_archives() -> None:
 def test_the_launcher_knows_the_same_places() -> None:
     made_by_itself = {
         "bin", "bin/python", "bin/python3", "bin/start", "tmp", "$bundled", "$program",
-        "ready", "setup.log", "native/legacy.so", "whole", "$folder", "$", ".eventflock",
+        "ready", "refused", "headers/bin", "setup.log", "native/legacy.so", "whole", "$folder", "$",
+        ".eventflock",
     }  # fmt: skip
-    places = set(re.findall(r"\$(?:root|1)/([\w./$]+)", LAUNCHER)) - made_by_itself
+    places = set(re.findall(r"\$(?:root|1)/([\w./]*\w|\$\w*)", LAUNCHER + STARTER)) - made_by_itself
     assert places == {
         layout.GLIBC,
         layout.NATIVE,
         layout.PACKAGES,
         layout.BOOT_PROGRAM,
+        layout.START_PROGRAM,
+        str(Path(layout.FRONT).parent),
+        layout.HEADERS,
         layout.CERTIFICATES,
         layout.SETUP,
     }

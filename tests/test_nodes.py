@@ -18,7 +18,7 @@ from eventflock.core.observer import Observer
 from eventflock.core.options import Options, PackOptions
 from eventflock.core.structs import digest, to_json
 from eventflock.packing.cache import Cache
-from eventflock.packing.launching import receipt_template
+from eventflock.packing.launching import launch_flags, receipt_template
 from eventflock.packing.pack import PackReport
 from eventflock.packing.proving import Place, enter_root, launch
 from eventflock.planning.prepare import prepare
@@ -138,7 +138,12 @@ class Node:
         words = ["-m", "eventflock.worker.once", "job.json", "result.zip"]
         template = receipt_template(self.job(), self.environment.digest)
         told, _ = launch(
-            self.place, self.environment.archives, words, "result.zip", glibc, template=template
+            self.place,
+            self.environment.archives,
+            words,
+            "result.zip",
+            launch_flags(glibc),
+            template,
         )
         return told
 

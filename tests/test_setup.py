@@ -15,9 +15,11 @@ import pytest
 from eventflock.core.options import PackOptions
 from eventflock.errors import UsageError
 from eventflock.packing.site_software import read_setup
+from eventflock.results.result import load
 from eventflock.runs.site_table import with_site
 from eventflock.worker.node_layout import LAUNCHER, SETUP, UNSUITABLE
 from tests.conftest import Command
+from tests.site_python import VERSION, make_python
 
 SHOW = """
 import json, os, sys
@@ -70,12 +72,12 @@ def with_setup(code: str, text: str, target: Path) -> Path:
 
 
 def launch(
-    archives: list[str], text: str, folder: Path, *first: str, **env: str
+    archives: list[str], text: str, folder: Path, *first: str, show: str = SHOW, **env: str
 ) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     code = with_setup(archives[1], text, folder / "code.tar.gz")
     (folder / "template.json").write_text('{"kind":"@KIND@","message":"@SAY@"}')
-    (folder / "show.py").write_text(SHOW)
+    (folder / "show.py").write_text(show)
     words = [
         *first,
         archives[0],
@@ -243,3 +245,107 @@ def test_tables_that_are_wrong(tmp_path: Path, table: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         with_site(PackOptions(), tmp_path)
     assert re.search(said, str(caught.value))
+
+
+# --- the Python of the site ----------------------------------------------------------------------
+
+SITE_SHOW = """
+import json, os, subprocess, sys
+import numpy, site_only, awkward, uproot, msgspec, eventflock, ssl, sqlite3
+child = [sys.executable, "-c", "import numpy, sys; print(numpy.__file__)"]
+json.dump({
+    "argv": sys.argv[1:], "numpy": numpy.__file__, "site": site_only.__file__, "cwd": os.getcwd(),
+    "sum": float(awkward.sum(numpy.arange(4.0))), "python": sys.executable, "prefix": sys.prefix,
+    "child": subprocess.run(child, capture_output=True, text=True).stdout.strip(),
+    "customized": hasattr(sys, "site_was_here"), "eventflock": eventflock.__file__,
+    "path": sys.path,
+}, open("result", "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The view of a site with a Python, whose numpy is not the packed one."""
+    folder = tmp_path_factory.mktemp("view") / "v1"
+    make_site(folder)
+    (folder / "bin/python3").unlink()
+    make_python(folder)
+    (folder / "python/sitecustomize.py").write_text("import sys\nsys.site_was_here = True\n")
+    setup = folder / "setup.sh"
+    setup.write_text(setup.read_text().replace("export PYTHONHOME=/nowhere\n", ""))
+    return folder
+
+
+@pytest.mark.packing
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_python_of_the_site_runs_with_the_packed_packages_in_front(
+    archives: list[str], tmp_path: Path, view: Path, cached: bool
+) -> None:
+    (tmp_path / "job's").mkdir()
+    words = ["--cache", str(tmp_path / "cache")] if cached else []
+    told = launch(
+        archives, f"source {view}/setup.sh\n", tmp_path / "job's", "--python", "site", *words,
+        show=SITE_SHOW,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"python    {view}/bin/python3\n" in told.stdout
+    seen = json.loads((tmp_path / "job's/result").read_text())
+    assert seen["argv"] == ["a b", "'c' \"$d\""]
+    assert (seen["python"], seen["prefix"]) == (f"{view}/bin/python3", str(view))
+    assert "/packages/numpy/" in seen["numpy"]
+    assert seen["child"] == seen["numpy"]
+    assert "/packages/eventflock/" in seen["eventflock"]
+    assert seen["site"] == f"{view}/python/site_only.py"
+    assert seen["customized"]
+    assert seen["sum"] == 6.0
+    assert seen["cwd"] == str(tmp_path / "job's")
+
+
+@pytest.mark.packing
+@pytest.mark.parametrize("setup", [True, False])
+def test_a_node_whose_python_does_not_fit(archives: list[str], tmp_path: Path, setup: bool) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    words = f"export PATH={tools}:$PATH\n" if setup else "true\n"
+    for name in ("python3", "python"):
+        (tools / name).write_text("#!/bin/sh\necho 3.6\n")
+        (tools / name).chmod(0o755)
+    env = {} if setup else {"PATH": f"{tools}:/usr/bin:/bin"}
+    told = launch(archives, words, tmp_path / "job", "--python", "site", **env)
+    assert told.returncode == UNSUITABLE, told.stdout
+    said = json.loads((tmp_path / "job/result").read_text())["message"]
+    assert f"its {tools}/python3 is Python 3.6, and the packages are for Python {VERSION}" in said
+    shutil.rmtree(tools)
+    tools.mkdir()
+    for folder in ("/usr/bin", "/bin", "/sbin", "/usr/sbin"):
+        for tool in Path(folder).iterdir():
+            if "python" not in tool.name and not (tools / tool.name).exists():
+                (tools / tool.name).symlink_to(tool)
+    told = launch(archives, "true\n", tmp_path / "none", "--python", "site", PATH=str(tools))
+    assert told.returncode == UNSUITABLE, told.stdout
+    said = json.loads((tmp_path / "none/result").read_text())["message"]
+    assert "has no python3 in PATH, also after its set-up" in said
+
+
+@pytest.mark.packing
+def test_an_analysis_in_the_python_of_the_site(
+    eventflock: Command, tmp_path: Path, sample: Path, view: Path
+) -> None:
+    (tmp_path / "site.sh").write_text(f"source {view}/setup.sh\n")
+    (tmp_path / "a.py").write_text(
+        "import sys\nimport numpy\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n"
+        "    where = 'packed' if '/packages/' in numpy.__file__ else 'site'\n"
+        "    return {f'{where} {sys.prefix}': len(events)}\n"
+    )
+    words = ["run", "a.py", sample, "--packed", "--setup", "site.sh", "--python", "site"]
+    told = eventflock(*words, "--jobs", "2", "--no-plot", "--out", "run")
+    assert told.returncode == 0, told.stderr
+    assert list(load(tmp_path / "run")["events"]) == [f"packed {view}"]
+    told = eventflock("check", "a.py", sample, "--setup", "site.sh", "--python", "site")
+    assert told.returncode == 0, told.stderr
+    assert f"python    {view}/bin/python3\n" in told.stdout
+    assert "site      numpy: packages/numpy/__init__.py (packed)\n" in told.stdout
+    assert "packing: building" not in told.stderr  # it is the same environment
+    told = eventflock(*words[:3], "--packed", "--python", "sight")
+    assert told.returncode == 2
+    assert "--python is 'sight', expected 'standalone' or 'site'." in told.stderr

@@ -170,8 +170,9 @@ PACKING = group(
     click.option(
         "--python",
         default="",
-        metavar="standalone",
-        help="Pack a Python that uv manages instead of the one that runs.",
+        metavar="standalone|site",
+        help="Pack a Python that uv manages, or use the one of the node or of its set-up, with "
+        "the packed packages before its own.",
     ),
     click.option(
         "--glibc",

@@ -148,8 +148,7 @@ def check(
     if as_json:
         print_json(_report(report))
     else:
-        setup = chosen.packing is not None and bool(chosen.packing.setup)
-        _print_report(report, bool(files), setup)
+        _print_report(report, bool(files))
     if error is not None:
         raise error
 
@@ -165,7 +164,7 @@ def _report(report: CheckReport) -> dict[str, Any]:
         "events": report.proof.events,
         "seconds_to_python": report.seconds_to_python,
         "seconds_to_first_event": report.seconds_to_first_event,
-        "site": report.proof.site,
+        "site": report.proof.site or (),
         "root_program": report.proof.root_program,
         "root_version": report.proof.root_version,
         "root_module": report.proof.root_module,
@@ -192,7 +191,7 @@ def _print_modules(proof: Proof) -> None:
 def _print_site(report: CheckReport) -> None:
     """Print what a job sees of the site's software, and from where."""
     proof = report.proof
-    print("python    the packed one")
+    print(f"python    {_place(proof.program, proof.root)}")
     program = f"{proof.root_version} {proof.root_program}".strip() or "no program"
     module = _place(proof.root_module, proof.root) if proof.root_module else "it has none"
     print(f"ROOT      {program}; import ROOT: {module}")
@@ -210,14 +209,14 @@ def _place(file: str, root: str) -> str:
     return inside if inside == file else f"{inside} (packed)"
 
 
-def _print_report(report: CheckReport, real: bool, setup: bool) -> None:
+def _print_report(report: CheckReport, real: bool) -> None:
     _print_modules(report.proof)
     what = "your first chunk" if real else "a small sample"
     layer = report.packed.environment
     print(
         f"where     {report.where}: Python {report.proof.python}, {report.proof.libc or 'libc ?'}"
     )
-    if setup:
+    if report.proof.site is not None:
         _print_site(report)
     print(f"chunk     {report.proof.events:,} events of {what}")
     print(

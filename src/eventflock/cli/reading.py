@@ -57,12 +57,7 @@ def read_packing(
     setup: str = "",
 ) -> PackOptions:
     """Check what is said about the packed environment."""
-    if python not in {"", "standalone"}:
-        raise UsageError(
-            f"--python is {python!r}, expected 'standalone'.",
-            remedy="Leave it out to pack the Python that runs eventflock.",
-        )
-    launch_flags(glibc, node_cache)  # says what is wrong
+    launch_flags(glibc, node_cache, python)  # says what is wrong
     return PackOptions(
         # A file is meant as that; a folder might be the name of a package, so it needs a slash.
         include=tuple(f"./{name}" if Path(name).is_file() else name for name in include),

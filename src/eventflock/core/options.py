@@ -14,6 +14,8 @@ __all__ = [
     "GLIBC_MODES",
     "IDLE",
     "LOOKS",
+    "PYTHONS",
+    "SITE_PYTHON",
     "STALL_SECONDS",
     "Acceptance",
     "Expected",
@@ -36,6 +38,9 @@ Expected: TypeAlias = str | Path | Mapping[str, Any] | Sequence[Any]
 GLIBC_MODES = ("auto", "never", "always")
 """When the bundled glibc of a packed environment is used: where the node's is too old, or never,
 or always."""
+SITE_PYTHON = "site"
+PYTHONS = ("", "standalone", SITE_PYTHON)
+"""Whose Python runs the jobs: the one that packs, one that uv manages, or the node's own."""
 
 
 class JobLimits(Frozen, frozen=True, omit_defaults=True):
@@ -73,7 +78,8 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     everything
         The whole environment instead of what is imported.
     python
-        `standalone` for a Python that uv manages, else empty.
+        `standalone` to pack a Python that uv manages, `site` to run the node's own with the packed
+        packages before its own, else empty.
     glibc
         When the bundled glibc is used: `auto`, `never` or `always`.
     node_cache

@@ -10,10 +10,12 @@ from pathlib import Path
 import msgspec
 
 from eventflock.core.model import Assignment, first_events
+from eventflock.core.options import PackOptions
 from eventflock.core.structs import to_json
 from eventflock.errors import EnvError, error_from
 from eventflock.events.files import is_url
 from eventflock.packing.cache import Cache
+from eventflock.packing.launching import launch_flags
 from eventflock.packing.pack import PackReport
 from eventflock.packing.proving import Place, enter_root, launch, read_proof
 from eventflock.packing.surveying import InterpreterProbe, make_reference, shortened
@@ -22,6 +24,7 @@ from eventflock.worker.prove import Imported, Proof, ProofRequest
 __all__ = ["CheckReport", "check"]
 
 CHUNK = 1000
+USUAL = PackOptions()
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +80,7 @@ def check(
     trials: Sequence[Assignment],
     *,
     root: Path | None = None,
-    glibc: str = "auto",
+    options: PackOptions = USUAL,
     cache: Cache | None = None,
 ) -> CheckReport:
     """Unpack an environment as a node would, import all of it, and run a chunk.
@@ -91,8 +94,8 @@ def check(
         analysis of ours, and the user's is only imported.
     root
         A root file system to do it in.
-    glibc
-        One of `GLIBC_MODES`.
+    options
+        What the user says about the environment.
 
     Raises
     ------
@@ -119,7 +122,8 @@ def check(
             )
             (folder / "request.json").write_bytes(to_json(request))
             words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
-            process, started = launch(place, packed.archives(cache), words, "proof.json", glibc)
+            flags = launch_flags(options.glibc, python=options.python)
+            process, started = launch(place, packed.archives(cache), words, "proof.json", flags)
             proof = read_proof(place, process)
         if proof.error is not None:
             raise error_from(proof.error)

@@ -63,7 +63,7 @@ class PackedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flags(self) -> tuple[str, ...]:
         """Options of the launcher."""
-        return tuple(launch_flags(self.options.glibc, self.options.node_cache))
+        return tuple(launch_flags(self.options.glibc, self.options.node_cache, self.options.python))
 
     def sizes(self, *, inputs: bool) -> TransferSizes:
         """Return the sizes of what is sent with every job.

@@ -9,7 +9,7 @@ import msgspec
 
 from eventflock.core.manifest import Failure
 from eventflock.core.model import Assignment, first_events
-from eventflock.core.options import GLIBC_MODES
+from eventflock.core.options import GLIBC_MODES, PYTHONS, SITE_PYTHON
 from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.worker.receipt import receipt_of
@@ -43,7 +43,9 @@ def launch_command(
     return [*flags, environment, code, template, result, *words]
 
 
-def launch_flags(glibc: str = "auto", node_cache: str = "", *, setup: bool = True) -> list[str]:
+def launch_flags(
+    glibc: str = "auto", node_cache: str = "", python: str = "", *, setup: bool = True
+) -> list[str]:
     """Return the options of the launcher.
 
     Parameters
@@ -52,18 +54,25 @@ def launch_flags(glibc: str = "auto", node_cache: str = "", *, setup: bool = Tru
         One of `GLIBC_MODES`.
     node_cache
         A folder of the node, `auto`, or empty: see `PackOptions`.
+    python
+        One of `PYTHONS`.
     setup
         Whether the set-up of the site's software is sourced, if there is one.
 
     Raises
     ------
     UsageError
-        Another mode, or no such folder.
+        No such mode, folder or Python.
     """
     if glibc not in GLIBC_MODES:
         raise UsageError(
             f"--glibc is {glibc!r}, expected one of {', '.join(GLIBC_MODES)}.",
             remedy="Leave it out: the bundled glibc is used where the node's is too old.",
+        )
+    if python not in PYTHONS:
+        raise UsageError(
+            f"--python is {python!r}, expected 'standalone' or 'site'.",
+            remedy="Leave it out to pack the Python that runs eventflock.",
         )
     if node_cache not in {"", "auto"} and not re.fullmatch(r"/[\w/.@%+-]+", node_cache):
         raise UsageError(
@@ -71,7 +80,8 @@ def launch_flags(glibc: str = "auto", node_cache: str = "", *, setup: bool = Tru
             remedy="As in --node-cache /scratch/eventflock",
         )
     cache = ["--cache", node_cache] if node_cache else []
-    return ["--glibc", glibc, *cache, *([] if setup else ["--no-setup"])]
+    site = ["--python", "site"] if python == SITE_PYTHON else []
+    return ["--glibc", glibc, *cache, *site, *([] if setup else ["--no-setup"])]
 
 
 def receipt_template(assignment: Assignment, environment: str) -> bytes:

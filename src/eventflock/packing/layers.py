@@ -16,6 +16,7 @@ from eventflock.packing.bundle import choose_modules, write_bundle
 from eventflock.packing.bytecode import compile_tree, compiled_name
 from eventflock.packing.cache import Cache
 from eventflock.packing.elf import read_elf
+from eventflock.packing.handshake import code_lines, environment_lines, tag_of
 from eventflock.packing.interpreter import interpreter_files, program_of, stdlib_of
 from eventflock.packing.native import (
     Closure,
@@ -33,10 +34,12 @@ from eventflock.worker.node_layout import (
     BOOT_PROGRAM,
     BUNDLE,
     CERTIFICATES,
+    FRONT,
     GLIBC,
     HEADERS,
     NATIVE,
     PACKAGES,
+    START_PROGRAM,
 )
 from eventflock.worker.survey import Interpreter, Survey
 
@@ -188,7 +191,9 @@ def _write_environment(
     tree = {
         **tree,
         f"{stdlib_of(python)}/sitecustomize.py": Path(sitecustomize.__file__),
+        FRONT: Path(sitecustomize.__file__),
         BOOT_PROGRAM: Path(boot.__file__),
+        START_PROGRAM: Path(boot.__file__).with_name("start.sh"),
     }
     sources = _sources(tree, chosen, set(reference.modules.values()))
     folder = scratch / "compiled"
@@ -216,7 +221,8 @@ def _write_environment(
         left_out=closure.missing,
     )
     made = scratch / "environment.tar"
-    lines = _lines(demands) + _program_lines(python, demands)
+    libraries = Libraries(reference.libraries)
+    lines = environment_lines(python, demands, tree, elfs, libraries)
     unpacked = write_environment(
         made,
         tree,
@@ -240,8 +246,7 @@ def _write_environment(
 
 
 def _tag(python: Interpreter) -> str:
-    major, minor = python.version.split(".")[:2]
-    return f"cpython-{major}{minor}"
+    return f"cpython-{tag_of(python).replace('.', '')}"
 
 
 def _sources(tree: Mapping[str, Path], chosen: Chosen, loaded: set[str]) -> dict[str, Path]:
@@ -276,26 +281,6 @@ def _boot_names(tree: Mapping[str, Path], reference: Survey, probe: InterpreterP
     needed = close_over({name: tree[name] for name in elfs}, elfs, libraries).added
     found |= {name for name in needed if name in tree}
     return found | {one for name in found if (one := compiled_name(name, _tag(python))) in tree}
-
-
-def _lines(demands: Demands) -> str:
-    """Write demands as the launcher reads them."""
-    lines = [f"machine {demands.machine}"] if demands.machine else []
-    if demands.level > 1:
-        lines.append(f"level {demands.level} {demands.level_file}")
-    if demands.glibc > (0, 0):
-        lines.append(f"glibc {demands.glibc[0]}.{demands.glibc[1]} {demands.glibc_file}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _program_lines(python: Interpreter, demands: Demands) -> str:
-    lines = [
-        f"program {program_of(python)}",
-        f"loader {demands.loader}",
-        f"bundled {GLIBC}/{Path(demands.loader).name}",
-        f"certificates {' '.join(filter(None, python.certificates))}",
-    ]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def build_code(
@@ -335,7 +320,7 @@ def build_code(
     tree.update(compile_tree(sources, folder, probe.python, _tag(survey.python)))
     demands = demands_of(elfs_of(tree), {})
     made = scratch / "code.tar.gz"
-    unpacked = write_code(made, tree, _lines(demands))
+    unpacked = write_code(made, tree, code_lines(demands, added))
     kept = cache.keep(made, "code", ".tar.gz")
     return Layer(name=kept.name, size=kept.stat().st_size, unpacked=unpacked, demands=demands)
 

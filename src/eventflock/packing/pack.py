@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.core.model import AnalysisRef, Assignment
-from eventflock.core.options import PackOptions
+from eventflock.core.options import SITE_PYTHON, PackOptions
 from eventflock.core.structs import digest, to_json
 from eventflock.core.units import say_bytes
 from eventflock.errors import EnvError, EventflockError
@@ -138,7 +138,9 @@ def pack(
 
 def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: object) -> str:
     """Identify a call: what was asked for, and the environment it was asked in."""
-    packed = msgspec.structs.replace(options, glibc="auto", node_cache="")  # those are for nodes
+    python = "" if options.python == SITE_PYTHON else options.python
+    # What is for nodes does not count.
+    packed = msgspec.structs.replace(options, glibc="auto", node_cache="", python=python)
     asked = [ref, digest(source), packed, more, sys.executable, sys.version]
     paths = [os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     return digest(to_json([asked, paths, FORMAT, own_digests(), str(Path.cwd())]))[:32]

@@ -52,11 +52,8 @@ def launch(
     archives: Sequence[Path],
     words: Sequence[str],
     result: str,
-    glibc: str = "auto",
+    flags: Sequence[str] = (),
     template: bytes = TEMPLATE,
-    *,
-    setup: bool = True,
-    node_cache: str = "",
 ) -> tuple[subprocess.CompletedProcess[str], float]:
     """Start the launcher as a node would: with no environment, in the job's folder.
 
@@ -68,14 +65,10 @@ def launch(
         Arguments of Python.
     result
         Name of the file that the program is to write.
-    glibc
-        One of `GLIBC_MODES`.
+    flags
+        See `launch_flags`.
     template
         The receipt for the launcher to fill in.
-    setup
-        Whether the site's software is set up.
-    node_cache
-        See `PackOptions`.
 
     Returns
     -------
@@ -95,7 +88,7 @@ def launch(
         "template.json",
         result,
         *words,
-        flags=launch_flags(glibc, node_cache, setup=setup),
+        flags=flags,
     )
     script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
     started = time.time()
@@ -147,7 +140,7 @@ def prove_quickly(
         (place.folder / "request.json").write_bytes(to_json(request))
         words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
         # The site's software need not be on this machine.
-        process, _ = launch(place, archives, words, "proof.json", setup=False)
+        process, _ = launch(place, archives, words, "proof.json", launch_flags(setup=False))
         proof = read_proof(place, process)
     if proof.error is not None:
         raise error_from(proof.error)

@@ -174,7 +174,7 @@ def install(wanted: Requirements, python: str, cache: Cache) -> str:
     wanted
         The requirements; those of the worker are added.
     python
-        `standalone` for a Python that uv manages, else empty.
+        One of `PYTHONS`.
 
     Returns
     -------

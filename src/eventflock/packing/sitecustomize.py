@@ -120,20 +120,67 @@ _files_in = sys.path_hooks[-1]
 
 
 def _start() -> None:
-    # The program itself is started through a loader; what children start is the wrapper that does.
-    sys.executable = os.path.join(_root, "bin", "python3")
-    sys._base_executable = sys.executable  # type: ignore[attr-defined]
     if os.path.isfile(_bundle):
         _read_index()
         sys.path_hooks.insert(0, Finder)
         sys.path_importer_cache.clear()
-    for folder in ("code/packages", "packages"):
-        if os.path.isdir(os.path.join(_root, folder)):
-            site.addsitedir(os.path.join(_root, folder))
+    wanted = os.environ.get("EVENTFLOCK_SITE_PYTHON", "")
+    if not wanted:
+        _start_packed()
+    elif wanted == ".".join(map(str, sys.version_info[:2])):  # else it is another one
+        _start_in_front()
+
+
+def _start_packed() -> None:
+    # The program itself is started through a loader; what children start is the wrapper that does.
+    sys.executable = os.path.join(_root, "bin", "python3")
+    sys._base_executable = sys.executable  # type: ignore[attr-defined]
+    _add_packages()
     # Packages of the site come last: the packed ones win.
     for place in os.environ.get("EVENTFLOCK_SITE", "").split(":"):
         if place and os.path.isdir(place) and place not in sys.path:
             sys.path.append(place)
+
+
+def _add_packages() -> None:
+    for folder in ("code/packages", "packages"):
+        if os.path.isdir(os.path.join(_root, folder)):
+            site.addsitedir(os.path.join(_root, folder))
+
+
+def _start_in_front() -> None:
+    """Put the packed packages before those of the Python that runs, which is the node's."""
+    before = list(sys.path)
+    _add_packages()
+    sys.path[:] = [*(one for one in sys.path if one not in before), *before]
+    _load_libraries(os.environ.get("EVENTFLOCK_LIBRARIES", "").split())
+    _run_next(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _load_libraries(names: list[str]) -> None:
+    """Load the libraries of packages that the node does not have; one may need another one."""
+    import contextlib
+    import ctypes
+
+    missing = []
+    for name in names:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            missing.append(os.path.join(_root, "native", name))
+    for path in missing * 2:
+        with contextlib.suppress(OSError):  # what needs it says so when it is imported
+            ctypes.CDLL(path)
+
+
+def _run_next(ours: str) -> None:
+    """Run the file of the same name that would have run without this one."""
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec
+
+    spec = PathFinder.find_spec(__name__, [one for one in sys.path if one != ours])
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(module_from_spec(spec))
 
 
 if __name__ == "sitecustomize":  # else it is only read

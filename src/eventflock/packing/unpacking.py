@@ -49,7 +49,8 @@ def unpack_to(archives: Sequence[Path], folder: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="eventflock-unpack-") as name:
         place = Place(folder=Path(name), inside=name)
         words = ["-c", PROGRAM]
-        told, _ = launch(place, archives, words, "done", setup=False, node_cache=str(folder))
+        flags = launch_flags(node_cache=str(folder), setup=False)
+        told, _ = launch(place, archives, words, "done", flags)
     if told.returncode or not (tree / "whole").is_file():
         said = [line for line in told.stdout.splitlines() if line.startswith("cache ")]
         raise EnvError(

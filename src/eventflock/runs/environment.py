@@ -166,8 +166,19 @@ def pack_analysis(
     list of Assignment
         What it was tried on.
     """
+    return _pack_call(analysis, files, _with_table(options), observer)
+
+
+def _with_table(options: Options) -> Options:
+    packing = with_site(options.packing or PackOptions(), Path.cwd())
+    return msgspec.structs.replace(options, packing=packing)
+
+
+def _pack_call(
+    analysis: str, files: list[str], options: Options, observer: Observer
+) -> tuple[PackReport, list[Assignment]]:
     ref, source = locate(analysis)
-    pack_options = with_site(options.packing or PackOptions(), Path.cwd()) or PackOptions()
+    pack_options = options.packing or PackOptions()
     cache = Cache()
     plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
     named = with_included(Path(pack_options.requirements)) if pack_options.requirements else []
@@ -208,6 +219,6 @@ def check_analysis(
     """Pack the environment of an analysis, and check it here or in a root file system."""
     if root is not None:
         enter_root(root)  # to say at once if it is none
-    packed, trials = pack_analysis(analysis, files, options, observer)
-    pack_options = options.packing or PackOptions()
-    return check(packed, trials, root=root, glibc=pack_options.glibc)
+    options = _with_table(options)
+    packed, trials = _pack_call(analysis, files, options, observer)
+    return check(packed, trials, root=root, options=options.packing or PackOptions())

@@ -15,7 +15,7 @@ from eventflock.pools.batch.site_file import PACKING, find_table
 
 __all__ = ["with_site"]
 
-_TEXTS = {"setup", "node_cache", "requirements", "glibc"}
+_TEXTS = {"setup", "node_cache", "requirements", "glibc", "python"}
 _LISTS = {"with": "include", "without": "exclude"}
 
 
@@ -57,7 +57,7 @@ def with_site(given: PackOptions | None, folder: Path) -> PackOptions | None:
                 remedy=f"It may have {', '.join(known)}.",
             )
     found = msgspec.structs.replace(given, **changes)
-    launch_flags(found.glibc, found.node_cache)  # says what is wrong
+    launch_flags(found.glibc, found.node_cache, found.python)  # says what is wrong
     return found
 
 

@@ -1,14 +1,16 @@
 #!/bin/sh
 # Runs a program of a packed environment, on a node that has only a shell, tar and gzip.
 #
-#   sh launch.sh [--glibc auto|never|always] [--cache FOLDER|auto] [--job NAME] [--join] [--no-setup]
+#   sh launch.sh [--glibc auto|never|always] [--cache FOLDER|auto] [--python packed|site]
+#                [--job NAME] [--join] [--no-setup]
 #                ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
 #
 # ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
 # write the file RESULT. If it does not, or cannot be started, this script writes it from TEMPLATE,
 # a receipt with places for the reason, and for the name of the job where jobs share one template:
 # its number, and perhaps a dash and the piece of it that this is.
-# With --join, errors go where output goes. If CODE has a set-up of the site's software, it is sourced
+# With --python site, it is the node's Python that runs the program, with the packed packages before
+# its own. With --join, errors go where output goes. If CODE has a set-up of the site's software, it is sourced
 # before Python starts, but for --no-setup. With --cache, the environment is unpacked into that folder
 # of the node once, and used by all jobs that find it there. Exit status:
 #
@@ -30,6 +32,7 @@ cache=
 tree=
 lock=
 part=
+python=packed
 use_setup=yes
 job=-1
 piece=
@@ -37,6 +40,7 @@ while :; do
     case ${1:-} in
         --glibc) glibc_mode=$2; shift 2 ;;
         --cache) cache=$2; shift 2 ;;
+        --python) python=$2; shift 2 ;;
         --job)
             # Without the leading zeros, which JSON does not have, and $((...)) takes for octal.
             # shellcheck disable=SC2003
@@ -181,6 +185,7 @@ check_needs() { # the lines of `demands` against this node; sets glibc_needed, g
         glibc_needed=${needs%% *}
         glibc_by=${needs#* }
     fi
+    fallbacks="$fallbacks $(demand libraries)"
     needs=$(demand unpacked)
     [ -n "$tree" ] || kilobytes=$((kilobytes + (${needs:-0} + 1023) / 1024))
 }
@@ -224,6 +229,7 @@ for file in "$environment" "$code"; do
 done
 glibc_needed=0.0
 glibc_by=
+fallbacks=
 kilobytes=0
 demands=$(gzip -dc "$code" 2>/dev/null | tar -xOf - code/demands 2>/dev/null)
 check_needs
@@ -232,6 +238,7 @@ check_needs
 program=$(demand program)
 loader=$(demand loader)
 bundled=$(demand bundled)
+places=$(demand certificates)
 [ -n "$program" ] || unsuitable "${environment##*/} cannot be unpacked: tar and gzip are needed"
 
 version=$(node_glibc)
@@ -244,6 +251,13 @@ if [ $use_bundled = yes ]; then
     [ "$glibc_mode" != never ] ||
         unsuitable "needs GLIBC_$glibc_needed ($glibc_by), it has ${version:-none}, and the bundled glibc is switched off"
     libc="the bundled glibc, as its own is ${version:-missing}"
+fi
+
+if [ "$python" = site ]; then # its own glibc has to do for the packages
+    needs=$(demand packages)
+    ! older "$version" "${needs%% *}" ||
+        unsuitable "needs GLIBC_${needs%% *} (${needs#* }) for --python site, it has ${version:-none}"
+    python=$(demand python)
 fi
 
 suits() { # FOLDER: whether this job can unpack and run there; else says in words why not
@@ -404,69 +418,13 @@ cp "$root/bin/python3" "$root/bin/python"
 # --- running ------------------------------------------------------------------------------------
 
 check_stopped
-mkdir -p "$root/tmp"
-TMPDIR=$root/tmp
-ours=$root/bin
-[ ! -d "$root/headers" ] || ours=$root/bin:$root/headers/bin
-PATH=$ours:$PATH
-PYTHONNOUSERSITE=1
-PYTHONHASHSEED=0
-export TMPDIR PATH PYTHONNOUSERSITE PYTHONHASHSEED
-if [ ! -d "${HOME:-}" ] || [ ! -w "${HOME:-}" ]; then
-    HOME=$root/tmp
-    export HOME
-fi
-[ -n "${LANG:-}${LC_ALL:-}${LC_CTYPE:-}" ] || { LANG=C.UTF-8; export LANG; }
-: "${OMP_NUM_THREADS:=1}" "${OPENBLAS_NUM_THREADS:=1}" "${MKL_NUM_THREADS:=1}"
-export OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS
-if [ -z "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] && [ -f "$root/certificates.pem" ]; then
-    usual=no
-    for place in $(demand certificates); do
-        [ ! -e "$place" ] || usual=yes
-    done
-    [ $usual = yes ] || { SSL_CERT_FILE=$root/certificates.pem; export SSL_CERT_FILE; }
-fi
-if [ -z "${OPENSSL_MODULES:-}" ] && [ -f "$root/native/legacy.so" ]; then
-    OPENSSL_MODULES=$root/native # OpenSSL looks for it by name, where it was when it was built
-    export OPENSSL_MODULES
-fi
-echo "unpacked  $(($(date +%s) - clock)) s after the start"
-
-# --- the site's software ------------------------------------------------------------------------
-
 setup=$root/code/setup.sh
 [ $use_setup = yes ] && [ -f "$setup" ] || setup=
-write_start() { # ARGUMENT...: what runs after the set-up, in the environment that it has left
-    words=
-    for word; do words="$words '$(quoted "$word")'"; done
-    cat > "$root/bin/start" <<EOF
-cd '$(quoted "$(pwd)")' || exit 1
-: > '$(quoted "$root/ready")'
-EVENTFLOCK_SITE=\${PYTHONPATH:-}
-for name in \$(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do unset "\$name"; done
-[ $use_bundled = no ] || unset LD_PRELOAD
-PATH='$(quoted "$ours")':\$PATH
-PYTHONNOUSERSITE=1
-PYTHONHASHSEED=0
-export EVENTFLOCK_SITE PATH PYTHONNOUSERSITE PYTHONHASHSEED
-unset EVENTFLOCK_SETUP EVENTFLOCK_START EVENTFLOCK_PRINTED
-exec '$(quoted "$root/bin/python3")' -u -P$words
-EOF
-}
-if [ -n "$setup" ]; then
-    write_start "$@"
-    EVENTFLOCK_SETUP=$setup
-    EVENTFLOCK_START=$root/bin/start
-    EVENTFLOCK_PRINTED=$root/setup.log
-    export EVENTFLOCK_SETUP EVENTFLOCK_START EVENTFLOCK_PRINTED
-    shell=$(command -v bash) || shell=/bin/sh # most of them are written for bash
-    # shellcheck disable=SC2016 # it is the other shell that reads these; no arguments: a set-up may look at them
-    set -- "$shell" -c '. "$EVENTFLOCK_SETUP" > "$EVENTFLOCK_PRINTED" 2>&1 && exec /bin/sh "$EVENTFLOCK_START"'
-else
-    set -- "$root/bin/python3" -u -P "$@"
-fi
-
-"$@" < /dev/null &
+echo "unpacked  $(($(date +%s) - clock)) s after the start"
+libc=own
+[ $use_bundled = no ] || libc=bundled
+set -- "$root" "$places" $libc "$setup" "$python" "$fallbacks" "$@"
+/bin/sh "$root/libexec/start.sh" "$@" < /dev/null &
 child=$!
 [ -z "$stopped" ] || forward "$stopped" # it came just before
 while :; do
@@ -474,6 +432,7 @@ while :; do
     status=$?
     kill -0 "$child" 2>/dev/null || break # else a signal ended the waiting, not the program
 done
+[ ! -s "$root/refused" ] || unsuitable "$(cat "$root/refused")"
 if [ -n "$setup" ]; then
     tail -n 20 "$root/setup.log" 2>/dev/null | sed 's/^/set-up    /'
     said=$(sed '/^[[:space:]]*$/d' "$root/setup.log" 2>/dev/null | tail -n 1)

@@ -22,6 +22,7 @@ __all__ = [
     "CONTENTS",
     "DEMANDS",
     "DIED",
+    "FRONT",
     "GLIBC",
     "HEADERS",
     "LAUNCHER",
@@ -30,9 +31,11 @@ __all__ = [
     "PROGRAMS",
     "REST",
     "SETUP",
+    "START_PROGRAM",
     "UNSUITABLE",
     "WORKING",
     "place_of",
+    "unpacked_root",
 ]
 
 LAUNCHER = PACKAGE / "worker" / "launch.sh"
@@ -59,6 +62,10 @@ PROGRAMS = "libexec"
 """The interpreter, and what the launcher runs."""
 BOOT_PROGRAM = f"{PROGRAMS}/boot.py"
 """Unpacks `REST`."""
+START_PROGRAM = f"{PROGRAMS}/start.sh"
+"""Starts Python, after the set-up of the site's software."""
+FRONT = f"{PROGRAMS}/front/sitecustomize.py"
+"""Puts the packed packages before those of the node, where it is the node's Python that runs."""
 PACKAGES = "packages"
 """Installed packages."""
 NATIVE = "native"
@@ -81,6 +88,11 @@ WORKING = "code/working"
 """Data files that lay in the working folder, but not beside the analysis."""
 CODE_PACKAGES = "code/packages"
 """Packages that are not installed here but found: editable ones, and folders of the user's."""
+
+
+def unpacked_root() -> Path:
+    """Return the folder into which both archives are unpacked, seen from a job."""
+    return PACKAGE.parents[1]
 
 
 def place_of(file: Path, ref: AnalysisRef) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from eventflock.core.model import AnalysisRef, Assignment
 from eventflock.core.structs import from_json
-from eventflock.worker.node_layout import ANALYSIS, WORKING, place_of
+from eventflock.worker.node_layout import ANALYSIS, WORKING, place_of, unpacked_root
 
 __all__ = ["RESULT", "OneJob", "link_data", "moved"]
 
@@ -102,7 +102,7 @@ def main(job: str, result: str, line: str = "0") -> int:
 
     faulthandler.enable()
     given = from_json(Path(job).read_bytes().splitlines()[int(line)], OneJob)
-    folder = Path(sys.executable).parents[1] / ANALYSIS
+    folder = unpacked_root() / ANALYSIS
     link_data(given.assignment.analysis, folder, Path.cwd())
     ref = moved(given.assignment.analysis, folder)
     runner = Runner(environment=given.environment, places=given.inputs)

@@ -29,7 +29,7 @@ from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EventflockError
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.programs import RowWork, load_work
-from eventflock.worker.node_layout import ANALYSIS
+from eventflock.worker.node_layout import ANALYSIS, unpacked_root
 from eventflock.worker.once import link_data, moved
 
 __all__ = ["Imported", "Proof", "ProofRequest"]
@@ -75,10 +75,13 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         The folder that the archive was unpacked into.
     began, first_event
         Seconds since 1970: when this program began, and when the first chunk had been run.
+    python, program
+        The version of the interpreter, and the file.
     error
         Why the analysis could not be loaded, or a chunk not be run.
     site
-        The packages that the set-up of the site offers; `file` is from where a job imports each.
+        The packages that the set-up of the site offers, if there is one; `file` is from where a job
+        imports each.
     root_program, root_version
         ROOT's own program, if the set-up offers one.
     root_module
@@ -87,13 +90,14 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     root: str
     python: str
+    program: str = ""
     libc: str
     began: float
     imported: tuple[Imported, ...]
     first_event: float = 0.0
     events: int = 0
     error: Failure | None = None
-    site: tuple[Imported, ...] = ()
+    site: tuple[Imported, ...] | None = None
     root_program: str = ""
     root_version: str = ""
     root_module: str = ""
@@ -105,7 +109,7 @@ def prove(request: ProofRequest) -> Proof:
     from eventflock.worker.runner import Runner
 
     began = time.time()
-    root = Path(sys.executable).parents[1]
+    root = unpacked_root()
     error: Failure | None = None
     events, first = 0, 0.0
     try:
@@ -127,6 +131,7 @@ def prove(request: ProofRequest) -> Proof:
     return Proof(
         root=str(root),
         python=platform.python_version(),
+        program=sys.executable,
         libc=os.confstr("CS_GNU_LIBC_VERSION") or "",
         began=began,
         imported=tuple(_import(name) for name in request.modules),
