@@ -349,3 +349,30 @@ def test_an_analysis_in_the_python_of_the_site(
     told = eventflock(*words[:3], "--packed", "--python", "sight")
     assert told.returncode == 2
     assert "--python is 'sight', expected 'standalone' or 'site'." in told.stderr
+
+
+@pytest.mark.packing
+def test_what_the_site_offers_is_not_packed_if_its_python_runs(
+    eventflock: Command, tmp_path: Path, sample: Path, view: Path
+) -> None:
+    """The call is made as users make it: in a shell in which the site is set up."""
+    theirs = tmp_path / "site"
+    shutil.copytree(view, theirs, symlinks=True)
+    shutil.rmtree(theirs / "python/numpy")
+    (theirs / "setup.sh").write_text(
+        (view / "setup.sh").read_text().replace(str(view), str(theirs))
+    )
+    (tmp_path / "site.sh").write_text(f"source {theirs}/setup.sh\n")
+    (tmp_path / "a.py").write_text(
+        "import site_only\nimport eventflock as ef\n\n@ef.analysis\ndef a(events):\n"
+        "    return {site_only.__file__: len(events)}\n"
+    )
+    words = ["a.py", sample, "--setup", "site.sh", "--python", "site"]
+    env = {"PYTHONPATH": str(theirs / "python")}
+    told = eventflock("run", *words, "--packed", "--no-plot", "--out", "run", env=env)
+    assert told.returncode == 0, told.stderr
+    assert list(load(tmp_path / "run")["events"]) == [f"{theirs}/python/site_only.py"]
+    told = eventflock("run", *words[:4], "--packed", "--no-plot", "--out", "packed", env=env)
+    assert told.returncode == 0, told.stderr
+    (name,) = load(tmp_path / "packed")["events"]
+    assert "/code/" in name

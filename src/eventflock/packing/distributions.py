@@ -128,6 +128,14 @@ class Installed:
             del self.found[normal(name)]
         self._modules = None
 
+    def leave_to_site(self, folders: Iterable[Path], needed: Iterable[str]) -> None:
+        """Forget distributions that lie in folders of the site, but for some that are needed."""
+        places = set(folders)
+        for name, one in list(self.found.items()):
+            if name not in needed and Path(str(one.locate_file(""))).resolve() in places:
+                del self.found[name]
+        self._modules = None
+
     def owners(self, module: str) -> set[str]:
         """Return the distributions that have files of a top-level module."""
         if self._modules is None:

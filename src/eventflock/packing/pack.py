@@ -138,8 +138,9 @@ def pack(
 
 def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: object) -> str:
     """Identify a call: what was asked for, and the environment it was asked in."""
-    python = "" if options.python == SITE_PYTHON else options.python
-    # What is for nodes does not count.
+    # What is for nodes does not count; without a set-up, the Python of the site is.
+    for_nodes = options.python == SITE_PYTHON and not options.setup
+    python = "" if for_nodes else options.python
     packed = msgspec.structs.replace(options, glibc="auto", node_cache="", python=python)
     asked = [ref, digest(source), packed, more, sys.executable, sys.version]
     paths = [os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
@@ -209,7 +210,14 @@ def _pack(
     )
     imports = _imports(chosen, survey, options)
     try:
-        prove_quickly(made.archives(cache), ref, imports, environment, scratch)
+        prove_quickly(
+            made.archives(cache),
+            ref,
+            imports,
+            environment,
+            scratch,
+            python=SITE_PYTHON if chosen.site else "",
+        )
     except EventflockError as error:
         if options.exclude:
             error.remedy = f"It does not work --without {', '.join(options.exclude)}."

@@ -15,6 +15,7 @@ import msgspec
 
 from eventflock.core.manifest import Failure
 from eventflock.core.model import AnalysisRef
+from eventflock.core.options import SITE_PYTHON
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
 from eventflock.packing.launching import launch_command, launch_flags
@@ -126,8 +127,24 @@ def prove_quickly(
     modules: Mapping[str, str],
     environment: Layer,
     scratch: Path,
+    *,
+    python: str = "",
 ) -> None:
     """Prove that the analysis loads in the packed environment, and what it imports.
+
+    Parameters
+    ----------
+    archives, environment
+        The environment.
+    ref
+        The analysis.
+    modules
+        What must import; from names to versions, empty for any.
+    scratch
+        Folder for the proof.
+    python
+        One of `PYTHONS`: the packed one, as the site's software need not be on this machine, or
+        that of the site, with its set-up.
 
     Raises
     ------
@@ -139,8 +156,8 @@ def prove_quickly(
         request = ProofRequest(modules=dict(modules), analysis=ref)
         (place.folder / "request.json").write_bytes(to_json(request))
         words = ["-m", "eventflock.worker.prove", "request.json", "proof.json"]
-        # The site's software need not be on this machine.
-        process, _ = launch(place, archives, words, "proof.json", launch_flags(setup=False))
+        flags = launch_flags(python=python, setup=python == SITE_PYTHON)
+        process, _ = launch(place, archives, words, "proof.json", flags)
         proof = read_proof(place, process)
     if proof.error is not None:
         raise error_from(proof.error)

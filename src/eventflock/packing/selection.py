@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import msgspec
 
 from eventflock._version import PACKAGE, __version__
 from eventflock.core.model import AnalysisRef
-from eventflock.core.options import PackOptions
+from eventflock.core.options import SITE_PYTHON, PackOptions
 from eventflock.errors import EnvError
 from eventflock.packing.distributions import WORKER, Component, Installed, closure, normal
 from eventflock.packing.interpreter import walk
 from eventflock.packing.requirements import install_project
+from eventflock.packing.site_software import site_folders
 from eventflock.packing.user_files import (
     analysis_part,
     editable_part,
@@ -41,11 +43,14 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         Parts of the two layers.
     worker
         Normal names of the distributions that every worker needs.
+    site
+        Whether something was left to the site's Python, which is on this machine, too.
     """
 
     packages: tuple[Component, ...]
     code: tuple[Component, ...]
     worker: frozenset[str]
+    site: bool = False
 
 
 class _Modules:
@@ -132,9 +137,14 @@ def choose(
         Something that is wanted is not there.
     """
     installed = Installed(survey.python)
-    modules = _Modules(survey, reference, installed)
     core = _core(survey)
     worker = closure(installed, core)
+    theirs = []
+    if options.python == SITE_PYTHON and options.setup:
+        theirs = site_folders(options.setup, scratch)
+        installed.leave_to_site(theirs, worker)
+        survey = _without(survey, theirs)
+    modules = _Modules(survey, reference, installed)
     _leave_out(options.exclude, installed, modules, worker)
     roots = {**core, **_wanted(frozen, installed, modules, options)}
     if options.everything or required:
@@ -160,8 +170,21 @@ def choose(
     reasons = {**closure(installed, {**roots, **more}), **worker}
     packages, editable = _parts(installed, modules, survey, reasons)
     return Chosen(
-        packages=(own_part(), *packages), code=(*code, *editable), worker=frozenset(worker)
+        packages=(own_part(), *packages),
+        code=(*code, *editable),
+        worker=frozenset(worker),
+        site=bool(theirs),
     )
+
+
+def _without(survey: Survey, folders: Iterable[Path]) -> Survey:
+    """Forget what was loaded from some folders."""
+    kept = {
+        name: file
+        for name, file in survey.modules.items()
+        if not any(Path(file).resolve().is_relative_to(folder) for folder in folders)
+    }
+    return msgspec.structs.replace(survey, modules=kept)
 
 
 def _leave_out(

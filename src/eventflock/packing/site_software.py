@@ -1,13 +1,52 @@
-"""The shell that sets up the site's software on a node: a file, lines, or a view of LCG."""
+"""The shell that sets up the site's software on a node, and the packages that it offers."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 from eventflock.errors import UsageError
 
-__all__ = ["read_setup"]
+__all__ = ["read_setup", "site_folders"]
+
+
+_ASKS = """
+. "$SETUP" > /dev/null 2>&1
+exec python3 -c 'import sys; print("\\n".join(sys.path))'
+"""
+_SECONDS = 120
+"""A set-up from CVMFS may have to be fetched first."""
+
+
+def site_folders(setup: str, scratch: Path) -> list[Path]:
+    """List the folders in which the Python of a site looks for packages, if it is here as well.
+
+    Parameters
+    ----------
+    setup
+        The shell that sets it up.
+    scratch
+        Folder for a file.
+    """
+    file = scratch / "site.sh"
+    file.write_text(setup)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    try:
+        told = subprocess.run(
+            ["bash", "-c", _ASKS],
+            env={**plain, "SETUP": str(file)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    folders = [Path(line).resolve() for line in told.stdout.splitlines() if line]
+    return [folder for folder in folders if not told.returncode and folder.is_dir()]
 
 
 def read_setup(name: str, where: str, folder: Path = Path()) -> str:
