@@ -12,26 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eventflock.core.frozen_plan import FrozenPlan
-from eventflock.core.model import Assignment
-from eventflock.core.observer import Observer
-from eventflock.core.options import Options, PackOptions
-from eventflock.core.structs import digest, to_json
 from eventflock.packing.cache import Cache
-from eventflock.packing.launching import launch_flags, receipt_template
 from eventflock.packing.pack import PackReport
-from eventflock.packing.proving import Place, enter_root, launch
-from eventflock.planning.prepare import prepare
-from eventflock.pools.table import find_pool, open_workers
 from eventflock.results.merge import merge
 from eventflock.results.reader import read_manifest
 from eventflock.results.result import load
 from eventflock.results.verify import JobFiles
-from eventflock.runs.environment import pack_plan
-from eventflock.runs.folder import RunFolder
-from eventflock.usercode.loading import locate
 from eventflock.worker.node_layout import UNSUITABLE
-from eventflock.worker.once import OneJob
+from tests.nodes import Node
 from tests.roots import bare_root
 
 pytestmark = pytest.mark.packing
@@ -103,53 +91,6 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(request: pytest.FixtureRequest, cache: Path) -> Path:
     """Debian 13, and Debian 11, whose glibc is older than that of any machine that packs."""
     return bare_root(cache.parent, request.param)
-
-
-class Node:
-    """One job on a node."""
-
-    def __init__(self, root: Path, analysis: Path, data: Path, tmp_path: Path) -> None:
-        ref, source = locate(str(analysis))
-        workers = open_workers(find_pool("local"), 1)
-        try:
-            plan = prepare(workers, ref, source, [str(data)], Options(), Observer()).plan
-        finally:
-            workers.close()
-        self.environment = pack_plan(plan, source, PackOptions(), Observer())
-        self.folder = root / f"scratch/{tmp_path.name}"
-        self.folder.mkdir(parents=True)
-        inside = f"/scratch/{tmp_path.name}"
-        shutil.copy(data, self.folder / "input.root")
-        entry = plan.datasets[0].files[0]
-        moved = type(entry)(**{**_fields(entry), "path": f"{inside}/input.root"})
-        dataset = plan.datasets[0]
-        dataset = type(dataset)(name=dataset.name, files=(moved,))
-        self.plan = type(plan)(**{**_fields(plan), "datasets": (dataset,)})
-        self.run = RunFolder.create(tmp_path / "run", self.plan, source)
-        self.frozen = FrozenPlan(self.plan, digest(to_json(self.plan)))
-        self.place = Place(folder=self.folder, inside=inside, enter=enter_root(root))
-
-    def job(self) -> Assignment:
-        return self.frozen.assignment(0)
-
-    def launch(self, glibc: str = "auto") -> subprocess.CompletedProcess[str]:
-        job = OneJob(assignment=self.job(), environment=self.environment.digest)
-        (self.folder / "job.json").write_bytes(to_json(job))
-        words = ["-m", "eventflock.worker.once", "job.json", "result.zip"]
-        template = receipt_template(self.job(), self.environment.digest)
-        told, _ = launch(
-            self.place,
-            self.environment.archives,
-            words,
-            "result.zip",
-            launch_flags(glibc),
-            template,
-        )
-        return told
-
-
-def _fields(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The `c++` of a packed environment with cling. Asked for its folders of headers, it names those that are
 # packed. Everything else is done by the compiler of the node, if there is one.
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "${0%/*}" && pwd)
 case " $* " in
     *" -E -v "*)
         echo '#include <...> search starts here:'
@@ -13,7 +13,8 @@ case " $* " in
 esac
 IFS=:
 for folder in $PATH; do
-    if [ "$folder" != "$here" ] && [ -x "$folder/c++" ]; then
+    # shellcheck disable=SC3013 # dash and busybox have -ef, too
+    if [ -x "$folder/c++" ] && ! [ "$folder/c++" -ef "$0" ]; then
         unset IFS
         exec "$folder/c++" "$@"
     fi

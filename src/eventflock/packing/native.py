@@ -43,6 +43,8 @@ _DEFAULT = (
     *map(str, Path("/usr/lib").glob("*-linux-gnu*")),
 )
 """With the folders of Debian, which are there also where the cache of the loader is not."""
+_DRIVER = re.compile(r"lib(cuda|cudadebugger|nvidia-\S+|nvcuvid|nvoptix)\.so\.1")
+"""Libraries of the driver of a GPU: they go with the kernel, so they are the node's own."""
 _PLAIN = (".py", ".pyc", ".txt", ".json", ".pem", ".yaml", ".yml", ".csv", ".html", ".js", ".svg")
 
 
@@ -192,7 +194,7 @@ def close_over(
     while todo:
         name, via, path, elf = todo.pop()
         for needed in elf.needed:
-            if needed in done:
+            if needed in done or _DRIVER.fullmatch(needed):
                 continue
             found, by_itself = libraries.find(needed, elf, path)
             if _FAMILY.fullmatch(needed):

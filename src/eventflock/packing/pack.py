@@ -205,6 +205,7 @@ def _pack(
             *_notes(survey, environment),
             *_missing_data(ref, options),
             *(_unused(chosen, survey) if trials else ()),
+            *_without_gpu(chosen),
         ),
         inputs=_inputs(chosen, survey, scratch),
     )
@@ -307,6 +308,13 @@ def _unused(chosen: Chosen, survey: Survey) -> Iterator[str]:
             f"Large, and never loaded when the analysis was tried: {names}. --without NAME leaves "
             "one out."
         )
+
+
+def _without_gpu(chosen: Chosen) -> Iterator[str]:
+    """Name what only a GPU would use."""
+    if chosen.gpu:
+        names = ", ".join(f"{name} ({say_bytes(size)})" for name, size in chosen.gpu.items())
+        yield f"Left out, as only a GPU would use it: {names}. --with NAME keeps one whole."
 
 
 def _missing_data(ref: AnalysisRef, options: PackOptions) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from eventflock.core.model import AnalysisRef
 from eventflock.core.options import SITE_PYTHON, PackOptions
 from eventflock.errors import EnvError
 from eventflock.packing.distributions import WORKER, Component, Installed, closure, normal
+from eventflock.packing.gpu import without_gpu
 from eventflock.packing.interpreter import walk
 from eventflock.packing.requirements import install_project
 from eventflock.packing.site_software import site_folders
@@ -45,12 +46,15 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         Normal names of the distributions that every worker needs.
     site
         Whether something was left to the site's Python, which is on this machine, too.
+    gpu
+        From names of distributions to the bytes left out of them, which only a GPU would use.
     """
 
     packages: tuple[Component, ...]
     code: tuple[Component, ...]
     worker: frozenset[str]
     site: bool = False
+    gpu: dict[str, int] = {}
 
 
 class _Modules:
@@ -139,11 +143,9 @@ def choose(
     installed = Installed(survey.python)
     core = _core(survey)
     worker = closure(installed, core)
-    theirs = []
-    if options.python == SITE_PYTHON and options.setup:
-        theirs = site_folders(options.setup, scratch)
-        installed.leave_to_site(theirs, worker)
-        survey = _without(survey, theirs)
+    theirs = site_folders(options.setup, scratch) if options.python == SITE_PYTHON else []
+    installed.leave_to_site(theirs, worker)
+    survey = _without(survey, theirs)
     modules = _Modules(survey, reference, installed)
     _leave_out(options.exclude, installed, modules, worker)
     roots = {**core, **_wanted(frozen, installed, modules, options)}
@@ -169,11 +171,13 @@ def choose(
     }
     reasons = {**closure(installed, {**roots, **more}), **worker}
     packages, editable = _parts(installed, modules, survey, reasons)
+    kept = packages if options.everything else without_gpu(packages, survey, options.names())
     return Chosen(
-        packages=(own_part(), *packages),
+        packages=(own_part(), *kept),
         code=(*code, *editable),
         worker=frozenset(worker),
         site=bool(theirs),
+        gpu=_left_out_of(packages, kept),
     )
 
 
@@ -185,6 +189,13 @@ def _without(survey: Survey, folders: Iterable[Path]) -> Survey:
         if not any(Path(file).resolve().is_relative_to(folder) for folder in folders)
     }
     return msgspec.structs.replace(survey, modules=kept)
+
+
+def _left_out_of(packages: Sequence[Component], kept: Sequence[Component]) -> dict[str, int]:
+    """Return how many bytes of distributions do not go in."""
+    sizes = {part.name: part.size for part in kept}
+    left = {part.name: part.size - sizes.get(part.name, 0) for part in packages}
+    return {name: size for name, size in left.items() if size}
 
 
 def _leave_out(

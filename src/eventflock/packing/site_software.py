@@ -26,10 +26,12 @@ def site_folders(setup: str, scratch: Path) -> list[Path]:
     Parameters
     ----------
     setup
-        The shell that sets it up.
+        The shell that sets it up; without any, it is not known which Python it is.
     scratch
         Folder for a file.
     """
+    if not setup:
+        return []
     file = scratch / "site.sh"
     file.write_text(setup)
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
