@@ -63,7 +63,7 @@ fuzz: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/shellcheck .ci/run src/eventflock/worker/launch.sh src/eventflock/pools/slurm/job.sh tools/minipool/*.sh
+	$(BIN)/shellcheck .ci/run src/eventflock/worker/*.sh src/eventflock/packing/*.sh src/eventflock/pools/slurm/job.sh tools/minipool/*.sh
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

@@ -192,6 +192,12 @@ PACKING = group(
         metavar="FILE|lcg:VIEW",
         help="Shell that is sourced on the node first: it sets up the site's software.",
     ),
+    click.option(
+        "--container",
+        default="",
+        metavar="IMAGE",
+        help="Run jobs in this image: a .sif file, a folder, or docker://NAME.",
+    ),
 )
 PLACE = group(
     click.option("--out", type=FOLDER, help="The run folder; by default runs/NAME-001, -002, ..."),

@@ -16,7 +16,7 @@ from eventflock.core.options import (
 )
 from eventflock.errors import UsageError
 from eventflock.packing.launching import launch_flags
-from eventflock.packing.site_software import read_setup
+from eventflock.packing.site_software import read_container, read_setup
 from eventflock.planning.mapping import RowSizing
 from eventflock.pools.names import BATCH_SYSTEMS, DEFAULT, batch_hint
 
@@ -55,6 +55,7 @@ def read_packing(
     glibc: str,
     node_cache: str = "",
     setup: str = "",
+    container: str = "",
 ) -> PackOptions:
     """Check what is said about the packed environment."""
     launch_flags(glibc, node_cache, python)  # says what is wrong
@@ -68,6 +69,7 @@ def read_packing(
         glibc=glibc,
         node_cache=node_cache,
         setup=read_setup(setup, "--setup"),
+        container=read_container(container, "--container", Path.cwd()),
     )
 
 
@@ -75,11 +77,12 @@ def packing_for(pool: str, packed: bool, packing: PackOptions) -> PackOptions | 
     """Return how the environment is packed; None where jobs use what is installed here."""
     if pool in BATCH_SYSTEMS:
         return packing
+    packed = packed or bool(packing.container)
     if not packed and packing != PackOptions():
         raise UsageError(
-            "--with, --without, --requirements, --everything, --python, --glibc, --node-cache and "
-            "--setup are for jobs that bring their environment along, and these use what is "
-            "installed here.",
+            "--with, --without, --requirements, --everything, --python, --glibc, --node-cache, "
+            "--setup and --container are for jobs that bring their environment along, and these "
+            "use what is installed here.",
             remedy=f"Add --packed, or {batch_hint()}.",
         )
     if packed and pool != DEFAULT:
@@ -162,7 +165,7 @@ def read_options(given: dict[str, Any], packed: bool, **more: Any) -> Options:
             take(name)
             for name in (
                 *("include", "exclude", "requirements", "everything", "python", "glibc"),
-                *("node_cache", "setup"),
+                *("node_cache", "setup", "container"),
             )
         )
     )

@@ -87,6 +87,8 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
         of the launcher's choice, empty for none.
     setup
         Shell that is sourced on a node before Python starts: it sets up the site's software.
+    container
+        An image in which jobs run: a file, a folder, or a name as `docker://debian:13`.
     """
 
     include: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ class PackOptions(Frozen, frozen=True, omit_defaults=True):
     glibc: str = "auto"
     node_cache: str = ""
     setup: str = ""
+    container: str = ""
 
     def names(self) -> tuple[str, ...]:
         """Return the distributions that are named."""

@@ -114,7 +114,7 @@ def check(
             folder = Path(name)
             folder.chmod(0o755)
             inside = f"/{folder.relative_to(root)}" if root is not None else str(folder)
-            place = Place(folder=folder, inside=inside, enter=enter)
+            place = Place(folder=folder, inside=inside, enter=enter, container=options.container)
             request = ProofRequest(
                 modules=dict.fromkeys(_modules(packed), ""),
                 analysis=packed.analysis,
@@ -130,7 +130,7 @@ def check(
         failed = [module for module in proof.imported if module.error]
         broken = [one for one in failed if not probe.run("-c", f"import {one.name}").returncode]
     return CheckReport(
-        where=str(root) if root is not None else "this machine",
+        where=str(root or options.container or "this machine"),
         packed=packed,
         proof=proof,
         elsewhere=tuple(one for one in proof.imported if _is_elsewhere(one, proof)),

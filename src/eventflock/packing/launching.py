@@ -12,9 +12,34 @@ from eventflock.core.model import Assignment, first_events
 from eventflock.core.options import GLIBC_MODES, PYTHONS, SITE_PYTHON
 from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
+from eventflock.worker.node_layout import CONTAINER, LAUNCHER
 from eventflock.worker.receipt import receipt_of
 
-__all__ = ["launch_command", "launch_flags", "receipt_template", "shared_template"]
+__all__ = [
+    "NODE_PROGRAMS",
+    "launch_command",
+    "launch_flags",
+    "receipt_template",
+    "shared_template",
+    "start_words",
+]
+
+NODE_PROGRAMS = (LAUNCHER, CONTAINER)
+"""What a job needs beside the archives."""
+
+
+def start_words(container: str, folder: str = "") -> list[str]:
+    """Return the words that start the launcher with `/bin/sh`, in a container if there is one.
+
+    Parameters
+    ----------
+    container
+        See `PackOptions`.
+    folder
+        Where `NODE_PROGRAMS` are, with a slash at its end; by default in the working folder.
+    """
+    inside = [f"{folder}{CONTAINER.name}", container] if container else []
+    return [*inside, f"{folder}{LAUNCHER.name}"]
 
 
 def launch_command(

@@ -141,7 +141,9 @@ def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: objec
     # What is for nodes does not count; without a set-up, the Python of the site is.
     for_nodes = options.python == SITE_PYTHON and not options.setup
     python = "" if for_nodes else options.python
-    packed = msgspec.structs.replace(options, glibc="auto", node_cache="", python=python)
+    packed = msgspec.structs.replace(
+        options, glibc="auto", node_cache="", python=python, container=""
+    )
     asked = [ref, digest(source), packed, more, sys.executable, sys.version]
     paths = [os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH")]
     return digest(to_json([asked, paths, FORMAT, own_digests(), str(Path.cwd())]))[:32]

@@ -18,10 +18,9 @@ from eventflock.core.model import AnalysisRef
 from eventflock.core.options import SITE_PYTHON
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
-from eventflock.packing.launching import launch_command, launch_flags
+from eventflock.packing.launching import NODE_PROGRAMS, launch_command, launch_flags, start_words
 from eventflock.packing.layers import Layer
 from eventflock.packing.processes import run_alone
-from eventflock.worker.node_layout import LAUNCHER
 from eventflock.worker.prove import Proof, ProofRequest
 
 __all__ = ["Place", "launch", "prove_quickly"]
@@ -41,11 +40,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         The same folder, seen from the program.
     enter
         The words before the command that lead inside.
+    container
+        An image in which it runs.
     """
 
     folder: Path
     inside: str
     enter: tuple[str, ...] = ()
+    container: str = ""
 
 
 def launch(
@@ -80,7 +82,8 @@ def launch(
     for archive in archives:
         if not (place.folder / archive.name).exists():
             shutil.copyfile(archive, place.folder / archive.name)
-    shutil.copyfile(LAUNCHER, place.folder / "launch.sh")
+    for program in NODE_PROGRAMS:
+        shutil.copyfile(program, place.folder / program.name)
     (place.folder / "template.json").write_bytes(template)
     names = [one.name for one in archives]
     command = launch_command(
@@ -91,10 +94,20 @@ def launch(
         *words,
         flags=flags,
     )
-    script = 'cd "$1" && shift && exec /bin/sh launch.sh "$@"'
+    script = 'cd "$1" && shift && exec /bin/sh "$@"'
     started = time.time()
-    words = [*place.enter, "/bin/sh", "-c", script, "sh", place.inside, *command]
-    return run_alone(words, {}, None if place.enter else place.folder), started
+    words = [
+        *place.enter,
+        "/bin/sh",
+        "-c",
+        script,
+        "sh",
+        place.inside,
+        *start_words(place.container),
+        *command,
+    ]
+    env = os.environ if place.container else {}  # what runs containers is configured there
+    return run_alone(words, env, None if place.enter else place.folder), started
 
 
 def read_proof(place: Place, process: subprocess.CompletedProcess[str]) -> Proof:

@@ -26,8 +26,9 @@ import msgspec
 
 from eventflock.core.manifest import Failure
 from eventflock.core.observer import Observer
+from eventflock.core.options import SubmitOptions
 from eventflock.core.tracebacks import crash_in
-from eventflock.errors import ErrorKind
+from eventflock.errors import ErrorKind, PoolError
 from eventflock.failures.codes import FailureCode
 from eventflock.pools.cores import usable_cores
 from eventflock.pools.roles import Executor, Listener, Pool, RunPlace, Workers
@@ -295,12 +296,25 @@ class LocalExecutor(Executor):
         """Leave the workers to their owner."""
 
 
+RUNTIMES = ("apptainer", "singularity", "podman", "docker")
+"""What runs containers, in the order in which `container.sh` looks for it."""
+
+
 class LocalPool(Pool):
     """Worker processes on this machine."""
 
     name = "local"
     plain: ClassVar[type[LocalExecutor]] = LocalExecutor
     """Does the jobs that bring no environment along."""
+
+    def check_container(self, image: str, options: SubmitOptions) -> None:  # noqa: ARG002
+        """Check that this machine has a runtime for containers."""
+        if not any(shutil.which(name) for name in RUNTIMES):
+            raise PoolError(
+                f"This machine cannot run the container {image}: it has none of "
+                f"{', '.join(RUNTIMES)}.",
+                remedy="Install one of them, or leave out --container.",
+            )
 
     def open_workers(
         self, count: int | None = None, python: str = "", *, events: bool = True

@@ -23,12 +23,16 @@ from eventflock.core.structs import to_json
 from eventflock.errors import ErrorKind, ResultError
 from eventflock.failures.codes import FailureCode
 from eventflock.packing.environment import PackedEnvironment
-from eventflock.packing.launching import launch_command, receipt_template
+from eventflock.packing.launching import (
+    NODE_PROGRAMS,
+    launch_command,
+    receipt_template,
+    start_words,
+)
 from eventflock.pools import supervisor
 from eventflock.pools.roles import Executor, Listener
 from eventflock.results.reader import read_manifest
 from eventflock.worker.messages import Done, Failed, Reply, Run
-from eventflock.worker.node_layout import LAUNCHER
 from eventflock.worker.once import RESULT, OneJob
 
 __all__ = ["PackedExecutor"]
@@ -53,6 +57,7 @@ class PackedExecutor(Executor):
         self._archives = [str(archive.resolve()) for archive in environment.archives]
         self._digest = environment.digest
         self._flags = environment.flags
+        self._container = environment.options.container
         self._threads = ThreadPoolExecutor(count)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
@@ -97,10 +102,14 @@ class PackedExecutor(Executor):
         job = OneJob(assignment=request.assignment, environment=self._digest)
         (folder / "job.json").write_bytes(to_json(job))
         (folder / "template.json").write_bytes(receipt_template(request.assignment, self._digest))
-        shutil.copyfile(LAUNCHER, folder / "launch.sh")
+        for program in NODE_PROGRAMS:
+            shutil.copyfile(program, folder / program.name)
         words = ["-m", "eventflock.worker.once", "job.json", RESULT]
         launch = launch_command(*self._archives, "template.json", RESULT, *words, flags=self._flags)
-        command = [sys.executable, "-S", supervisor.__file__, str(folder), "/bin/sh", "launch.sh"]
+        start = ["/bin/sh", *start_words(self._container)]
+        # What runs containers is configured for a user, and lets little of that in.
+        environ = ["--environ"] if self._container else []
+        command = [sys.executable, "-S", supervisor.__file__, *environ, str(folder), *start]
         with Path(request.log).open("wb") as log:
             process = subprocess.Popen(
                 [*command, *launch], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT

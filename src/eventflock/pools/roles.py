@@ -219,6 +219,16 @@ class Pool(ABC):
         """
         return options
 
+    def check_container(self, image: str, options: SubmitOptions) -> None:  # noqa: ARG002
+        """Check that jobs can run in a container here.
+
+        Raises
+        ------
+        PoolError
+            There is nothing that runs one.
+        """
+        return
+
     @abstractmethod
     def open_workers(
         self, count: int | None = None, python: str = "", *, events: bool = True

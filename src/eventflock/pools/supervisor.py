@@ -1,8 +1,9 @@
-"""Keeps one job of the packed pool: `python -S supervisor.py FOLDER COMMAND...`.
+"""Keeps one job of the packed pool: `python -S supervisor.py [--environ] FOLDER COMMAND...`.
 
 The command runs in FOLDER, in a session of its own, with the environment that HTCondor gives a job,
-which is nearly none. When the client is gone, however it ended, standard input ends: then so does
-the job, with all that it started, and the folder is removed.
+which is nearly none, or with --environ in the one of the client. When the client is gone, however
+it ended, standard input ends: then so does the job, with all that it started, and the folder is
+removed.
 """
 
 import contextlib
@@ -17,12 +18,15 @@ PATIENCE = 5.0
 """Seconds for the launcher to clean up."""
 
 
-def main(folder: str, *command: str) -> int:
+def main(*words: str) -> int:
     """Run the command to its end."""
+    inherits = words[0] == "--environ"
+    folder, *command = words[1:] if inherits else words
+    usual = os.environ if inherits else {}
     child = subprocess.Popen(
         command,
         cwd=folder,
-        env={"_CONDOR_SCRATCH_DIR": folder},
+        env={**usual, "_CONDOR_SCRATCH_DIR": folder},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

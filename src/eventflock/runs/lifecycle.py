@@ -72,7 +72,10 @@ def execute(work: Work, options: Options, observer: Observer) -> Outcome:
 def _complete(pool: Pool, options: Options, *, reach: bool) -> Options:
     """Fill in what the pool and the site have to say."""
     options = pool.complete(options, reach=reach)
-    return msgspec.structs.replace(options, packing=with_site(options.packing, Path.cwd()))
+    packing = with_site(options.packing, Path.cwd())
+    if reach and packing is not None and packing.container:
+        pool.check_container(packing.container, options.submission)
+    return msgspec.structs.replace(options, packing=packing)
 
 
 def show_submission(work: Work, options: Options, observer: Observer) -> tuple[str, Plan]:

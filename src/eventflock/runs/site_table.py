@@ -10,12 +10,12 @@ import msgspec
 from eventflock.core.options import PackOptions
 from eventflock.errors import UsageError, nearest
 from eventflock.packing.launching import launch_flags
-from eventflock.packing.site_software import read_setup
+from eventflock.packing.site_software import read_container, read_setup
 from eventflock.pools.batch.site_file import PACKING, find_table
 
 __all__ = ["with_site"]
 
-_TEXTS = {"setup", "node_cache", "requirements", "glibc", "python"}
+_TEXTS = {"setup", "node_cache", "requirements", "glibc", "python", "container"}
 _LISTS = {"with": "include", "without": "exclude"}
 
 
@@ -64,6 +64,8 @@ def with_site(given: PackOptions | None, folder: Path) -> PackOptions | None:
 def _text(key: str, value: str, file: Path) -> str:
     if key == "setup":
         return read_setup(value, f"{file}: setup", file.parent)
+    if key == "container":
+        return read_container(value, f"{file}: container", file.parent)
     if key == "requirements" and value:
         return str(file.parent / value)
     return value

@@ -10,7 +10,8 @@
 # a receipt with places for the reason, and for the name of the job where jobs share one template:
 # its number, and perhaps a dash and the piece of it that this is.
 # With --python site, it is the node's Python that runs the program, with the packed packages before
-# its own. With --join, errors go where output goes. If CODE has a set-up of the site's software, it is sourced
+# its own. With --refuse TEXT, nothing is run: the node cannot, for this reason.
+# With --join, errors go where output goes. If CODE has a set-up of the site's software, it is sourced
 # before Python starts, but for --no-setup. With --cache, the environment is unpacked into that folder
 # of the node once, and used by all jobs that find it there. Exit status:
 #
@@ -34,6 +35,7 @@ lock=
 part=
 python=packed
 use_setup=yes
+refused=
 job=-1
 piece=
 while :; do
@@ -47,6 +49,7 @@ while :; do
             job=$(expr "${2%%-*}" + 0)
             case $2 in *-*) piece=${2#*-} ;; esac
             shift 2 ;;
+        --refuse) refused=$2; shift 2 ;;
         --join) exec 2>&1; shift ;;
         --no-setup) use_setup=no; shift ;;
         *) break ;;
@@ -109,6 +112,8 @@ unsuitable() {
     receipt node "" "The node $host cannot run this: $1"
     exit $UNSUITABLE
 }
+
+[ -z "$refused" ] || unsuitable "$refused"
 
 forward() {
     stopped=$1

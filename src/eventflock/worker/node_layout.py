@@ -19,6 +19,7 @@ __all__ = [
     "CERTIFICATES",
     "CODE_DEMANDS",
     "CODE_PACKAGES",
+    "CONTAINER",
     "CONTENTS",
     "DEMANDS",
     "DIED",
@@ -38,6 +39,8 @@ __all__ = [
     "unpacked_root",
 ]
 
+CONTAINER = PACKAGE / "worker" / "container.sh"
+"""What runs the launcher in a container, on this machine."""
 LAUNCHER = PACKAGE / "worker" / "launch.sh"
 """The launcher, on this machine."""
 UNSUITABLE = 85

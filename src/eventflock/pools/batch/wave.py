@@ -5,7 +5,8 @@
       cluster         the number that the batch system gave the wave; missing until it has one
       submit.txt      the submit description, and items.txt: a line for each job
       jobs-00000.jsonl ...   the jobs themselves, a hundred in a file
-      launch.sh, template.json, env-DIGEST.tar, code-DIGEST.tar.gz, input-00000.root ...
+      launch.sh, container.sh, template.json, env-DIGEST.tar, code-DIGEST.tar.gz, and
+      input-00000.root ...
       events.log      the batch system's own account of what happens
       job-000042.zip, job-000042.log    what came back of a job
 
@@ -33,8 +34,7 @@ from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import ResultError
 from eventflock.events.files import is_url
 from eventflock.packing.environment import PackedEnvironment
-from eventflock.packing.launching import shared_template
-from eventflock.worker.node_layout import LAUNCHER
+from eventflock.packing.launching import NODE_PROGRAMS, shared_template
 from eventflock.worker.once import OneJob
 
 __all__ = ["Wave", "WaveDraft", "WaveRecord", "wave_folders", "waves_in"]
@@ -211,8 +211,9 @@ class WaveDraft:
             earlier = [wave.archive(archive.name) for wave in wave_folders(self._pool)]
             sources = [archive, *(path for path in earlier if path.exists())]
             _place(sources, self._path / archive.name)
-        shutil.copyfile(LAUNCHER, self._path / "launch.sh")
-        (self._path / "launch.sh").chmod(0o755)
+        for program in NODE_PROGRAMS:
+            shutil.copyfile(program, self._path / program.name)
+            (self._path / program.name).chmod(0o755)
         (self._path / "template.json").write_bytes(self._template)
         draft = Wave(self._path)
         draft.items.write_text("".join(self._items))

@@ -97,6 +97,7 @@ def describe(
     settings: Settings,
     *,
     common: bool = False,
+    container: str = "",
     demands: JobDemands = USUAL,
 ) -> str:
     """Return the submit description of a wave. Its paths are relative to the folder of the wave.
@@ -118,6 +119,8 @@ def describe(
     common
         Send the archives once per node, not with each job. Then all jobs are made at once:
         HTCondor 25.14 makes none of them late that has common files.
+    container
+        The image in which HTCondor runs the jobs.
     demands
         How these jobs differ from the first try.
 
@@ -132,7 +135,7 @@ def describe(
     ]
     inputs = ["template.json", *settings.inputs, "$(inputs)"]
     fixed = {
-        "universe": "vanilla",
+        "universe": "container" if container else "vanilla",
         "executable": "launch.sh",
         "arguments": f'"{" ".join(words)}"',
         "log": "events.log",
@@ -150,6 +153,8 @@ def describe(
         "retry_until": f"ExitCode =?= {FAILED_FOR_GOOD}",
         "+EventflockWave": f'"{identity}"',
     }
+    if container:
+        fixed["container_image"] = container
     if common:
         fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
     elif is_made_late(settings):

@@ -29,6 +29,7 @@ _MEANS: dict[tuple[str, ...], str] = {
     ("arch",): "the kind of processor asked for, {}",
     ("opsys",): "the operating system asked for, {}",
     ("filesystemdomain",): "the shared file system asked for, {}",
+    ("hascontainer",): "the container, for which they have no runtime",
     ("hasfiletransfer",): "the transfer of files, which they do not do",
 }
 """What HTCondor demands on its own on behalf of a job, by the attributes of the slot."""

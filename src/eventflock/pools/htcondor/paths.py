@@ -19,7 +19,7 @@ PATHS = frozenset(
 """Commands whose value names files of this machine. The jobs' folder is not the user's, so HTCondor
 would look for a relative path in the wrong place."""
 
-TAKEN = frozenset({"condor_exec.exe", "launch.sh", "result.zip", "template.json"})
+TAKEN = frozenset({"condor_exec.exe", "container.sh", "launch.sh", "result.zip", "template.json"})
 """Names of other files in the folder of a job."""
 
 

@@ -69,6 +69,7 @@ class CondorQueue(BatchQueue):
                 self._needs,
                 settings,
                 common=common,
+                container=environment.options.container,
                 demands=demands,
             )
 

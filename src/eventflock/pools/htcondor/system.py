@@ -27,6 +27,8 @@ from eventflock.pools.roles import RunPlace
 __all__ = ["POOL", "CondorSubmission", "HTCondor"]
 
 MIB = 2**20
+RUNTIMES = ("HasContainer", "HasSingularity", "HasDocker")
+"""Attributes of slots that run containers."""
 ONCE = """\
 # Where the pool can do so, the two archives are sent once per node, not with each job: they are in
 # +CommonInputFiles then instead of transfer_input_files, and there is no max_idle.
@@ -47,7 +49,15 @@ class CondorSubmission(Frozen, frozen=True):
         """Return the submit description of so many jobs, without submitting anything."""
         archives = (environment.environment.name, environment.code.name)
         identity = "chosen-when-submitted"
-        text = describe(name, identity, archives, environment.flags, self.needs, self.settings)
+        text = describe(
+            name,
+            identity,
+            archives,
+            environment.flags,
+            self.needs,
+            self.settings,
+            container=environment.options.container,
+        )
         return f"{ONCE}{text}" if may_send_once(self.settings, self.needs, jobs) else text
 
 
@@ -73,6 +83,17 @@ class HTCondor(BatchSystem):
         return CondorSubmission(
             settings=settings, needs=msgspec.structs.replace(needs, disk_mb=disk_mb)
         )
+
+    def check_container(self, image: str, options: SubmitOptions) -> None:
+        """Check that some slot has a runtime for containers."""
+        settings = read_settings(options, Path.cwd())
+        slots = Schedd(settings.schedd, settings.collector).slots()
+        if slots and not any(slot.get(name) is True for slot in slots for name in RUNTIMES):
+            raise PoolError(
+                f"No slot of the pool can run the container {image}: none of {len(slots):,} has "
+                f"{' or '.join(RUNTIMES)}.",
+                remedy="Leave out --container, or ask for machines with Apptainer or Docker.",
+            )
 
     def recall(self, place: RunPlace) -> CondorSubmission:
         """Read how the jobs of a run are submitted."""

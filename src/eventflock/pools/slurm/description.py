@@ -121,6 +121,7 @@ def _assignments(
         "environment": environment.environment.name,
         "code": environment.code.name,
         "flags": " ".join(environment.flags),
+        "container": environment.options.container,
         "bring": "cp -L" if settings.copy_inputs else "ln -s",
     }
     exported = {**variables, **settings.variables}

@@ -37,7 +37,9 @@ for name in template.json $(echo "$names" | tr , ' '); do
 done
 TMPDIR=$work
 export TMPDIR
-sh "$wave/launch.sh" --join --job "$job" $flags "$wave/$environment" "$wave/$code" \
+set -- "$wave/launch.sh"
+[ -z "$container" ] || set -- "$wave/container.sh" "$container" "$@"
+sh "$@" --join --job "$job" $flags "$wave/$environment" "$wave/$code" \
     template.json result.zip -m eventflock.worker.once "jobs-$shard.jsonl" result.zip "$line" \
     > "$wave/job-$job.log"
 status=$?
