@@ -3,7 +3,8 @@
 Each analysis in `heavy_analyses/` states what it requires. It is installed first, which is not
 measured. Measured are packing it with an empty cache of archives, the size, and the time until a
 job has done its first events, in each root file system (such as those of Debian 13 and 11, made
-with mmdebstrap) and here. The numbers of packed jobs are compared with those of workers.
+with mmdebstrap) and here. The numbers of packed jobs are compared with those of a plain call in the
+environment that was installed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import eventflock as ef
+from eventflock.core.observer import Observer
+from eventflock.core.options import PackOptions
+from eventflock.runs.environment import interpreter_for
+from eventflock.usercode.loading import locate
+from eventflock.worker.shadow import make_shadow
 
 HERE = Path(__file__).parent
 CACHE = HERE / "data/heavy-cache"
+os.environ["EVENTFLOCK_CACHE"] = str(CACHE)
 ANALYSES = sorted(path.stem for path in (HERE / "heavy_analyses").glob("*.py"))
 
 
@@ -73,20 +79,33 @@ def count(packed: dict[str, Any]) -> int:
 
 
 def compare(analysis: Path, data: Path) -> None:
+    """Compare a packed job with a plain call in the environment that was installed."""
+    ref, source = locate(str(analysis))
+    python = interpreter_for(ref, source, PackOptions(), Observer())
     with tempfile.TemporaryDirectory() as name:
-        for out, words in (("bare", []), ("packed", ["--packed"])):
-            more = ["--jobs", "1", "--no-plot", "--out", Path(name) / out, *words]
-            eventflock("run", analysis, data, *more)
-        bare, packed = (ef.load(Path(name) / out) for out in ("bare", "packed"))
-        for dataset in bare:
-            if repr(bare[dataset]) != repr(packed[dataset]):
-                sys.exit(f"{analysis.name}: {packed[dataset]!r}, expected {bare[dataset]!r}")
+        env = {"PYTHONPATH": make_shadow(Path(name))}
+        plain = numbers(python, analysis, data, env=env)
+        more = ["--jobs", "1", "--chunk", "1000000", "--no-plot", "--out", Path(name) / "run"]
+        eventflock("run", analysis, data, "--packed", *more)
+        packed = numbers(sys.executable, Path(name) / "run", env={})
+    if plain != packed:
+        sys.exit(f"{analysis.name}: {packed}, expected {plain}")
+
+
+def numbers(python: str, *words: Path, env: dict[str, str]) -> str:
+    told = subprocess.run(
+        [python, HERE / "plain_call.py", *words],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return told.stdout.splitlines()[-1]
 
 
 def eventflock(*words: object) -> str:
     told = subprocess.run(
         [sys.executable, "-m", "eventflock", *map(str, words)],
-        env={**os.environ, "EVENTFLOCK_CACHE": str(CACHE)},
         stdout=subprocess.PIPE,
         text=True,
         check=False,

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflock.core.halving import UnitName
 from eventflock.core.model import AnalysisRef, Assignment, FileEntry, Range
+from eventflock.core.options import PackOptions
 from eventflock.core.states import QueueStatus
 from eventflock.core.structs import to_json
 from eventflock.errors import UsageError
 from eventflock.packing.environment import PackedEnvironment
-from eventflock.packing.launching import launch_flags
 from eventflock.pools.batch.needs import JobDemands, JobNeeds
 from eventflock.pools.batch.wave import PER_FILE, Wave, WaveDraft, waves_in
 from eventflock.pools.htcondor.description import check_folder, describe, times
@@ -28,10 +29,13 @@ from eventflock.pools.htcondor.settings import Settings
 
 NEEDS = JobNeeds(memory_mb=1024, disk_mb=500)
 ARCHIVES = ("env-1.tar", "code-2.tar.gz")
+ENVIRONMENT = PackedEnvironment(environment=Path(ARCHIVES[0]), code=Path(ARCHIVES[1]))
 
 
-def text_of(settings: Settings, **more: Any) -> dict[str, str]:
-    text = describe("jets 1", "abc", ARCHIVES, launch_flags(), NEEDS, settings, **more)
+def text_of(
+    settings: Settings, environment: PackedEnvironment = ENVIRONMENT, **more: Any
+) -> dict[str, str]:
+    text = describe("jets 1", "abc", environment, NEEDS, settings, **more)
     *lines, queue, last = text.split("\n")
     assert queue == "queue job, shard, line, inputs from items.txt"
     assert last == ""
@@ -56,6 +60,14 @@ def test_archives_travel_with_each_job_or_once_per_node() -> None:
     assert once["transfer_input_files"] == "template.json, $(inputs)"
     assert once["+CommonInputFiles"] == '"env-1.tar, code-2.tar.gz"'
     assert "max_idle" not in once
+
+
+def test_jobs_in_a_container() -> None:
+    options = PackOptions(container="docker://debian:13")
+    told = text_of(Settings(), msgspec.structs.replace(ENVIRONMENT, options=options))
+    assert told["universe"] == "container"
+    assert told["container_image"] == "docker://debian:13"
+    assert text_of(Settings())["universe"] == "vanilla"
 
 
 def test_other_tries_ask_for_more_and_avoid_machines() -> None:
@@ -84,8 +96,7 @@ def test_a_job_may_take_so_long_and_no_longer() -> None:
     text = describe(
         "n",
         "i",
-        ARCHIVES,
-        launch_flags(),
+        ENVIRONMENT,
         JobNeeds(memory_mb=1, disk_mb=1, limit_seconds=60),
         Settings(),
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eventflock.errors import UsageError
+from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import USUAL, JobDemands, JobNeeds
 from eventflock.pools.htcondor.settings import Settings
 from eventflock.worker.once import RESULT
@@ -91,13 +92,11 @@ def may_send_once(settings: Settings, needs: JobNeeds, jobs: int) -> bool:
 def describe(
     name: str,
     identity: str,
-    archives: tuple[str, str],
-    flags: Sequence[str],
+    environment: PackedEnvironment,
     needs: JobNeeds,
     settings: Settings,
     *,
     common: bool = False,
-    container: str = "",
     demands: JobDemands = USUAL,
 ) -> str:
     """Return the submit description of a wave. Its paths are relative to the folder of the wave.
@@ -108,10 +107,8 @@ def describe(
         Of the run, for people who look at the queue.
     identity
         Of the wave.
-    archives
-        Base names of the archives of environment and code.
-    flags
-        Options of the launcher.
+    environment
+        What jobs bring along.
     needs
         What to ask for.
     settings
@@ -119,8 +116,6 @@ def describe(
     common
         Send the archives once per node, not with each job. Then all jobs are made at once:
         HTCondor 25.14 makes none of them late that has common files.
-    container
-        The image in which HTCondor runs the jobs.
     demands
         How these jobs differ from the first try.
 
@@ -129,13 +124,14 @@ def describe(
     str
         In HTCondor's submit language, with its `queue` statement.
     """
+    archives = [archive.name for archive in environment.archives]
     words = [
-        *("--join", "--job", "$(job)", *flags, *archives, "template.json", RESULT),
+        *("--join", "--job", "$(job)", *environment.flags, *archives, "template.json", RESULT),
         *("-m", "eventflock.worker.once", "jobs-$(shard).jsonl", RESULT, "$(line)"),
     ]
     inputs = ["template.json", *settings.inputs, "$(inputs)"]
     fixed = {
-        "universe": "container" if container else "vanilla",
+        "universe": "vanilla",
         "executable": "launch.sh",
         "arguments": f'"{" ".join(words)}"',
         "log": "events.log",
@@ -153,8 +149,8 @@ def describe(
         "retry_until": f"ExitCode =?= {FAILED_FOR_GOOD}",
         "+EventflockWave": f'"{identity}"',
     }
-    if container:
-        fixed["container_image"] = container
+    if environment.options.container:
+        fixed |= {"universe": "container", "container_image": environment.options.container}
     if common:
         fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
     elif is_made_late(settings):

@@ -64,12 +64,10 @@ class CondorQueue(BatchQueue):
             return describe(
                 self._name,
                 identity,
-                (environment.environment.name, environment.code.name),
-                environment.flags,
+                environment,
                 self._needs,
                 settings,
                 common=common,
-                container=environment.options.container,
                 demands=demands,
             )
 

@@ -47,17 +47,8 @@ class CondorSubmission(Frozen, frozen=True):
 
     def show(self, environment: PackedEnvironment, name: str, jobs: int) -> str:
         """Return the submit description of so many jobs, without submitting anything."""
-        archives = (environment.environment.name, environment.code.name)
         identity = "chosen-when-submitted"
-        text = describe(
-            name,
-            identity,
-            archives,
-            environment.flags,
-            self.needs,
-            self.settings,
-            container=environment.options.container,
-        )
+        text = describe(name, identity, environment, self.needs, self.settings)
         return f"{ONCE}{text}" if may_send_once(self.settings, self.needs, jobs) else text
 
 
