@@ -162,7 +162,10 @@ def test_names_of_images(tmp_path: Path) -> None:
         assert read_container(name, "--container", tmp_path) == name
     assert read_container("a.sif", "--container", tmp_path) == f"{tmp_path}/a.sif"
     assert read_container("./tree", "--container", tmp_path) == f"{tmp_path}/tree"
-    for name in ("./b.sif", "/no/such", "two words", "UPPER"):
+    assert read_container("/cvmfs/a.sif", "--container", tmp_path) == "/cvmfs/a.sif"
+    with pytest.raises(PoolError, match="There is no image /no/such"):
+        find_pool("local").check_container("/no/such", SubmitOptions())
+    for name in ("./b.sif", "two words", "UPPER"):
         with pytest.raises(UsageError, match="is not there, and no name of an image"):
             read_container(name, "--container", tmp_path)
 

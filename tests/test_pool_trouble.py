@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from eventflock.results.reader import read_manifest
+from eventflock.results.result import load
 from tests.condor import Client, running_pool
+from tests.roots import bare_root
 from tests.truth import energies, truth_of
 from tests.user import ok, wait_for
 
@@ -403,3 +405,45 @@ def test_the_older_generation_says_that_it_cannot(
     finally:
         toml.unlink()
     assert told.stderr.count("files are sent once per node from 24.9") == 1
+
+
+WHERE = """
+import pathlib
+import numpy
+import eventflock as ef
+
+@ef.analysis(tree="TTbar_14TeV_MU80/mytree")
+def where(events):
+    version = pathlib.Path("/etc/debian_version").read_text().strip()
+    return {f"{version} {'/packages/' in numpy.__file__}": len(events)}
+"""
+
+
+def test_jobs_in_a_container_of_the_pool(newer: Client, base_of_pools: Path) -> None:
+    """HTCondor starts Apptainer, with a folder on the nodes that is a Debian 11."""
+    images = newer.folder / "root/cvmfs/images"
+    shutil.copytree(
+        bare_root(base_of_pools, "bullseye"), images / "plain", symlinks=True,
+        ignore=shutil.ignore_patterns("dev", "scratch"),
+    )  # fmt: skip
+    # HTCondor tests an image by what is in those that Apptainer has made.
+    newer.inside("apptainer", "build", "--sandbox", "/cvmfs/images/debian11", "/cvmfs/images/plain")
+    (images / "debian11").chmod(0o755)
+    (newer.home / "where.py").write_text(WHERE)
+    words = ("run", "where.py", "tutorial-10k.root", "--jobs", "2", "--pool", "htcondor")
+    run = newer.home / "contained"
+    ok(newer.run(*words, "--container", "/cvmfs/images/debian11", "--out", run))
+    (seen,) = load(run)["events"]
+    assert seen.startswith("11.")
+    assert seen.endswith(" True")
+    log = (run / "pool/wave-001/job-000000.log").read_text()
+    assert "with the bundled glibc, as its own is 2.31" in log
+
+
+def test_a_pool_that_runs_no_containers(client: Client, jets_here: Path, tutorial: Path) -> None:
+    run = client.home / "contained"
+    words = ("run", jets_here, tutorial, "--pool", "htcondor", "--out", run)
+    told = client.run(*words, "--container", "docker://debian:13")
+    assert told.returncode == 5
+    assert "No slot of the pool can run the container docker://debian:13: none of" in told.stderr
+    assert not run.exists()

@@ -24,7 +24,10 @@ def build(pool: Pool, suite: str) -> None:
     pool.folder.mkdir(parents=True, exist_ok=True)
     unfinished = pool.folder / "root.part"
     shutil.rmtree(unfinished, ignore_errors=True)
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=condor,minicondor"]
+    packages = "condor,minicondor"
+    if suite == "sid":  # the only one that has it
+        packages += ",apptainer,tzdata"
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}"]
     if suite == "sid":  # its index expires within a week, and mirrors can be older
         command.append('--aptopt=Acquire::Check-Valid-Until "false"')
     made = subprocess.run(

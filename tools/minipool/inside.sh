@@ -17,4 +17,8 @@ for path; do
     mkdir -p "$root$path"
     mount --bind "$path" "$root$path"
 done
-exec chroot "$root" /usr/sbin/condor_master -f
+# Not chroot: user namespaces, with which Apptainer makes containers, would be refused.
+cd "$root"
+pivot_root . .
+umount -l .
+exec /usr/sbin/condor_master -f

@@ -94,17 +94,19 @@ def read_setup(name: str, where: str, folder: Path = Path()) -> str:
 def read_container(name: str, where: str, folder: Path) -> str:
     """Read the name of an image; that of a file or folder is made absolute.
 
+    What is absolute need not be there: nodes may have it.
+
     Raises
     ------
     UsageError
         There is no such file, or this is no name.
     """
     place = folder / Path(name).expanduser()
-    if not name or re.match(r"[a-z0-9+]+://\S+$", name):
+    if not name or re.match(r"[a-z0-9+]+://\S+$|/\S+$", name):
         return name
     if place.exists() and ("/" in name or name.endswith(".sif")):
         return str(place.resolve())
-    if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[a-z0-9][\w./:@-]*", name):
+    if name.startswith((".", "~")) or not re.fullmatch(r"[a-z0-9][\w./:@-]*", name):
         raise UsageError(
             f"{where} {name!r} is not there, and no name of an image.",
             remedy="Name a .sif file, a folder, or an image as docker://debian:13.",

@@ -309,6 +309,8 @@ class LocalPool(Pool):
 
     def check_container(self, image: str, options: SubmitOptions) -> None:  # noqa: ARG002
         """Check that this machine has a runtime for containers."""
+        if image.startswith("/") and not Path(image).exists():
+            raise PoolError(f"There is no image {image}.", remedy="Check the path.")
         if not any(shutil.which(name) for name in RUNTIMES):
             raise PoolError(
                 f"This machine cannot run the container {image}: it has none of "

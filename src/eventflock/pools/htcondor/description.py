@@ -151,6 +151,8 @@ def describe(
     }
     if environment.options.container:
         fixed |= {"universe": "container", "container_image": environment.options.container}
+        if not environment.options.container.endswith(".sif"):
+            fixed["transfer_container"] = "false"  # a folder that nodes have, or one in a registry
     if common:
         fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
     elif is_made_late(settings):
