@@ -10,12 +10,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflock.core.manifest import Failure
-from eventflock.core.options import SubmitOptions
+from eventflock.core.options import PackOptions, SubmitOptions
 from eventflock.core.states import QueueStatus
 from eventflock.errors import UsageError
 from eventflock.failures.causes import cause_of
@@ -170,6 +171,9 @@ def test_the_time_limit_is_the_job_own_and_a_minute() -> None:
     text = describe("r", "i", ENVIRONMENT, needs, Settings(), 1)
     assert "#SBATCH --time=61\n" in text
     assert "#SBATCH --requeue\n" in text
+    assert "\ncontainer=''\n" in text
+    image = msgspec.structs.replace(ENVIRONMENT, options=PackOptions(container="/a b.sif"))
+    assert "\ncontainer='/a b.sif'\n" in describe("r", "i", image, needs, Settings(), 1)
     own = describe("r", "i", ENVIRONMENT, needs, Settings(options={"no-requeue": ""}), 1)
     assert "--requeue\n" not in own.replace("--no-requeue", "")
 

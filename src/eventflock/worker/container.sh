@@ -85,14 +85,9 @@ run
             enter="$enter
 --env=$name"
         done
-        if [ "$(id -u)" != 0 ]; then
-            case $runtime in
-                podman) enter="$enter
---userns=keep-id" ;;
-                *) enter="$enter
---user=$(id -u):$(id -g)" ;;
-            esac
-        fi
+        # Podman maps the user by itself: root inside is the user.
+        [ "$runtime" = podman ] || [ "$(id -u)" = 0 ] || enter="$enter
+--user=$(id -u):$(id -g)"
         if [ -d "$image" ]; then
             enter="$enter
 --rootfs

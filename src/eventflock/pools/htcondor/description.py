@@ -149,10 +149,7 @@ def describe(
         "retry_until": f"ExitCode =?= {FAILED_FOR_GOOD}",
         "+EventflockWave": f'"{identity}"',
     }
-    if environment.options.container:
-        fixed |= {"universe": "container", "container_image": environment.options.container}
-        if not environment.options.container.endswith(".sif"):
-            fixed["transfer_container"] = "false"  # a folder that nodes have, or one in a registry
+    fixed |= _contained(environment.options.container)
     if common:
         fixed["+CommonInputFiles"] = f'"{", ".join(archives)}"'
     elif is_made_late(settings):
@@ -163,6 +160,14 @@ def describe(
     _apply(demands, fixed)
     lines = [f"{key} = {value}" for key, value in fixed.items()]
     return "\n".join([*lines, "queue job, shard, line, inputs from items.txt", ""])
+
+
+def _contained(image: str) -> dict[str, str]:
+    """Return what runs the jobs in an image; one that is a file is sent."""
+    if not image:
+        return {}
+    there = {} if image.endswith(".sif") else {"transfer_container": "false"}
+    return {"universe": "container", "container_image": image, **there}
 
 
 def _apply(demands: JobDemands, commands: dict[str, str]) -> None:
