@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -16,7 +16,8 @@ import msgspec
 
 from eventflock.errors import EnvError, nearest
 from eventflock.packing import cling
-from eventflock.packing.interpreter import is_junk, walk
+from eventflock.packing.interpreter import is_junk
+from eventflock.packing.listing import files_of, info_of
 from eventflock.worker.node_layout import PACKAGES
 from eventflock.worker.survey import Interpreter
 
@@ -184,7 +185,7 @@ class Installed:
         if not any(not path.endswith(_METADATA) for path in files) and not _is_only_metadata(one):
             raise EnvError(
                 f"The distribution {one.metadata['Name']} {one.version} has no files here: "
-                f"{_place(one)} lists none that exist.",
+                f"{info_of(one)} lists none that exist.",
                 remedy=f"Reinstall it: {sys.executable} -m pip install --force-reinstall {name}",
             )
         return Component(
@@ -239,14 +240,10 @@ def local_source(one: metadata.Distribution) -> tuple[Path | None, bool]:
     return Path(unquote(url.path)), bool(direct.get("dir_info", {}).get("editable"))
 
 
-def _place(one: metadata.Distribution) -> str:
-    return str(getattr(one, "_path", "its metadata"))
-
-
 def _top_levels(one: metadata.Distribution) -> set[str]:
     """Find what a distribution can be imported as."""
     found = set()
-    for file in one.files or ():
+    for file in map(PurePosixPath, files_of(one)):
         first = file.parts[0]
         if len(file.parts) == 1 and file.suffix in {".py", ".so"}:
             found.add(first.split(".")[0])
@@ -258,21 +255,18 @@ def _top_levels(one: metadata.Distribution) -> set[str]:
 
 def _is_only_metadata(one: metadata.Distribution) -> bool:
     """Check whether a distribution has no files of its own, but only requires others."""
-    listed = [str(file) for file in one.files or ()]
+    listed = files_of(one)
     return bool(listed) and all(".dist-info/" in name for name in listed)
 
 
 def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, Path]]:
     """Yield the files of a distribution that are of use, by their names in the archive."""
-    listed = list(one.files or ())
-    if not any(file.suffix in {".py", ".so"} for file in listed):
-        yield from _unlisted(one)
     base = Path(str(one.locate_file("")))
-    names = [str(file) for file in listed]
+    names = list(files_of(one))
     kept, stubs = tested | _needed_tests(base, names), _needed_stubs(base, names)
     is_useless = cling.is_useless if cling.compiles(names) else is_junk
-    for file in listed:
-        name = os.path.normpath(str(file))
+    for listed in names:
+        name = os.path.normpath(listed)
         path = base / name
         if name.startswith(".."):
             yield from _outside(base, name, path)
@@ -285,24 +279,6 @@ def _files(one: metadata.Distribution, tested: set[str]) -> Iterator[tuple[str, 
 def _is_dropped(name: str) -> bool:
     """Check whether a file only says how a package was installed here, and of what it is made."""
     return ".dist-info/" in name and (name.rpartition("/")[2] in _DROPPED or "/sboms/" in name)
-
-
-def _unlisted(one: metadata.Distribution) -> Iterator[tuple[str, Path]]:
-    """Collect what top_level.txt names, for packages of a system that have no RECORD."""
-    base = Path(str(one.locate_file("")))
-    for name in (one.read_text("top_level.txt") or "").split():
-        folder = base / name
-        if folder.is_dir():
-            for inner, path in walk(folder):
-                if not _is_test(f"{name}/{inner}", set()):
-                    yield f"{PACKAGES}/{name}/{inner}", path
-        for path in (base / f"{name}.py", *base.glob(f"{name}.*.so")):
-            if path.is_file():
-                yield f"{PACKAGES}/{path.name}", path
-    info = Path(_place(one))
-    if info.is_dir():
-        for inner, path in walk(info):
-            yield f"{PACKAGES}/{info.name}/{inner}", path
 
 
 def _outside(base: Path, name: str, path: Path) -> Iterator[tuple[str, Path]]:

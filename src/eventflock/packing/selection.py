@@ -16,6 +16,7 @@ from eventflock.errors import EnvError
 from eventflock.packing.distributions import WORKER, Component, Installed, closure, normal
 from eventflock.packing.gpu import without_gpu
 from eventflock.packing.interpreter import walk
+from eventflock.packing.listing import files_of
 from eventflock.packing.requirements import install_project
 from eventflock.packing.site_software import site_folders
 from eventflock.packing.user_files import (
@@ -105,8 +106,8 @@ def _owner(installed: Installed, file: str) -> str:
     """Return the distribution that a file in site-packages belongs to."""
     owners = sorted(installed.owners(file.split("/", maxsplit=1)[0].split(".", maxsplit=1)[0]))
     if len(owners) > 1:  # a namespace that several share
-        listed = {owner: installed.found[owner].files or () for owner in owners}
-        owners = [one for one, files in listed.items() if file in map(str, files)] or owners
+        listed = {owner: files_of(installed.found[owner]) for owner in owners}
+        owners = [one for one, files in listed.items() if file in files] or owners
     return owners[0] if owners else ""
 
 
