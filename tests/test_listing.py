@@ -89,7 +89,7 @@ def test_a_prefix_of_conda_on_a_bare_node(tmp_path: Path, cache: Path, data_dir:
         if name in {"numpy", "hist", "uproot"}:
             (info / "RECORD").unlink()
         if name in {"numpy", "uproot"}:  # and of hist, nobody says anything
-            files: list[Path] = [one for one in (site / name).rglob("*") if one.is_file()]
+            files = [one for one in (site / name).rglob("*") if one.is_file()]
             files += [*(site / f"{name}.libs").glob("*"), *info.iterdir()]
             listed = [str(path.relative_to(prefix)) for path in files]
             (prefix / f"conda-meta/{name}.json").write_text(json.dumps({"files": listed}))
@@ -97,7 +97,7 @@ def test_a_prefix_of_conda_on_a_bare_node(tmp_path: Path, cache: Path, data_dir:
     root = bare_root(cache.parent, "bullseye")
     words = ["check", "a.py", data_dir / "tutorial-10k.root", "--in", root, "--json"]
     told = subprocess.run(
-        [prefix / "bin/python3", "-P", "-m", "eventflock", *words],
+        [str(word) for word in (prefix / "bin/python3", "-P", "-m", "eventflock", *words)],
         cwd=tmp_path, env={**os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

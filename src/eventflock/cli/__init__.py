@@ -58,7 +58,7 @@ def app() -> None:
     metavar="START:STOP",
     help="Only these entries, counted through the files of each dataset.",
 )
-@click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
+@click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
 @PLACE
@@ -286,7 +286,7 @@ def inspect(file: str, as_json: bool) -> None:
 @click.argument("analysis")
 @click.argument("files", nargs=-1)
 @PACKING
-@click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
+@click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--out", type=FOLDER, help="A folder for copies of the two archives.")
 @click.option(
@@ -318,7 +318,7 @@ def pack(
 @click.argument("files", nargs=-1)
 @click.option("--in", "root", type=FOLDER, metavar="ROOT", help="Check in this root file system.")
 @PACKING
-@click.option("--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the analysis.")
+@click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @AS_JSON
 def check(

@@ -62,7 +62,7 @@ class FrozenPlan(NamedTuple):
                 for index, part in enumerate(planned.ranges)
             ),
             analysis=self.plan.analysis,
-            parameters=self.plan.parameters,
+            parameters={**self.plan.parameters, **dataset.parameters},
             branches=dataset.branches,
             rows=self._rows(planned.ranges),
         )

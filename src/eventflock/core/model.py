@@ -193,6 +193,8 @@ class Dataset(Frozen, frozen=True, omit_defaults=True):
     share
         Their share of the uncompressed bytes: the sizes of chunks and jobs follow from it. A branch
         that is asked for later makes a chunk larger than it should be, and no event is wrong.
+    parameters
+        Of the analysis, for this dataset alone; they win over those of the plan.
     """
 
     name: str
@@ -200,6 +202,7 @@ class Dataset(Frozen, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] = {}
     branches: tuple[str, ...] = ()
     share: float = 1.0
+    parameters: dict[str, Any] = {}
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):

@@ -26,6 +26,7 @@ from eventflock.planning.datasets import Assembled, assemble, check_entries, res
 from eventflock.planning.expected import with_expected
 from eventflock.planning.filesets import Fileset, expand
 from eventflock.planning.forecast import MOST_JOBS, Measured, events_per_job, jobs_each
+from eventflock.planning.parameters import everywhere, merged, with_own
 from eventflock.planning.partition import Sizing, check_sizing, cut
 from eventflock.planning.scanning import ask_patiently, expect, refuse_or_note, scan
 from eventflock.pools.roles import Workers
@@ -83,19 +84,26 @@ def prepare(
     """
     _check_target(options)
     with _frozen(ref, source) as folder:
-        described = _describe(workers, ref, folder, options)
+        given = options.parameters
+        described = _describe(workers, ref, folder, options, merged(given))
         ref = msgspec.structs.replace(
             ref, name=described.name, helpers=described.helpers, working=str(Path.cwd())
         )
         datasets, unread = _look_at(workers, files, described, options, observer)
-        trial = _trial_plan(ref, described.parameters, datasets, options)
+        datasets = with_own(
+            datasets,
+            given,
+            lambda own: _describe(workers, ref, folder, options, own).parameters,
+        )
+        parameters = everywhere(given, described.parameters)
+        trial = _trial_plan(ref, parameters, datasets, options)
         asked = _try(workers, trial, folder, observer, clean=options.packing is not None)
         datasets = _with_branches(datasets, asked)
         if options.packing is None:  # else packing says it
             _note_written(asked, observer)
         opened = {file: sha for reply in asked.values() for file, sha in reply.opened.items()}
         ref = msgspec.structs.replace(ref, helpers={**ref.helpers, **opened})
-        plan = make_plan(ref, described.parameters, datasets, options, unread)
+        plan = make_plan(ref, parameters, datasets, options, unread)
         if options.target_seconds is None:
             return Prepared(plan)
         return _cut_by_time(workers, plan, datasets, options, folder, observer)
@@ -188,11 +196,17 @@ def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
         yield folder
 
 
-def _describe(workers: Workers, ref: AnalysisRef, folder: str, options: Options) -> Described:
+def _describe(
+    workers: Workers,
+    ref: AnalysisRef,
+    folder: str,
+    options: Options,
+    parameters: Mapping[str, Any],
+) -> Described:
     request = Describe(
         analysis=ref,
         folder=folder,
-        parameters=store_parameters(options.parameters),
+        parameters=store_parameters(parameters),
         text=options.text,
     )
     ((_, reply),) = workers.ask([request])

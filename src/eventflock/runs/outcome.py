@@ -235,7 +235,7 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
     if failure.stop > failure.start:
         size = failure.stop - failure.start
         words += ["--range", f"{failure.start}:{failure.stop}", "--chunk", str(size), "--jobs", "1"]
-    for name, value in plan.parameters.items():
+    for name, value in {**plan.parameters, **dataset.parameters}.items():
         words += ["--param", f"{name}={_text(value)}"]
     cause = cause_of(failure).name
     if run.environment.exists() and any(name in failure.message for name in _PACKED):
