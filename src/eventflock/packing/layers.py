@@ -100,7 +100,12 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_environment(
-    chosen: Chosen, reference: Survey, probe: InterpreterProbe, cache: Cache, scratch: Path
+    chosen: Chosen,
+    survey: Survey,
+    reference: Survey,
+    probe: InterpreterProbe,
+    cache: Cache,
+    scratch: Path,
 ) -> Layer:
     """Return the layer of interpreter and packages, from the cache if it was built before.
 
@@ -108,6 +113,8 @@ def build_environment(
     ----------
     chosen
         What goes in.
+    survey
+        What the analysis loads: libraries of the system that it has loaded by hand go in.
     reference
         What every worker loads; it decides which byte-code is in.
     probe
@@ -133,13 +140,17 @@ def build_environment(
     _check_program(python, closure)
     for name in closure.missing:
         del tree[name], elfs[name]
-    tree.update(closure.added)
-    elfs.update(elfs_of(closure.added))
+    added = dict(closure.added)
+    by_hand = _loaded_by_hand(survey, reference, chosen, {}, map(_base, added))
+    added |= {name: path for name, path in by_hand.items() if _is_of_system(path)}
+    tree.update(added)
+    elfs.update(elfs_of(added))
     key = _key(tree, chosen)
     with cache.lock(f"env-{key}"):
         known = cache.recall(f"env-{key}", Layer)
         if known is not None and cache.intact(known.name):
             return known
+        closure = msgspec.structs.replace(closure, added=added)
         layer = _write_environment(chosen, reference, probe, cache, scratch, tree, closure)
         cache.remember(f"env-{key}", layer)
         return layer
@@ -327,6 +338,11 @@ def build_code(
 
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
+
+
+def _is_of_system(path: Path) -> bool:
+    """Check whether a library stays as it is when the user edits something."""
+    return path.is_relative_to("/usr") or path.is_relative_to("/lib")
 
 
 def _loaded_by_hand(

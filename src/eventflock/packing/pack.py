@@ -192,7 +192,7 @@ def _pack(
         )
     chosen = choose(ref, frozen, survey, reference, options, scratch, required=wanted is not None)
     note("packing: building the archives")
-    environment = build_environment(chosen, reference, probe, cache, scratch)
+    environment = build_environment(chosen, survey, reference, probe, cache, scratch)
     code = build_code(chosen, survey, reference, environment, probe, cache, scratch)
     note("packing: proving them")
     made = PackReport(
