@@ -15,6 +15,7 @@ import pytest
 import eventflock as ef
 from tests import nasty
 from tests.condor import Client
+from tests.site_python import make_python
 from tests.test_examples import EXAMPLES
 from tests.truth import energies, truth_of
 from tests.user import ok, wait_for
@@ -175,3 +176,31 @@ def test_the_software_of_the_site(client: Client) -> None:
     assert told.returncode == 4
     assert "its set-up ended with exit status 1" in told.stderr
     assert "/views/v2/setup.sh: No such file or directory" in told.stderr
+
+
+PYTHON_OF_SITE = """
+import os, sys, numpy, site_only
+print(sys.executable, site_only.NAME, os.environ["SITE_VIEW"], "/packages/numpy/" in numpy.__file__)
+"""
+
+
+def test_the_python_of_the_site(client: Client) -> None:
+    """The view has a Python of its own, which runs the jobs with the packed packages in front."""
+    client.inside("sh", "-c", SITE)
+    view = client.folder / "root/cvmfs/site.example.org/views/v1"
+    make_python(view)
+    with (view / "setup.sh").open("a") as setup:
+        setup.write("export LD_LIBRARY_PATH=$SITE_VIEW/lib\n")
+    folder = client.home / "site-python"
+    folder.mkdir()
+    (folder / "uses.py").write_text(PYTHON_OF_SITE)
+    (folder / "site.sh").write_text("source /cvmfs/site.example.org/views/v1/setup.sh\n")
+    client.own(folder)
+    words = ["--count", "2", "--pool", "htcondor", "--setup", folder / "site.sh"]
+    more = ["--python", "site", "--with", "numpy", "--out", folder / "run"]
+    ok(client.run("map", folder / "uses.py", *words, *more))
+    said = (folder / "run/logs/1.stdout").read_text().split()
+    there = "/cvmfs/site.example.org/views/v1"
+    assert said == [f"{there}/bin/python3", "the", "site", there, "True"]
+    log = (folder / "run/pool/wave-001/job-000000.log").read_text()
+    assert f"python    {there}/bin/python3" in log

@@ -14,7 +14,7 @@ import pytest
 
 from eventflock.core.options import PackOptions
 from eventflock.errors import UsageError
-from eventflock.packing.site_software import read_setup
+from eventflock.packing.site_software import read_setup, site_folders
 from eventflock.results.result import load
 from eventflock.runs.site_table import with_site
 from eventflock.worker.node_layout import LAUNCHER, SETUP, UNSUITABLE
@@ -376,3 +376,9 @@ def test_what_the_site_offers_is_not_packed_if_its_python_runs(
     assert told.returncode == 0, told.stderr
     (name,) = load(tmp_path / "packed")["events"]
     assert "/code/" in name
+
+
+def test_a_site_that_is_not_here_offers_nothing(tmp_path: Path) -> None:
+    assert site_folders("source /cvmfs/no.example.org/setup.sh\n", tmp_path) == []
+    assert site_folders("exit 0\n", tmp_path) == []
+    assert site_folders("", tmp_path) == []

@@ -13,7 +13,7 @@ __all__ = ["read_container", "read_setup", "site_folders"]
 
 
 _ASKS = """
-. "$SETUP" > /dev/null 2>&1
+. "$SETUP" > /dev/null 2>&1 || exit 1
 exec python3 -c 'import sys; print("\\n".join(sys.path))'
 """
 _SECONDS = 120
