@@ -7,6 +7,7 @@ them, runs in the packed interpreter, leaves a result file, and is cleaned away.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -107,12 +108,20 @@ class PackedExecutor(Executor):
         words = ["-m", "eventflock.worker.once", "job.json", RESULT]
         launch = launch_command(*self._archives, "template.json", RESULT, *words, flags=self._flags)
         start = ["/bin/sh", *start_words(self._container)]
-        # What runs containers is configured for a user, and lets little of that in.
-        environ = ["--environ"] if self._container else []
+        environ, env = [], None
+        if self._container:  # what runs it is configured for a user, and lets little of that in
+            seen = {
+                str(Path(one).parent) for one in request.assignment.inputs if Path(one).exists()
+            }
+            environ, env = ["--environ"], {**os.environ, "EVENTFLOCK_SEES": ":".join(sorted(seen))}
         command = [sys.executable, "-S", supervisor.__file__, *environ, str(folder), *start]
         with Path(request.log).open("wb") as log:
             process = subprocess.Popen(
-                [*command, *launch], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+                [*command, *launch],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
             )
         self._running.add(process)
         if self._stopped:  # between the submission of this job and here
@@ -134,6 +143,11 @@ class PackedExecutor(Executor):
         """End all jobs."""
         self._stop()
         self._threads.shutdown(cancel_futures=True)
+
+
+def _folders_of(inputs: Iterable[str]) -> list[str]:
+    """Return the folders of those inputs that are on this machine."""
+    return sorted({str(Path(one).parent) for one in inputs if Path(one).exists()})
 
 
 def _collect(made: Path, request: Run, status: int) -> Reply:

@@ -4,8 +4,9 @@
 #   sh container.sh IMAGE LAUNCHER ARGUMENT...
 #
 # IMAGE is a file (.sif), a folder with a root file system, or a name as docker://debian:13 or
-# debian:13. The job's folder, those of ARGUMENTs, and the folders of the node that belong to no
-# system (/home, /data, /cvmfs, ...) are seen in the container under their own names.
+# debian:13. The job's folder, those of ARGUMENTs, of files that it links to and of EVENTFLOCK_SEES
+# (with colons between), and the folders of the node that belong to no system (/home, /data,
+# /cvmfs, ...) are seen in the container under their own names.
 
 set -u
 image=$1
@@ -43,6 +44,8 @@ folders() { # ARGUMENT...: those that the job may look at, one in a line
         case $word in /*) [ ! -e "$word" ] || echo "${word%/*}" ;; esac
     done
     [ ! -d "${HOME:-/nowhere}" ] || echo "$HOME"
+    find "$here" -maxdepth 1 -type l -exec readlink -f {} \; | sed 's|/[^/]*$||'
+    printf '%s\n' "${EVENTFLOCK_SEES:-}" | tr : '\n' | sed '/^$/d'
 }
 
 variables() { # those of the job; others are of the node's own system
