@@ -110,10 +110,8 @@ class PackedExecutor(Executor):
         start = ["/bin/sh", *start_words(self._container)]
         environ, env = [], None
         if self._container:  # what runs it is configured for a user, and lets little of that in
-            seen = {
-                str(Path(one).parent) for one in request.assignment.inputs if Path(one).exists()
-            }
-            environ, env = ["--environ"], {**os.environ, "EVENTFLOCK_SEES": ":".join(sorted(seen))}
+            seen = _folders_of(request.assignment.inputs)
+            environ, env = ["--environ"], {**os.environ, "EVENTFLOCK_SEES": ":".join(seen)}
         command = [sys.executable, "-S", supervisor.__file__, *environ, str(folder), *start]
         with Path(request.log).open("wb") as log:
             process = subprocess.Popen(
