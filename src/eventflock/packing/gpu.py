@@ -53,7 +53,7 @@ def without_gpu(
         return list(packages)
     loaded = {Path(file).resolve() for file in (*survey.libraries, *survey.modules.values())}
     libraries = {name: elf for part in parts for name, elf in elfs_of(part.files).items()}
-    places = {name: part.files[name] for part in parts for name in libraries if name in part.files}
+    places = {name: path for part in parts for name, path in part.files.items()}
     used = {name for name in libraries if places[name].resolve() in loaded}
     others = [part.files for part in packages if part not in parts]
     needed = {one for files in others for elf in elfs_of(files).values() for one in elf.needed}
@@ -84,16 +84,14 @@ def _used_part(
     part: Component, libraries: dict[str, Elf], used: set[str], loaded: set[Path]
 ) -> Component | None:
     """Return a distribution without the libraries that are of no use; None if all of it is."""
-    files = {name: path for name, path in part.files.items() if _stays(name, libraries, used)}
+    files = {
+        name: path for name, path in part.files.items() if name not in libraries or name in used
+    }
     imported = any(_modules_of(files, loaded))
     if not used & set(files) and not imported:
         return None
     modules = part.modules if imported else ()
     return msgspec.structs.replace(part, files=files, modules=modules)
-
-
-def _stays(name: str, libraries: dict[str, Elf], used: set[str]) -> bool:
-    return name not in libraries or name in used
 
 
 def _modules_of(files: dict[str, Path], loaded: set[Path]) -> Iterator[bool]:

@@ -28,18 +28,17 @@ NODE_PROGRAMS = (LAUNCHER, CONTAINER)
 """What a job needs beside the archives."""
 
 
-def start_words(container: str, folder: str = "") -> list[str]:
+def start_words(container: str) -> list[str]:
     """Return the words that start the launcher with `/bin/sh`, in a container if there is one.
+
+    `NODE_PROGRAMS` are in the working folder.
 
     Parameters
     ----------
     container
         See `PackOptions`.
-    folder
-        Where `NODE_PROGRAMS` are, with a slash at its end; by default in the working folder.
     """
-    inside = [f"{folder}{CONTAINER.name}", container] if container else []
-    return [*inside, f"{folder}{LAUNCHER.name}"]
+    return [*([CONTAINER.name, container] if container else []), LAUNCHER.name]
 
 
 def launch_command(

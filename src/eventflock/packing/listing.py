@@ -68,11 +68,16 @@ def _conda_lists(prefix: Path) -> list[list[str]]:
 
 def _of_dpkg(base: Path, info: Path) -> tuple[str, ...]:
     """Look the distribution up in the lists of Debian's packages."""
-    for path in sorted(_DPKG.glob("python3-*.list")) if base.is_relative_to("/usr") else ():
-        lines = path.read_text(errors="replace").splitlines()
+    for lines in _dpkg_lists() if base.is_relative_to("/usr") else ():
         if str(info) in lines:
             return tuple(os.path.relpath(line, base) for line in lines if Path(line).is_file())
     return ()
+
+
+@functools.cache
+def _dpkg_lists() -> list[list[str]]:
+    lists = sorted(_DPKG.glob("python3-*.list"))
+    return [path.read_text(errors="replace").splitlines() for path in lists]
 
 
 def _by_name(one: metadata.Distribution, base: Path, info: Path) -> tuple[str, ...]:

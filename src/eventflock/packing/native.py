@@ -7,6 +7,7 @@ for the order in which libraries are looked up.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -131,6 +132,7 @@ def _fits(place: Path, elf: Elf) -> bool:
     return found is not None and found.machine == elf.machine
 
 
+@functools.cache
 def _read_cache() -> dict[str, list[str]]:
     """Read the loader's cache, which is how most libraries of a system are found."""
     found: dict[str, list[str]] = {}

@@ -60,7 +60,6 @@ IFS='
 set -f
 case $runtime in
     apptainer | singularity)
-        case $image in */* | *.sif) ;; *) image=docker://$image ;; esac
         case $image in /* | *://* | *.sif) ;; *) image=docker://$image ;; esac
         binds=
         for folder in $seen; do binds="$binds,$folder"; done
