@@ -26,8 +26,11 @@ def test_what_goes_in() -> None:
         *("packages/known/b.py", "packages/known/b.cpython-311.so", "packages/known/data.json"),
         *("packages/other/a.py", f"packages/other/{pyc}/a.cpython-311.pyc"),
     }
+    info = "packages/known-1.0.dist-info"
+    texts = {f"{info}/WHEEL", f"{info}/licenses/LICENSE"}
+    stay |= {f"{info}/METADATA", f"{info}/entry_points.txt"}
     known = {name for name in there | stay if name.startswith("packages/known/")}
-    assert choose_modules(there | stay, std, known) == there
+    assert choose_modules(there | stay | texts, std, known) == there | texts
 
 
 def test_its_bytes_depend_on_names_and_contents_only(tmp_path: Path) -> None:
@@ -35,7 +38,7 @@ def test_its_bytes_depend_on_names_and_contents_only(tmp_path: Path) -> None:
     for name, path in tree.items():
         path.write_text(f"{name}\n")
     left = write_bundle(tmp_path / "one", tree, {"a.py", "b.py"})
-    assert left == {"data": tmp_path / "data", "one": tmp_path / "one"}
+    assert left == {"data": tmp_path / "data", "bundles/one": tmp_path / "one"}
     write_bundle(tmp_path / "two", dict(reversed(tree.items())), {"b.py", "a.py"})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").read_bytes() == b"14\n5 a.py\n5 b.py\na.py\nb.py\n"

@@ -297,5 +297,5 @@ def test_what_the_pool_decides_is_said_in_a_dry_run() -> None:
     packed = PackedEnvironment(environment=environment, code=code)
     submission = CondorSubmission(settings=Settings(), needs=needs)
     told = submission.show(packed, "n", 10)
-    assert told.startswith("# Where the pool can do so, the two archives are sent once per node")
+    assert told.startswith("# Where the pool can do so, the archives are sent once per node")
     assert "#" not in submission.show(packed, "n", 1001)

@@ -45,7 +45,7 @@ def test_the_launcher_knows_the_same_places() -> None:
 
 
 def test_the_interpreter_looks_for_packages_in_the_same_folders() -> None:
-    assert sitecustomize.BUNDLE == layout.BUNDLE
+    assert sitecustomize.BUNDLES == layout.BUNDLES
     source = Path(sitecustomize.__file__).read_text()
     folders = [
         ast.literal_eval(node.iter)

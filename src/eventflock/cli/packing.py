@@ -76,7 +76,7 @@ def clean(keep: str, as_json: bool) -> None:
     print(f"cache     {cache.path}: {say_bytes(left)}")
 
 
-def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, Path]:
+def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, ...]:
     """Copy the archives into a folder, each whole or not at all."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -90,14 +90,14 @@ def _copy(archives: Sequence[Path], out: Path) -> tuple[Path, Path]:
             f"The archives cannot be copied to {out}: {error.strerror}.",
             remedy=f"They are in the cache: {archives[0].parent}",
         ) from None
-    first, second = archives
-    return out / first.name, out / second.name
+    return tuple(out / archive.name for archive in archives)
 
 
 def _summary(packed: PackReport, archives: Sequence[Path]) -> dict[str, Any]:
     return {
         "environment": str(archives[0]),
         "code": str(archives[1]),
+        "layers": [str(path) for path in archives[2:]],
         "python": packed.python,
         "size": packed.environment.size,
         "unpacked": packed.environment.unpacked,
@@ -128,6 +128,8 @@ def _print_sizes(packed: PackReport, archives: Sequence[Path]) -> None:
     layer, demands = packed.environment, packed.environment.demands
     level = f", x86-64-v{demands.level} ({demands.level_file})" if demands.level > 1 else ""
     print(f"packages  {archives[0]}")
+    for path in archives[2:]:
+        print(f"          {path}")
     print(f"          {layer.size / 1e6:.2f} MB, {layer.unpacked / 1e6:.0f} MB when unpacked")
     print(f"code      {archives[1]}")
     print(f"          {packed.code.size / 1e3:.1f} kB")

@@ -5,10 +5,11 @@ The archive of an environment is a plain tar of four members:
     demands          what it demands of a node, in lines that a shell can read
     contents.json    what is in it
     boot.tgz         the interpreter, the C library, and what unpacks zstandard
-    rest.tar.zst     everything else
+    rest.tar.zst     everything else, but for what is in layers of its own
 
 A node has tar and gzip, but perhaps neither zstd nor Python. So the small first part is unpacked
-with what the node has, and unpacks the large second one itself.
+with what the node has, and unpacks the large second one itself. A layer is a `.tar.zst` as well: a
+file of its own beside the archive, whose `demands` name it.
 """
 
 from __future__ import annotations
@@ -18,17 +19,28 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 from eventflock.packing.elf import MAGIC, stripped
 from eventflock.worker.node_layout import BOOT, CODE_DEMANDS, CONTENTS, DEMANDS, REST
 
-__all__ = ["Writer", "packing_order", "unpacked_size", "write_code", "write_environment"]
+__all__ = [
+    "Writer",
+    "join_environment",
+    "layers_in",
+    "packing_order",
+    "unpacked_size",
+    "write_boot",
+    "write_code",
+    "write_rest",
+]
 
-LEVEL = 10
-"""Of zstandard: 12 takes half as long again for 0.5 % less, 16 four times as long for 2 %."""
+LEVEL = 6
+"""Of zstandard, for coffea: 10 takes more than twice as long for 7 % less."""
+FAST_LEVEL = 3
+"""For more than `MUCH`: half the time of `LEVEL` for 8 % more."""
+MUCH = 500e6
 _WINDOW = 25
 """Matches are looked for in the last 32 MB, which is also what unpacking needs as memory."""
 _TIME = 315_532_800
@@ -68,6 +80,13 @@ class Writer:
         self._tar.addfile(info, io.BytesIO(data))
         self.unpacked += (len(data) + 4095) // 4096 * 4096  # as a file system counts
 
+    def add_folder(self, name: str) -> None:
+        """Add a folder, with nothing in it yet."""
+        info = tarfile.TarInfo(name)
+        info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o755, _TIME
+        self._tar.addfile(info)
+        self.unpacked += 4096
+
     def add_tree(self, tree: Mapping[str, Path], names: Iterable[str]) -> None:
         """Add files, programs and libraries stripped."""
         for name in names:
@@ -91,16 +110,48 @@ def packing_order(name: str) -> tuple[bool, str, str]:
     return ".so" not in file, folder.removesuffix("/__pycache__"), f"{stem}\0{name}"
 
 
-def write_environment(
-    out: Path,
-    tree: Mapping[str, Path],
-    boot: set[str],
-    contents: bytes,
-    demands: str,
-    *,
-    sections: bool = False,
-) -> int:
+def join_environment(out: Path, first: Path, rest: Path, contents: bytes, demands: str) -> None:
     """Write the archive of an environment.
+
+    Parameters
+    ----------
+    out
+        The file to write.
+    first, rest
+        What `write_boot` and `write_rest` have written.
+    contents
+        JSON that says what is in it.
+    demands
+        The lines of `demands`.
+    """
+    with out.open("wb") as raw:
+        outer = Writer(raw)
+        outer.add(DEMANDS, demands.encode())
+        outer.add(CONTENTS, contents)
+        for name, path in ((BOOT, first), (REST, rest)):
+            outer.add(name, path.read_bytes())
+        outer.close()
+
+
+def _demands_of(archive: Path) -> list[str]:
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile(DEMANDS)
+        return file.read().decode().splitlines() if file else []
+
+
+def unpacked_size(archive: Path) -> int:
+    """Read how many bytes an environment takes when it is unpacked, with its layers."""
+    found = (line.split() for line in _demands_of(archive))
+    return sum(int(words[1]) for words in found if words[0] == "unpacked")
+
+
+def layers_in(archive: Path) -> list[str]:
+    """Read the names of the layers that the archive of an environment goes with."""
+    return [line.partition(" ")[2] for line in _demands_of(archive) if line.startswith("layer ")]
+
+
+def write_boot(out: Path, tree: Mapping[str, Path], names: Iterable[str], *, sections: bool) -> int:
+    """Write what a node unpacks first.
 
     Parameters
     ----------
@@ -108,12 +159,8 @@ def write_environment(
         The file to write.
     tree
         From names in the archive to files.
-    boot
-        The names that are needed to unpack the rest.
-    contents
-        JSON that says what is in it.
-    demands
-        The lines of `demands`, to which `unpacked` is added, in bytes.
+    names
+        Those of them that go in.
     sections
         See `stripped`.
 
@@ -122,33 +169,6 @@ def write_environment(
     int
         Bytes that it takes when unpacked.
     """
-    first, rest = out.with_name(f"{out.name}.boot"), out.with_name(f"{out.name}.rest")
-    try:
-        with ThreadPoolExecutor(1) as thread:  # zlib and zstandard work outside the interpreter
-            early = thread.submit(_write_boot, first, tree, boot, sections)
-            unpacked = _write_rest(rest, tree, set(tree) - boot, sections) + early.result()
-        with out.open("wb") as raw:
-            outer = Writer(raw)
-            outer.add(DEMANDS, f"{demands}unpacked {unpacked}\n".encode())
-            outer.add(CONTENTS, contents)
-            for name, path in ((BOOT, first), (REST, rest)):
-                outer.add(name, path.read_bytes())
-            outer.close()
-    finally:
-        first.unlink(missing_ok=True)
-        rest.unlink(missing_ok=True)
-    return unpacked
-
-
-def unpacked_size(archive: Path) -> int:
-    """Read how many bytes the archive of an environment takes when it is unpacked."""
-    with tarfile.open(archive) as tar:
-        file = tar.extractfile(DEMANDS)
-        lines = file.read().decode().splitlines() if file else []
-    return sum(int(line.split()[1]) for line in lines if line.startswith("unpacked "))
-
-
-def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str], sections: bool) -> int:
     with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
         writer = Writer(file, sections=sections)
         writer.add_tree(tree, sorted(names))
@@ -156,11 +176,27 @@ def _write_boot(out: Path, tree: Mapping[str, Path], names: set[str], sections: 
     return writer.unpacked
 
 
-def _write_rest(out: Path, tree: Mapping[str, Path], names: set[str], sections: bool) -> int:
+def write_rest(
+    out: Path,
+    tree: Mapping[str, Path],
+    names: Iterable[str],
+    *,
+    sections: bool,
+    folders: Iterable[str] = (),
+) -> int:
+    """Write what the packed interpreter unpacks; parameters and result as for `write_boot`.
+
+    Parameters
+    ----------
+    folders
+        Those that have to be there, with or without files.
+    """
     zstd = _zstd()
     parameter = zstd.CompressionParameter
+    ordered = sorted(names, key=packing_order)
+    much = sum(tree[name].stat().st_size for name in ordered) > MUCH
     options = {
-        parameter.compression_level: LEVEL,
+        parameter.compression_level: FAST_LEVEL if much else LEVEL,
         parameter.window_log: _WINDOW,
         parameter.job_size: 1 << _WINDOW,
         parameter.checksum_flag: 1,
@@ -168,7 +204,9 @@ def _write_rest(out: Path, tree: Mapping[str, Path], names: set[str], sections: 
     }
     with zstd.open(out, "wb", options=options) as file:
         writer = Writer(file, sections=sections)
-        writer.add_tree(tree, sorted(names, key=packing_order))
+        for folder in sorted(folders):
+            writer.add_folder(folder)
+        writer.add_tree(tree, ordered)
         writer.close()
     return writer.unpacked
 

@@ -1,9 +1,9 @@
 """The bundle: thousands of modules in one file.
 
 To make thousands of files is what takes a node longest, on ext4 above all where as many have just
-been removed. So the modules of the standard library, and of the packages that every worker needs,
-are one file. `sitecustomize.py` finds them there. Packages that are not known so well stay files:
-some look for their own sources.
+been removed. So the modules of the standard library and of packages
+are one file; so are those of each layer of a large distribution. `sitecustomize.py` finds them
+there. What a package looks for itself stays a file (`sources.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from eventflock.packing.archive import packing_order
+from eventflock.worker.node_layout import BUNDLES
 
 __all__ = ["choose_modules", "write_bundle"]
 
+_TEXTS = ("LICEN", "COPYING", "NOTICE", "AUTHORS")
 
-def choose_modules(names: AbstractSet[str], stdlib: str, common: AbstractSet[str]) -> set[str]:
+
+def choose_modules(names: AbstractSet[str], stdlib: str, packages: AbstractSet[str]) -> set[str]:
     """Choose what goes into the bundle.
 
     Parameters
@@ -26,8 +29,8 @@ def choose_modules(names: AbstractSet[str], stdlib: str, common: AbstractSet[str
         Files of the archive that may go.
     stdlib
         Where the standard library is in the archive.
-    common
-        Files of the packages that every worker needs.
+    packages
+        Files of packages that may go.
 
     Returns
     -------
@@ -38,16 +41,23 @@ def choose_modules(names: AbstractSet[str], stdlib: str, common: AbstractSet[str
     stay = (f"{stdlib}/encodings/", f"{stdlib}/lib-dynload/", f"{stdlib}/sitecustomize.py")
     inside = f"{stdlib}/"
     libraries = {one.partition(".")[0] for one in names if one.endswith(".so")}
+    texts = {name for name in names if _is_text_of(name)}
     chosen = {
         name
         for name in names
         if name.endswith(".py")
         and "\n" not in name
-        and (name in common or (name.startswith(inside) and not name.startswith(stay)))
+        and (name in packages or (name.startswith(inside) and not name.startswith(stay)))
         and name.removesuffix(".py") not in libraries  # which would be loaded instead
     }
     compiled = {name for name in names if name.endswith(".pyc") and _source(name) in chosen}
-    return chosen | compiled
+    return chosen | compiled | texts
+
+
+def _is_text_of(name: str) -> bool:
+    """Check for licences and the like of a distribution, which no program reads."""
+    base = name.partition(".dist-info/")[2]
+    return bool(base) and (base == "WHEEL" or base.upper().startswith(_TEXTS))
 
 
 def _source(compiled: str) -> str:
@@ -69,4 +79,7 @@ def write_bundle(out: Path, tree: Mapping[str, Path], names: AbstractSet[str]) -
         f"{len(data)} {name}\n" for name, data in zip(ordered, contents, strict=True)
     ).encode()
     out.write_bytes(b"".join([b"%d\n" % len(index), index, *contents]))
-    return {out.name: out, **{name: path for name, path in tree.items() if name not in names}}
+    return {
+        f"{BUNDLES}/{out.name}": out,
+        **{name: path for name, path in tree.items() if name not in names},
+    }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -62,6 +63,21 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     def size(self) -> int:
         """Bytes of all files as they are here."""
         return sum(path.stat().st_size for path in self.files.values())
+
+    @property
+    def normal(self) -> str:
+        """The name of a distribution as it is compared."""
+        return normal(self.name)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user names it: then it goes in whole, as it is installed."""
+        return self.why.startswith("--with")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the user names it, or imports it somewhere."""
+        return self.is_named or " imports " in self.why
 
 
 class Installed:
@@ -240,15 +256,14 @@ def local_source(one: metadata.Distribution) -> tuple[Path | None, bool]:
     return Path(unquote(url.path)), bool(direct.get("dir_info", {}).get("editable"))
 
 
+@functools.lru_cache(maxsize=2048)
 def _top_levels(one: metadata.Distribution) -> set[str]:
     """Find what a distribution can be imported as."""
     found = set()
-    for file in map(PurePosixPath, files_of(one)):
-        first = file.parts[0]
-        if len(file.parts) == 1 and file.suffix in {".py", ".so"}:
-            found.add(first.split(".")[0])
-        elif len(file.parts) > 1 and file.suffix in {".py", ".so"} and first.isidentifier():
-            found.add(first)
+    for file in files_of(one):
+        if file.endswith((".py", ".so")):
+            first, inside, _ = file.partition("/")
+            found.add(first if inside else first.split(".")[0])
     stated = (one.read_text("top_level.txt") or "").split()
     return {name for name in found | set(stated) if name.isidentifier() and name != "__pycache__"}
 

@@ -1,4 +1,4 @@
-"""A packed environment: the two archives that every job brings along."""
+"""A packed environment: the archives that every job brings along."""
 
 from __future__ import annotations
 
@@ -42,18 +42,21 @@ class PackedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
         Archive of the interpreter, the packages and the native libraries.
     code
         Archive of the user's code.
+    layers
+        Layers of large packages, beside the environment.
     options
         How they were packed, and when the packed C library is used.
     """
 
     environment: Path
     code: Path
+    layers: tuple[Path, ...] = ()
     options: PackOptions = PackOptions()
 
     @property
-    def archives(self) -> tuple[Path, Path]:
-        """Both archives."""
-        return self.environment, self.code
+    def archives(self) -> tuple[Path, ...]:
+        """All archives."""
+        return self.environment, self.code, *self.layers
 
     @property
     def digest(self) -> str:
@@ -74,7 +77,7 @@ class PackedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
             Whether input files of this machine are sent, too.
         """
         return TransferSizes(
-            environment_bytes=self.environment.stat().st_size,
+            environment_bytes=sum(one.stat().st_size for one in (self.environment, *self.layers)),
             unpacked_bytes=unpacked_size(self.environment),
             code_bytes=self.code.stat().st_size,
             inputs=inputs,

@@ -1,23 +1,36 @@
-"""Building the two layers: packages, which change rarely, and the user's code, which does often."""
+"""Building the layer of interpreter and packages, which changes rarely."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from eventflock._version import __version__
-from eventflock.core.structs import digest, to_json
+from eventflock.core.structs import to_json
 from eventflock.errors import EnvError
 from eventflock.packing import boot, cling, sitecustomize
-from eventflock.packing.archive import LEVEL, write_code, write_environment
+from eventflock.packing.archive import join_environment, write_boot, write_rest
 from eventflock.packing.bundle import choose_modules, write_bundle
+from eventflock.packing.by_hand import loaded_by_hand
 from eventflock.packing.bytecode import compile_tree, compiled_name
 from eventflock.packing.cache import Cache
-from eventflock.packing.elf import read_elf
-from eventflock.packing.handshake import code_lines, environment_lines, tag_of
+from eventflock.packing.distributions import Component
+from eventflock.packing.handshake import environment_lines
 from eventflock.packing.interpreter import interpreter_files, program_of, stdlib_of
+from eventflock.packing.large import (
+    Building,
+    build_large,
+    empty_folders,
+    key_of,
+    large_parts,
+    looked_in,
+    tag,
+    unused_in,
+)
 from eventflock.packing.native import (
     Closure,
     Demands,
@@ -25,25 +38,20 @@ from eventflock.packing.native import (
     close_over,
     demands_of,
     elfs_of,
-    is_glibc,
 )
-from eventflock.packing.selection import Chosen, own_part
-from eventflock.packing.stamps import own_digests
+from eventflock.packing.selection import Chosen
 from eventflock.packing.surveying import InterpreterProbe, boot_modules
 from eventflock.worker.node_layout import (
     BOOT_PROGRAM,
-    BUNDLE,
     CERTIFICATES,
     FRONT,
     GLIBC,
     HEADERS,
-    NATIVE,
-    PACKAGES,
     START_PROGRAM,
 )
 from eventflock.worker.survey import Interpreter, Survey
 
-__all__ = ["Contents", "Layer", "build_code", "build_environment"]
+__all__ = ["Contents", "Layer", "build_environment"]
 
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -81,13 +89,15 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     name
         Of the file.
     size, unpacked
-        In bytes.
+        In bytes, with its layers.
     left_out
         Files that cannot be loaded, and the library that each lacks.
     compiled
         Names of sources with byte-code.
     libraries
         Native libraries that it carries.
+    layers
+        Names of the layers that it goes with.
     """
 
     name: str
@@ -97,6 +107,12 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str] = {}
     compiled: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all its files."""
+        return self.name, *self.layers
 
 
 def build_environment(
@@ -141,28 +157,29 @@ def build_environment(
     for name in closure.missing:
         del tree[name], elfs[name]
     added = dict(closure.added)
-    by_hand = _loaded_by_hand(survey, reference, chosen, {}, map(_base, added))
+    libraries_in = (name.rpartition("/")[2] for name in added)
+    by_hand = loaded_by_hand(survey, reference, chosen, {}, libraries_in)
     added |= {name: path for name, path in by_hand.items() if _is_of_system(path)}
     tree.update(added)
     elfs.update(elfs_of(added))
-    key = _key(tree, chosen)
+    unused = unused_in(chosen, survey)
+    named = sorted(part.name for part in chosen.packages if part.is_named)
+    key = key_of(tree, sorted(chosen.worker), sorted(unused), named)
     with cache.lock(f"env-{key}"):
         known = cache.recall(f"env-{key}", Layer)
-        if known is not None and cache.intact(known.name):
+        if known is not None and all(map(cache.intact, known.files)):
             return known
         closure = msgspec.structs.replace(closure, added=added)
-        layer = _write_environment(chosen, reference, probe, cache, scratch, tree, closure)
+        how = Building(
+            python=python,
+            program=probe.python,
+            cache=cache,
+            sections=cling.compiles(tree),
+            unused=unused,
+        )
+        layer = _write_environment(chosen, reference, probe, how, scratch, tree, closure)
         cache.remember(f"env-{key}", layer)
         return layer
-
-
-def _key(tree: Mapping[str, Path], chosen: Chosen) -> str:
-    """Identify what goes in by sizes and times of files, and by the code that packs."""
-    stats = []
-    for name in sorted(tree):
-        stat = tree[name].stat()
-        stats.append((name, str(tree[name]), stat.st_size, stat.st_mtime_ns))
-    return digest(to_json([__version__, LEVEL, own_digests(), stats, sorted(chosen.worker)]))[:32]
 
 
 def _check_program(python: Interpreter, closure: Closure) -> None:
@@ -187,7 +204,7 @@ def _write_environment(
     chosen: Chosen,
     reference: Survey,
     probe: InterpreterProbe,
-    cache: Cache,
+    how: Building,
     scratch: Path,
     tree: dict[str, Path],
     closure: Closure,
@@ -199,22 +216,37 @@ def _write_environment(
     demands = demands_of(elfs, levels)
     if f"{HEADERS}/bin/c++" in tree:
         demands = cling.with_headers(demands)
-    tree = {
-        **tree,
-        f"{stdlib_of(python)}/sitecustomize.py": Path(sitecustomize.__file__),
-        FRONT: Path(sitecustomize.__file__),
-        BOOT_PROGRAM: Path(boot.__file__),
-        START_PROGRAM: Path(boot.__file__).with_name("start.sh"),
-    }
-    sources = _sources(tree, chosen, set(reference.modules.values()))
-    folder = scratch / "compiled"
-    folder.mkdir()
-    compiled = compile_tree(sources, folder, probe.python, _tag(python))
-    tree.update(compiled)
-    early = _boot_names(tree, reference, probe)
-    known = {*_common(chosen), *own_part().files}
-    modules = choose_modules(set(tree) - early, stdlib_of(python), known)
-    tree = write_bundle(scratch / BUNDLE, tree, modules)
+    lines = environment_lines(python, demands, tree, elfs, Libraries(reference.libraries))
+    large = large_parts(chosen)
+    inside = [{name: tree.pop(name) for name in part.files if name in tree} for part in large]
+    with ThreadPoolExecutor(2) as threads:  # what compiles and compresses runs outside of these
+        most = threads.submit(_build_rest, chosen, reference, probe, how, scratch, tree)
+        building = [
+            threads.submit(build_large, part, files, how, scratch)
+            for part, files in zip(large, inside, strict=True)
+        ]
+        rest, layers = most.result(), [one.result() for one in building]
+    unpacked = rest.unpacked + sum(layer.unpacked for layer in layers)
+    lines += f"unpacked {unpacked}\n" + "".join(f"layer {layer.name}\n" for layer in layers)
+    made = scratch / "environment.tar"
+    contents = _contents(chosen, python, demands, closure.missing)
+    join_environment(made, rest.first, rest.second, contents, lines)
+    kept = how.cache.keep(made, "env", ".tar")
+    return Layer(
+        name=kept.name,
+        size=kept.stat().st_size + sum(layer.size for layer in layers),
+        unpacked=unpacked,
+        demands=demands,
+        left_out=closure.missing,
+        compiled=tuple(sorted({*rest.compiled, *_compiled_in(large, how)})),
+        libraries=tuple(sorted(Path(one).name for one in closure.added)),
+        layers=tuple(layer.name for layer in layers),
+    )
+
+
+def _contents(
+    chosen: Chosen, python: Interpreter, demands: Demands, left_out: dict[str, str]
+) -> bytes:
     contents = Contents(
         format=1,
         eventflock=__version__,
@@ -229,52 +261,82 @@ def _write_environment(
             )
             for package in chosen.packages
         ),
-        left_out=closure.missing,
+        left_out=left_out,
     )
-    made = scratch / "environment.tar"
-    libraries = Libraries(reference.libraries)
-    lines = environment_lines(python, demands, tree, elfs, libraries)
-    unpacked = write_environment(
-        made,
-        tree,
-        early,
-        msgspec.json.format(to_json(contents)),
-        lines,
-        sections=cling.compiles(tree),
-    )
-    kept = cache.keep(made, "env", ".tar")
-    return Layer(
-        name=kept.name,
-        size=kept.stat().st_size,
-        unpacked=unpacked,
-        demands=demands,
-        left_out=closure.missing,
-        compiled=tuple(
-            source for source in sorted(sources) if compiled_name(source, _tag(python)) in compiled
-        ),
-        libraries=tuple(sorted(Path(one).name for one in closure.added)),
-    )
+    return msgspec.json.format(to_json(contents))
 
 
-def _tag(python: Interpreter) -> str:
-    return f"cpython-{tag_of(python).replace('.', '')}"
+class _Rest(NamedTuple):
+    """What is in no layer of its own: two files, and the names of sources with byte-code."""
+
+    first: Path
+    second: Path
+    unpacked: int
+    compiled: set[str]
 
 
-def _sources(tree: Mapping[str, Path], chosen: Chosen, loaded: set[str]) -> dict[str, Path]:
-    """Choose what is compiled: of the large packages that all use, what all load; else all."""
+def _build_rest(
+    chosen: Chosen,
+    reference: Survey,
+    probe: InterpreterProbe,
+    how: Building,
+    scratch: Path,
+    tree: dict[str, Path],
+) -> _Rest:
+    stdlib = stdlib_of(how.python)
+    tree = {
+        **tree,
+        f"{stdlib}/sitecustomize.py": Path(sitecustomize.__file__),
+        FRONT: Path(sitecustomize.__file__),
+        BOOT_PROGRAM: Path(boot.__file__),
+        START_PROGRAM: Path(boot.__file__).with_name("start.sh"),
+    }
     common = set(_common(chosen))
+    others = [part for part in chosen.packages if part.normal not in chosen.worker]
+    sources = _sources(tree, others, set(reference.modules.values()), how)
+    folder = scratch / "compiled"
+    folder.mkdir()
+    compiled = compile_tree(sources, folder, how.program, tag(how.python))
+    tree.update(compiled)
+    early = _boot_names(tree, reference, probe)
+    looked = [looked_in(part) for part in others if part.name != "eventflock"]
+    stay = {name for one in looked for name in one.files}
+    packages = {name for part in others for name in part.files} - stay
+    modules = choose_modules(set(tree) - early, stdlib, common | packages)
+    tree = write_bundle(scratch / "modules", tree, modules)
+    first, second = scratch / "first", scratch / "rest"
+    folders = {folder for one in looked for folder in empty_folders(one, tree)}
+    with ThreadPoolExecutor(1) as thread:  # zlib and zstandard work outside the interpreter
+        unpacked = thread.submit(write_boot, first, tree, early, sections=how.sections)
+        rest = set(tree) - early
+        more = write_rest(second, tree, rest, sections=how.sections, folders=folders)
+    done = {name for name in sources if compiled_name(name, tag(how.python)) in compiled}
+    return _Rest(first, second, unpacked.result() + more, done)
+
+
+def _sources(
+    tree: Mapping[str, Path], others: Iterable[Component], loaded: set[str], how: Building
+) -> dict[str, Path]:
+    """Choose what is compiled: of what all workers need, what all load; of others in use, all."""
+    used = {name for part in others if part.name not in how.unused for name in part.files}
     return {
         name: path
         for name, path in tree.items()
-        if name.endswith(".py")
-        and (str(path) in loaded or (name.startswith(f"{PACKAGES}/") and name not in common))
+        if name.endswith(".py") and (str(path) in loaded or name in used)
     }
+
+
+def _compiled_in(large: Iterable[Component], how: Building) -> Iterator[str]:
+    """Yield the sources in layers that have byte-code."""
+    for part in large:
+        if part.name not in how.unused:
+            yield from (name for name in part.files if name.endswith(".py"))
 
 
 def _common(chosen: Chosen) -> Iterator[str]:
     """Yield the files of the packages that every worker needs."""
     for part in chosen.packages:
-        if part.name.lower().replace("_", "-").replace(".", "-") in chosen.worker:
+        if part.normal in chosen.worker:
             yield from part.files
 
 
@@ -291,90 +353,9 @@ def _boot_names(tree: Mapping[str, Path], reference: Survey, probe: InterpreterP
     libraries = Libraries(reference.libraries)
     needed = close_over({name: tree[name] for name in elfs}, elfs, libraries).added
     found |= {name for name in needed if name in tree}
-    return found | {one for name in found if (one := compiled_name(name, _tag(python))) in tree}
-
-
-def build_code(
-    chosen: Chosen,
-    survey: Survey,
-    reference: Survey,
-    environment: Layer,
-    probe: InterpreterProbe,
-    cache: Cache,
-    scratch: Path,
-) -> Layer:
-    """Build the layer of the user's code, with what only this analysis loads.
-
-    Raises
-    ------
-    EnvError
-        A library is missing for a file of the user's.
-    """
-    tree: dict[str, Path] = {}
-    for part in chosen.code:
-        tree.update(part.files)
-    elfs = elfs_of(tree)
-    closure = close_over(tree, elfs, Libraries(survey.libraries), environment.libraries)
-    for name, library in sorted(closure.missing.items()):
-        raise EnvError(
-            f"{tree[name]} needs {library}, which is not found on this machine.",
-            remedy="Install it, or set LD_LIBRARY_PATH to the folder that has it.",
-        )
-    added = {name: path for name, path in closure.added.items() if not name.startswith(f"{GLIBC}/")}
-    known = {*environment.libraries, *map(_base, added)}
-    added.update(_loaded_by_hand(survey, reference, chosen, tree, known))
-    tree.update(added)
-    sources = {name: path for name, path in tree.items() if name.endswith(".py")}
-    sources.update(_more_sources(chosen, survey, environment))
-    folder = scratch / "compiled-code"
-    folder.mkdir()
-    tree.update(compile_tree(sources, folder, probe.python, _tag(survey.python)))
-    demands = demands_of(elfs_of(tree), {})
-    made = scratch / "code.tar.gz"
-    unpacked = write_code(made, tree, code_lines(demands, added))
-    kept = cache.keep(made, "code", ".tar.gz")
-    return Layer(name=kept.name, size=kept.stat().st_size, unpacked=unpacked, demands=demands)
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
+    return found | {one for name in found if (one := compiled_name(name, tag(python))) in tree}
 
 
 def _is_of_system(path: Path) -> bool:
     """Check whether a library stays as it is when the user edits something."""
     return path.is_relative_to("/usr") or path.is_relative_to("/lib")
-
-
-def _loaded_by_hand(
-    survey: Survey,
-    reference: Survey,
-    chosen: Chosen,
-    tree: Mapping[str, Path],
-    known: Iterable[str],
-) -> dict[str, Path]:
-    """Find libraries that no file asks for, as with ctypes or plugins, but that were loaded."""
-    parts = [package.files for package in chosen.packages]
-    inside = {path.resolve() for files in (*parts, tree) for path in files.values()}
-    inside |= {path.resolve() for path in interpreter_files(survey.python).values()}
-    names = set(known)
-    found = {}
-    for file in sorted(set(survey.libraries) - set(reference.libraries)):
-        path = Path(file)
-        elf = None if path.resolve() in inside else read_elf(path)
-        name = elf.soname or path.name if elf is not None else ""
-        if name and not is_glibc(name) and name not in names and path.name not in names:
-            found[f"{NATIVE}/{name}"] = path
-    return found
-
-
-def _more_sources(chosen: Chosen, survey: Survey, environment: Layer) -> dict[str, Path]:
-    """Find what this analysis loads beyond what the environment has compiled."""
-    tree = interpreter_files(survey.python)
-    for part in chosen.packages:
-        tree.update(part.files)
-    loaded, compiled = set(survey.modules.values()), set(environment.compiled)
-    return {
-        name: path
-        for name, path in tree.items()
-        if name.endswith(".py") and str(path) in loaded and name not in compiled
-    }

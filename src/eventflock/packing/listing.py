@@ -26,6 +26,7 @@ def info_of(one: metadata.Distribution) -> Path:
     return Path(str(getattr(one, "_path", "its metadata")))
 
 
+@functools.lru_cache(maxsize=2048)  # asked for several times in one call
 def files_of(one: metadata.Distribution) -> tuple[str, ...]:
     """Return the names of its files, relative to the folder that it is installed in."""
     listed = tuple(str(file) for file in one.files or ())

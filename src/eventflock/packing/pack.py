@@ -15,8 +15,9 @@ from eventflock.core.structs import digest, to_json
 from eventflock.core.units import say_bytes
 from eventflock.errors import EnvError, EventflockError
 from eventflock.packing.cache import Cache, digest_in
+from eventflock.packing.code_layer import build_code
 from eventflock.packing.distributions import WORKER, Installed, closure
-from eventflock.packing.layers import Layer, build_code, build_environment
+from eventflock.packing.layers import Layer, build_environment
 from eventflock.packing.proving import prove_quickly
 from eventflock.packing.requirements import Requirements, install, read_requirements
 from eventflock.packing.selection import Chosen, choose
@@ -80,10 +81,11 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
         """Digest of the environment's archive."""
         return digest_in(Path(self.environment.name))
 
-    def archives(self, cache: Cache) -> tuple[Path, Path]:
-        """Return the paths of the two archives."""
+    def archives(self, cache: Cache) -> tuple[Path, ...]:
+        """Return the paths of the two archives, and of the layers of the first."""
         folder = cache.path / "archives"
-        return folder / self.environment.name, folder / self.code.name
+        names = (self.environment.name, self.code.name, *self.environment.layers)
+        return tuple(folder / name for name in names)
 
 
 def pack(
@@ -150,9 +152,8 @@ def identify(ref: AnalysisRef, source: bytes, options: PackOptions, *more: objec
 
 
 def is_current(known: PackReport, cache: Cache) -> bool:
-    """Check whether nothing that went in has changed, and both archives are whole."""
-    same = known.inputs.hold()
-    return same and all(cache.intact(one.name) for one in (known.environment, known.code))
+    """Check whether nothing that went in has changed, and all archives are whole."""
+    return known.inputs.hold() and all(cache.intact(one.name) for one in known.archives(cache))
 
 
 def _pack(
@@ -302,7 +303,7 @@ def _unused(chosen: Chosen, survey: Survey) -> Iterator[str]:
         if part.size > LARGE
         and part.name not in chosen.worker
         and not loaded & set(part.modules)
-        and not part.why.startswith("--with")
+        and not part.is_named
     ]
     if idle:
         names = ", ".join(f"{part.name} ({say_bytes(part.size)}, {part.why})" for part in idle)
@@ -352,9 +353,8 @@ def _imports(chosen: Chosen, survey: Survey, options: PackOptions) -> dict[str, 
     loaded = {name.split(".")[0] for name in survey.modules}
     found: dict[str, str] = {}
     for part in (*chosen.packages, *chosen.code):
-        asked = part.why.startswith("--with")
         for module in part.modules:
-            if (asked or module in loaded) and not module.startswith("_"):
+            if (part.is_named or module in loaded) and not module.startswith("_"):
                 found[module] = ""
     if options.names() and not found:
         raise EnvError(f"Nothing of {', '.join(options.names())} can be imported.")

@@ -63,7 +63,7 @@ def launch(
     Parameters
     ----------
     archives
-        Of the environment and of the code; they are copied into the folder.
+        Of the environment, of the code, and layers; they are copied into the folder.
     words
         Arguments of Python.
     result

@@ -152,7 +152,7 @@ def choose(
     roots = {**core, **_wanted(frozen, installed, modules, options)}
     if options.everything or required:
         why = "--everything" if options.everything else "required"
-        roots.update({one: why for one in installed.found if one not in worker})
+        roots = {**{one: why for one in installed.found if one not in worker}, **roots}
     code = [analysis_part(ref, frozen, modules.local)]
     for number, given in enumerate(options.paths()):
         part, needs = _given(given, installed, scratch / f"project-{number}")

@@ -1,6 +1,6 @@
-"""Makes the interpreter of an archive whole: its name, where its packages are, and the bundle.
+"""Makes the interpreter of an archive whole: its name, where its packages are, and the bundles.
 
-The bundle is one file with the modules that `bundle.py` has chosen. They behave as if each lay in a
+A bundle is one file with the modules that `bundle.py` has chosen. They behave as if each lay in a
 file of its own, where it was installed; data files and libraries do lie there.
 """
 
@@ -12,48 +12,49 @@ import sys
 
 # These are frozen and loaded. `importlib.machinery` and `importlib.util` import more, which may be
 # in the bundle, and it cannot be read yet (`warnings`, from Python 3.14 on).
+from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader, spec_from_file_location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # this runs at the start of every process, which does without what it can
     from collections.abc import Iterator, Mapping
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
-BUNDLE = "modules.bundle"
+BUNDLES = "bundles"
 _root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_bundle = os.path.join(_root, BUNDLE)
-_places: dict[str, tuple[int, int]] = {}
-"""Where the bundle has each file, by its path: offset and size."""
+_places: dict[str, tuple[str, int, int]] = {}
+"""Where each file is, by its path: bundle, offset and size."""
 _folders: dict[str, list[str]] = {}
-"""The names of the files that it has of each folder."""
+"""The names of the files that bundles have of each folder."""
 
 
-def _read_index() -> None:
-    with open(_bundle, "rb") as file:
+def _read_index(bundle: str) -> None:
+    with open(bundle, "rb") as file:
         first = file.readline()
-        offset = len(first) + int(first)
-        for line in file.read(int(first)).decode().splitlines():
-            size, _, name = line.partition(" ")
-            path = os.path.join(_root, name)
-            _places[path] = (offset, int(size))
-            offset += int(size)
-            folder, _, base = path.rpartition("/")
-            _folders.setdefault(folder, []).append(base)
-            if base == "__init__.py":  # the folder around a package has it, too
-                _folders.setdefault(os.path.dirname(folder), [])
+        index = file.read(int(first)).decode()
+    offset = len(first) + int(first)
+    for line in index.splitlines():
+        length, _, name = line.partition(" ")
+        size = int(length)
+        folder, _, base = f"{_root}/{name}".rpartition("/")
+        _places[f"{folder}/{base}"] = (bundle, offset, size)
+        offset += size
+        while folder not in _folders:  # the folders around it have it, too
+            _folders[folder] = []
+            folder = folder.rpartition("/")[0]
+        _folders[f"{_root}/{name}".rpartition("/")[0]].append(base)
 
 
 class Loader(SourceFileLoader):
-    """Loads a module whose source, and often byte-code, is in the bundle."""
+    """Loads a module whose source, and often byte-code, is in a bundle."""
 
     def get_data(self, path: str) -> bytes:
-        """Return the contents of a file in the bundle, or of one beside it."""
+        """Return the contents of a file in a bundle, or of one beside it."""
         if path not in _places:
             return super().get_data(path)
-        offset, size = _places[path]
-        with open(_bundle, "rb") as file:
+        bundle, offset, size = _places[path]
+        with open(bundle, "rb") as file:
             file.seek(offset)
             return file.read(size)
 
@@ -61,16 +62,16 @@ class Loader(SourceFileLoader):
         """Return size and time of a source."""
         if path not in _places:
             return super().path_stats(path)
-        return {"mtime": 0, "size": _places[path][1]}
+        return {"mtime": 0, "size": _places[path][2]}
 
 
 class Finder:
-    """Finds the modules of one folder, in the bundle and as files.
+    """Finds the modules of one folder, in the bundles and as files.
 
     Parameters
     ----------
     path
-        The folder. If the bundle has nothing of it, this is refused, and others are asked.
+        The folder. If no bundle has anything of it, this is refused, and others are asked.
     """
 
     def __init__(self, path: str) -> None:
@@ -92,6 +93,9 @@ class Finder:
                     name, path, loader=loader, submodule_search_locations=search
                 )
         found: ModuleSpec | None = self._files.find_spec(name, target) if self._files else None
+        if found is None and folder in _folders:  # a namespace, of which nothing else is a file
+            found = ModuleSpec(name, None, is_package=True)
+            found.submodule_search_locations = [folder]
         return found
 
     def invalidate_caches(self) -> None:
@@ -120,8 +124,10 @@ _files_in = sys.path_hooks[-1]
 
 
 def _start() -> None:
-    if os.path.isfile(_bundle):
-        _read_index()
+    bundles = os.path.join(_root, BUNDLES)
+    if os.path.isdir(bundles):
+        for name in sorted(os.listdir(bundles)):
+            _read_index(os.path.join(bundles, name))
         sys.path_hooks.insert(0, Finder)
         sys.path_importer_cache.clear()
     wanted = os.environ.get("EVENTFLOCK_SITE_PYTHON", "")

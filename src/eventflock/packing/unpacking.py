@@ -21,7 +21,7 @@ def unpack_to(archives: Sequence[Path], folder: Path) -> Path:
     Parameters
     ----------
     archives
-        Of the environment and of the code.
+        Of the environment, of the code, and layers.
     folder
         On CVMFS, or on a disk that nodes see; it is made if it is not there.
 

@@ -55,7 +55,8 @@ class PackedExecutor(Executor):
 
     def __init__(self, count: int, environment: PackedEnvironment) -> None:
         self._count = count
-        self._archives = [str(archive.resolve()) for archive in environment.archives]
+        both = (environment.environment, environment.code)
+        self._archives = [str(archive.resolve()) for archive in both]
         self._digest = environment.digest
         self._flags = environment.flags
         self._container = environment.options.container

@@ -15,6 +15,7 @@ from eventflock.core.observer import Observer
 from eventflock.core.options import Options, PackOptions
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ResultError, plural
+from eventflock.packing.archive import layers_in
 from eventflock.packing.cache import Cache, is_whole
 from eventflock.packing.check import CheckReport, check
 from eventflock.packing.environment import PackedEnvironment
@@ -98,8 +99,10 @@ def pack_plan(
     for note in packed.notes:
         observer.note(note)
     observer.note(summary(packed))
-    environment, code = packed.archives(cache)
-    return PackedEnvironment(environment=environment, code=code, options=pack_options)
+    environment, code, *layers = packed.archives(cache)
+    return PackedEnvironment(
+        environment=environment, code=code, layers=tuple(layers), options=pack_options
+    )
 
 
 def summary(packed: PackReport) -> str:
@@ -129,10 +132,11 @@ def recall_environment(run: RunFolder, observer: Observer) -> PackedEnvironment:
             f"{run.environment} is damaged: {error}", remedy="Start a new run."
         ) from None
     cache = Cache()
-    environment, code = cache.intact(kept.environment), run.analysis / kept.code
-    if environment is None:  # waves on HTCondor keep what they have sent
-        sent = (wave.archive(kept.environment) for wave in wave_folders(run.pool))
-        environment = next((path for path in sent if path.exists() and is_whole(path)), None)
+    code = run.analysis / kept.code
+    # Waves on HTCondor keep what they have sent.
+    sent = (wave.archive(kept.environment) for wave in wave_folders(run.pool))
+    places = (cache.path / "archives" / kept.environment, *sent)
+    environment = next((path for path in places if _is_whole(path, cache)), None)
     if environment is None:
         plan = run.load_plan().plan
         frozen = run.analysis / plan.analysis.file
@@ -147,7 +151,24 @@ def recall_environment(run: RunFolder, observer: Observer) -> PackedEnvironment:
         environment = made.environment
     if not code.is_file():
         raise ResultError(f"{code} is gone from the run folder.", remedy="Start a new run.")
-    return PackedEnvironment(environment=environment, code=code, options=kept.options)
+    layers = tuple(environment.with_name(name) for name in layers_in(environment))
+    return PackedEnvironment(
+        environment=environment, code=code, layers=layers, options=kept.options
+    )
+
+
+def _is_whole(environment: Path, cache: Cache) -> bool:
+    """Check an archive with its layers; in the cache, what is damaged is removed."""
+    inside = environment.parent == cache.path / "archives"
+
+    def check(path: Path) -> bool:
+        if inside:
+            return cache.intact(path.name) is not None
+        return path.is_file() and is_whole(path)
+
+    return check(environment) and all(
+        check(environment.with_name(name)) for name in layers_in(environment)
+    )
 
 
 def pack_analysis(

@@ -5,7 +5,7 @@
 #                [--job NAME] [--join] [--no-setup]
 #                ENVIRONMENT CODE TEMPLATE RESULT ARGUMENT...
 #
-# ENVIRONMENT and CODE are the two archives, ARGUMENTs are those of their Python. The program should
+# ENVIRONMENT and CODE are the two archives, with layers beside ENVIRONMENT; ARGUMENTs are those of their Python. The program should
 # write the file RESULT. If it does not, or cannot be started, this script writes it from TEMPLATE,
 # a receipt with places for the reason, and for the name of the job where jobs share one template:
 # its number, and perhaps a dash and the piece of it that this is.
@@ -240,6 +240,12 @@ demands=$(gzip -dc "$code" 2>/dev/null | tar -xOf - code/demands 2>/dev/null)
 check_needs
 demands=$(tar -xOf "$environment" demands 2>/dev/null)
 check_needs
+layers=$(demand layer)
+beside=${environment%/*}
+[ -n "$tree" ] || for name in $layers; do
+    [ -r "$beside/$name" ] || unsuitable "$beside/$name is not there"
+    verify "$beside/$name"
+done
 program=$(demand program)
 loader=$(demand loader)
 bundled=$(demand bundled)
@@ -327,8 +333,9 @@ unpack_environment() { # FOLDER: leaves in words why not
     find_libraries "$1"
     check_stopped
     python "$1" -c '' || { words="programs cannot be run in ${1%/*}"; return 1; }
-    words=$(tar -xOf "$environment" rest.tar.zst | python "$1" "$1/libexec/boot.py" | unpack "$1") ||
-        why rest.tar.zst "$1"
+    # shellcheck disable=SC2086 # names without blanks
+    words=$(tar -xOf "$environment" rest.tar.zst |
+        python "$1" "$1/libexec/boot.py" "$1" "$beside" $layers 2>&1) || why rest.tar.zst "$1"
 }
 
 is_locked() { # whether another job unpacks it just now; if nobody does, this one will

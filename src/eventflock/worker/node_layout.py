@@ -15,7 +15,7 @@ __all__ = [
     "ANALYSIS",
     "BOOT",
     "BOOT_PROGRAM",
-    "BUNDLE",
+    "BUNDLES",
     "CERTIFICATES",
     "CODE_DEMANDS",
     "CODE_PACKAGES",
@@ -75,8 +75,8 @@ NATIVE = "native"
 """Native libraries, but for those of the C library."""
 GLIBC = "glibc"
 """The C library, for nodes with an older one."""
-BUNDLE = "modules.bundle"
-"""Modules of the standard library and of common packages, in one file."""
+BUNDLES = "bundles"
+"""Files with the modules of the standard library and of packages: one, and one for each layer."""
 HEADERS = "headers"
 """C++ headers, where a package compiles: folders in the order of the search, and `bin/c++`."""
 CERTIFICATES = "certificates.pem"

@@ -126,7 +126,7 @@ def describe(
     """
     archives = [archive.name for archive in environment.archives]
     words = [
-        *("--join", "--job", "$(job)", *environment.flags, *archives, "template.json", RESULT),
+        *("--join", "--job", "$(job)", *environment.flags, *archives[:2], "template.json", RESULT),
         *("-m", "eventflock.worker.once", "jobs-$(shard).jsonl", RESULT, "$(line)"),
     ]
     inputs = ["template.json", *settings.inputs, "$(inputs)"]

@@ -30,7 +30,7 @@ MIB = 2**20
 RUNTIMES = ("HasContainer", "HasSingularity", "HasDocker")
 """Attributes of slots that run containers."""
 ONCE = """\
-# Where the pool can do so, the two archives are sent once per node, not with each job: they are in
+# Where the pool can do so, the archives are sent once per node, not with each job: they are in
 # +CommonInputFiles then instead of transfer_input_files, and there is no max_idle.
 """
 
