@@ -23,6 +23,7 @@ _USED_IN_WORKERS = {
     "Context": "eventflock.usercode.decorator",
     "EventflockError": "eventflock.errors",
     "analysis": "eventflock.usercode.decorator",
+    "together": "eventflock.usercode.together",
 }
 """Where a worker finds these names: `eventflock.api` would load what only the client needs."""
 

@@ -34,6 +34,7 @@ from eventflock.runs.status import Status, status_of
 from eventflock.runs.work import EventsWork
 from eventflock.usercode.decorator import Analysis, Context, analysis
 from eventflock.usercode.loading import IMPORTING
+from eventflock.usercode.together import Target, together
 
 __all__ = [
     "AcceptOptions",
@@ -59,6 +60,7 @@ __all__ = [
     "status",
     "stop",
     "submit",
+    "together",
     "watch",
     "why",
 ]
@@ -69,7 +71,7 @@ Files: TypeAlias = str | Path | Fileset | Sequence[str | Path | Fileset]
 
 
 def run(
-    analysis: Analysis | str | Path,
+    analysis: Target,
     files: Files,
     *,
     parameters: Mapping[str, Any] | None = None,
@@ -81,7 +83,8 @@ def run(
     Parameters
     ----------
     analysis
-        A function marked with `analysis`, or its name as on the command line.
+        A function marked with `analysis`, or its name as on the command line; or a list of these,
+        whose results are found under their names: see `together`.
     files
         One or more of what the command line takes: paths, globs, folders, URLs, `@list.txt`,
         `NAME=path`, `fileset.json`; or a fileset itself, a mapping as coffea has it.
@@ -112,7 +115,7 @@ def run(
 
 
 def submit(
-    analysis: Analysis | str | Path,
+    analysis: Target,
     files: Files,
     *,
     parameters: Mapping[str, Any] | None = None,
@@ -141,7 +144,7 @@ def submit(
 
 
 def _execute(
-    analysis: Analysis | str | Path,
+    analysis: Target,
     files: Files,
     parameters: Mapping[str, Any] | None,
     observer: Observer | None,
@@ -150,9 +153,8 @@ def _execute(
     _check_not_importing()
     several = [files] if isinstance(files, str | Path | Mapping) else list(files)
     names = [name if isinstance(name, Mapping) else str(name) for name in several]
-    target = str(analysis) if isinstance(analysis, Path) else analysis
     chosen = read_options(options, parameters or {})
-    return lifecycle.execute(EventsWork(target, names), chosen, observer or Observer())
+    return lifecycle.execute(EventsWork(analysis, names), chosen, observer or Observer())
 
 
 def _check_not_importing() -> None:

@@ -84,8 +84,8 @@ def run(
 ) -> None:
     """Plan, run, merge and plot ANALYSIS over FILES.
 
-    ANALYSIS is path.py, path.py:name or package.module:name. FILES are paths, globs, folders, URLs,
-    @list.txt, NAME=path, or fileset.json.
+    ANALYSIS is path.py, path.py:name or package.module:name; more analyses of files (.py) may
+    follow. FILES are paths, globs, folders, URLs, @list.txt, NAME=path, or fileset.json.
     """
     from eventflock.cli import commands, reading
     from eventflock.runs.work import EventsWork
@@ -97,7 +97,7 @@ def run(
         text=True,
         target_seconds=reading.read_target(target_time),
     )
-    work = EventsWork(analysis, files)
+    work = EventsWork(*reading.split_analyses(analysis, files, needed=True))
     if dry_run:
         commands.show_submission(work, chosen, as_json=as_json, quiet=quiet)
         return
@@ -288,7 +288,7 @@ def inspect(file: str, as_json: bool) -> None:
 @PACKING
 @click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
-@click.option("--out", type=FOLDER, help="A folder for copies of the two archives.")
+@click.option("--out", type=FOLDER, help="A folder for copies of the archives.")
 @click.option(
     "--to", type=FOLDER, help="A folder that nodes see: unpack it there, for --node-cache."
 )
@@ -308,9 +308,10 @@ def pack(
     With FILES, the analysis is tried on their first events, to see all that it loads.
     """
     from eventflock.cli import packing as packing_commands
+    from eventflock.cli.reading import split_analyses
 
     chosen = packing_commands.options(param, tree, packing)
-    packing_commands.pack(analysis, files, chosen, out, to, as_json)
+    packing_commands.pack(*split_analyses(analysis, files), chosen, out, to, as_json)
 
 
 @app.command()
@@ -335,10 +336,10 @@ def check(
     With FILES, the chunk is the first of theirs.
     """
     from eventflock.cli import packing as packing_commands
+    from eventflock.cli.reading import split_analyses
 
-    packing_commands.check(
-        analysis, files, packing_commands.options(param, tree, packing), root, as_json
-    )
+    chosen = packing_commands.options(param, tree, packing)
+    packing_commands.check(*split_analyses(analysis, files), chosen, root, as_json)
 
 
 @app.command()

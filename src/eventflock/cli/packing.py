@@ -23,6 +23,7 @@ from eventflock.packing.check import CheckReport
 from eventflock.packing.pack import PackReport
 from eventflock.packing.unpacking import unpack_to
 from eventflock.runs.environment import check_analysis, pack_analysis
+from eventflock.usercode.together import Target
 from eventflock.worker.prove import Proof
 
 __all__ = ["check", "clean", "options", "pack"]
@@ -36,7 +37,7 @@ def options(param: Sequence[str], tree: str, packing: dict[str, Any]) -> Options
 
 
 def pack(
-    analysis: str,
+    analysis: Target,
     files: Sequence[str],
     chosen: Options,
     out: Path | None,
@@ -141,7 +142,7 @@ def _print_sizes(packed: PackReport, archives: Sequence[Path]) -> None:
 
 
 def check(
-    analysis: str, files: Sequence[str], chosen: Options, root: Path | None, as_json: bool
+    analysis: Target, files: Sequence[str], chosen: Options, root: Path | None, as_json: bool
 ) -> None:
     """Check an environment."""
     observer = choose_observer(quiet=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "read_size",
     "read_sizing",
     "read_target",
+    "split_analyses",
 ]
 
 
@@ -44,6 +46,20 @@ def read_parameters(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--param {text!r} is not NAME=VALUE.", remedy="As in --param scale=1")
         found[name.strip()] = value
     return found
+
+
+def split_analyses(
+    analysis: str, files: Sequence[str], *, needed: bool = False
+) -> tuple[list[str], list[str]]:
+    """Tell further analyses from files: those that come first and end in `.py` or `.py:NAME`."""
+    more = list(itertools.takewhile(re.compile(r"[^=]+\.py(:\w+)?").fullmatch, files))
+    rest = list(files[len(more) :])
+    if needed and not rest:
+        raise UsageError(
+            f"There are no files after {' '.join([analysis, *more])}.",
+            remedy="Name the ROOT files, as in: eventflock run jets.py data.root",
+        )
+    return [analysis, *more], rest
 
 
 def read_packing(

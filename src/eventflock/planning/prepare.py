@@ -188,12 +188,20 @@ def _cut_by_time(
 @contextlib.contextmanager
 def _frozen(ref: AnalysisRef, source: bytes) -> Iterator[str]:
     """Yield the folder with the frozen code before there is a run folder, if one is needed."""
-    if not ref.file.endswith(".pickle"):
+    if not ref.file or _is_there(ref, source):
         yield ""
         return
     with TemporaryDirectory(prefix="eventflock-") as folder:
         (Path(folder) / ref.file).write_bytes(source)
         yield folder
+
+
+def _is_there(ref: AnalysisRef, source: bytes) -> bool:
+    """Check whether the file of an analysis has what was frozen: some were never a file."""
+    try:
+        return Path(ref.origin).read_bytes() == source
+    except OSError:
+        return False
 
 
 def _describe(

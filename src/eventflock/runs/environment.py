@@ -28,7 +28,7 @@ from eventflock.pools.names import DEFAULT
 from eventflock.pools.table import find_pool, open_workers
 from eventflock.runs.folder import RunFolder
 from eventflock.runs.site_table import with_site
-from eventflock.usercode.loading import locate
+from eventflock.usercode.together import Target, find
 
 __all__ = [
     "check_analysis",
@@ -172,7 +172,7 @@ def _is_whole(environment: Path, cache: Cache) -> bool:
 
 
 def pack_analysis(
-    analysis: str, files: list[str], options: Options, observer: Observer
+    analysis: Target, files: list[str], options: Options, observer: Observer
 ) -> tuple[PackReport, list[Assignment]]:
     """Pack the environment of an analysis by itself.
 
@@ -196,9 +196,9 @@ def _with_table(options: Options) -> Options:
 
 
 def _pack_call(
-    analysis: str, files: list[str], options: Options, observer: Observer
+    analysis: Target, files: list[str], options: Options, observer: Observer
 ) -> tuple[PackReport, list[Assignment]]:
-    ref, source = locate(analysis)
+    ref, source = find(analysis)
     pack_options = options.packing or PackOptions()
     cache = Cache()
     plain = all(Path(one).is_file() for one in files)  # else what they stand for may change
@@ -235,7 +235,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_analysis(
-    analysis: str, files: list[str], options: Options, root: Path | None, observer: Observer
+    analysis: Target, files: list[str], options: Options, root: Path | None, observer: Observer
 ) -> CheckReport:
     """Pack the environment of an analysis, and check it here or in a root file system."""
     if root is not None:

@@ -20,9 +20,9 @@ from eventflock.planning.tables import count_table, file_table, read_table
 from eventflock.pools.roles import Workers
 from eventflock.results.plain import encode
 from eventflock.runs.then import THEN
-from eventflock.usercode.decorator import Analysis
-from eventflock.usercode.loading import freeze, freeze_object, locate
+from eventflock.usercode.loading import freeze_object
 from eventflock.usercode.programs import locate_program, locate_script
+from eventflock.usercode.together import Target, find
 
 __all__ = ["EventsWork", "MapCall", "RowsWork", "Work", "function_work", "script_work"]
 
@@ -51,16 +51,14 @@ class Work(Protocol):
 
 
 class EventsWork(NamedTuple):
-    """An analysis, over all events of the files."""
+    """An analysis, or several as one, over all events of the files."""
 
-    analysis: str | Path | Analysis
+    analysis: Target
     files: Sequence[str | Fileset]
 
     def locate(self) -> tuple[AnalysisRef, bytes]:
         """Find the analysis."""
-        if isinstance(self.analysis, Analysis):
-            return freeze(self.analysis)
-        return locate(str(self.analysis))
+        return find(self.analysis)
 
     def plan(
         self,

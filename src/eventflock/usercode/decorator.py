@@ -172,14 +172,13 @@ class Analysis:
         """
 
         def add(function: Function) -> Function:
-            found = Analysis(function, tree, columns)
-            self._check_second(found)
-            self.second[found.name] = found
+            self.add_second(Analysis(function, tree, columns))
             return function
 
         return add
 
-    def _check_second(self, found: Analysis) -> None:
+    def add_second(self, found: Analysis) -> None:
+        """Do what `also` does, for an analysis of a second tree."""
         trees = {self.tree: self.name} | {one.tree: one.name for one in self.second.values()}
         if not found.tree or found.tree in trees:
             why = f"is read by {trees[found.tree]!r}" if found.tree in trees else "has no name"
@@ -198,6 +197,7 @@ class Analysis:
                 "have.",
                 remedy=f"Add it to {self.name!r} as well: they are given together.",
             )
+        self.second[found.name] = found
 
     def of_tree(self, name: str) -> Analysis:
         """Return the function of the second tree with this name; itself for an empty name."""

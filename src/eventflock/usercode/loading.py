@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "load_function",
     "locate",
+    "pick",
 ]
 
 IMPORTING = "EVENTFLOCK_IMPORTING"
@@ -153,7 +154,8 @@ def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
     if ref.file.endswith(".pickle"):
         found = _load_pickle(ref, folder)
         return found if isinstance(found, Analysis) else Analysis(found)
-    analysis = _pick(_import_file(ref, folder) if ref.file else _import_module(ref), ref)
+    module = _import_file(ref, folder) if ref.file else _import_module(ref)
+    analysis = pick(module, ref.name, ref.origin)
     check_helpers(ref)
     return analysis
 
@@ -332,17 +334,30 @@ def _import_errors(where: str) -> Iterator[None]:
         ) from None
 
 
-def _pick(module: ModuleType, ref: AnalysisRef) -> Analysis:
+def pick(module: ModuleType, name: str = "", origin: str = "") -> Analysis:
+    """Return the analysis of a module, by its name or as the only one.
+
+    Parameters
+    ----------
+    origin
+        What the user calls the module.
+
+    Raises
+    ------
+    UsageError
+        There is none, or there are several.
+    """
+    origin = origin or module.__name__
     found = {key: value for key, value in vars(module).items() if isinstance(value, Analysis)}
-    if ref.name:
-        value = getattr(module, ref.name, None)
+    if name:
+        value = getattr(module, name, None)
         if isinstance(value, Analysis):
             return value
         if inspect.isfunction(value):
             return Analysis(value)
-        near = nearest(ref.name, found) or f"it has {', '.join(found) or 'none'}."
+        near = nearest(name, found) or f"it has {', '.join(found) or 'none'}."
         raise UsageError(
-            f"There is no analysis {ref.name!r} in {ref.origin}; {near}",
+            f"There is no analysis {name!r} in {origin}; {near}",
             remedy="An analysis is a function marked with @eventflock.analysis.",
         )
     own = {key: value for key, value in found.items() if value.__module__ == module.__name__}
@@ -351,10 +366,10 @@ def _pick(module: ModuleType, ref: AnalysisRef) -> Analysis:
         return next(iter(chosen.values()))
     if not chosen:
         raise UsageError(
-            f"{ref.origin} has no analysis.",
+            f"{origin} has no analysis.",
             remedy="Mark a function with @eventflock.analysis, or name one as path.py:name.",
         )
     raise UsageError(
-        f"{ref.origin} has {len(chosen)} analyses: {', '.join(chosen)}.",
-        remedy=f"Name one, as in {ref.origin}:{next(iter(chosen))}.",
+        f"{origin} has {len(chosen)} analyses: {', '.join(chosen)}.",
+        remedy=f"Name one, as in {origin}:{next(iter(chosen))}.",
     )
