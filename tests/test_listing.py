@@ -47,6 +47,18 @@ def test_record_comes_first(tmp_path: Path) -> None:
     assert files_of(one) == ("tool/__init__.py", "tool-1.0.dist-info/METADATA")
 
 
+@pytest.mark.parametrize("file", ["nvidia/lib/libx.so.13", "nvidia/include/x.h"])
+def test_libraries_and_headers_are_content(tmp_path: Path, file: str) -> None:
+    """As those of CUDA, of which many distributions share one folder."""
+    one = distribution(tmp_path, "nvidia", record=True)
+    record = tmp_path / "nvidia-1.0.dist-info/RECORD"
+    record.write_text(f"{file},,\nnvidia-1.0.dist-info/METADATA,,\n")
+    for name in (file, "nvidia/other/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert files_of(one) == (file, "nvidia-1.0.dist-info/METADATA")
+
+
 def test_what_the_name_says(tmp_path: Path) -> None:
     one = distribution(tmp_path, "My-Tool.x")
     for name in ("my_tool_x/__init__.py", "my_tool_x/data/t.txt", "my_tool_x.libs/liba.so", "o.py"):
@@ -57,7 +69,7 @@ def test_what_the_name_says(tmp_path: Path) -> None:
         "my_tool_x/data/t.txt",
     )  # fmt: skip
     (tmp_path / "My-Tool.x-1.0.dist-info/top_level.txt").write_text("o\n")
-    assert "o.py" in files_of(one)
+    assert "o.py" in files_of(metadata.Distribution.at(tmp_path / "My-Tool.x-1.0.dist-info"))
     assert files_of(distribution(tmp_path, "gone")) == ()
 
 

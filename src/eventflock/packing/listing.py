@@ -19,6 +19,8 @@ from eventflock.packing.interpreter import walk
 __all__ = ["files_of", "info_of"]
 
 _DPKG = Path("/var/lib/dpkg/info")
+_CODE = re.compile(r"\.(py|so(\.\d+)*)$")
+_INFO = re.compile(r"\.(dist|egg)-info(/|$)")
 
 
 def info_of(one: metadata.Distribution) -> Path:
@@ -30,9 +32,9 @@ def info_of(one: metadata.Distribution) -> Path:
 def files_of(one: metadata.Distribution) -> tuple[str, ...]:
     """Return the names of its files, relative to the folder that it is installed in."""
     listed = tuple(str(file) for file in one.files or ())
-    if _has_code(listed):
-        return listed
     base, info = Path(str(one.locate_file(""))), info_of(one)
+    if _has_code(listed) or _has_data(listed, base):
+        return listed
     for found in (_of_conda(base, info), _of_dpkg(base, info), _by_name(one, base, info)):
         if _has_code(found):
             return found
@@ -40,7 +42,12 @@ def files_of(one: metadata.Distribution) -> tuple[str, ...]:
 
 
 def _has_code(names: tuple[str, ...]) -> bool:
-    return any(name.endswith((".py", ".so")) for name in names)
+    return any(_CODE.search(name) for name in names)
+
+
+def _has_data(names: tuple[str, ...], base: Path) -> bool:
+    """Check for other files than those about a distribution: it may be headers only."""
+    return any((base / name).is_file() for name in names if not _INFO.search(name))
 
 
 def _of_conda(base: Path, info: Path) -> tuple[str, ...]:

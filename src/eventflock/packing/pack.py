@@ -297,12 +297,14 @@ def _notes(survey: Survey, environment: Layer) -> tuple[str, ...]:
 def _unused(chosen: Chosen, survey: Survey) -> Iterator[str]:
     """Name what is large and was never loaded."""
     loaded = {name.split(".")[0] for name in survey.modules}
+    libraries = set(survey.libraries)
     idle = [
         part
         for part in chosen.packages
         if part.size > LARGE
         and part.name not in chosen.worker
         and not loaded & set(part.modules)
+        and not libraries & {str(path) for path in part.files.values()}
         and not part.is_named
     ]
     if idle:

@@ -63,7 +63,7 @@ def launch(
     Parameters
     ----------
     archives
-        Of the environment, of the code, and layers; they are copied into the folder.
+        Of the environment, of the code, and layers; they are linked or copied into the folder.
     words
         Arguments of Python.
     result
@@ -81,7 +81,7 @@ def launch(
     """
     for archive in archives:
         if not (place.folder / archive.name).exists():
-            shutil.copyfile(archive, place.folder / archive.name)
+            _place(archive, place.folder / archive.name)
     for program in NODE_PROGRAMS:
         shutil.copyfile(program, place.folder / program.name)
     (place.folder / "template.json").write_bytes(template)
@@ -108,6 +108,13 @@ def launch(
     ]
     env = os.environ if place.container else {}  # what runs containers is configured there
     return run_alone(words, env, None if place.enter else place.folder), started
+
+
+def _place(archive: Path, target: Path) -> None:
+    try:
+        os.link(archive.resolve(), target)  # of gigabytes, a copy takes seconds
+    except OSError:  # another file system
+        shutil.copyfile(archive, target)
 
 
 def read_proof(place: Place, process: subprocess.CompletedProcess[str]) -> Proof:
