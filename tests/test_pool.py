@@ -95,6 +95,7 @@ def test_own_package_and_scipy_where_neither_is_installed(
     theirs = client.inside("sh", "-c", "ls /usr/bin/python3* || true")
     assert line.split()[1] not in theirs
     assert line.split()[2].startswith("/var/lib/condor/execute/")
+    assert list((run / "pool/wave-001").glob("layer-*.tar.zst"))  # scipy is sent as one
 
 
 def test_names_come_through_unharmed(

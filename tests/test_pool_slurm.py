@@ -77,8 +77,10 @@ def test_the_tutorial_from_one_command_to_the_plot_with_the_bits_of_local_cores(
 ) -> None:
     far, near = user.home / "far", user.home / "near"
     words = ["--events-per-job", "1000"]
-    told = ok(user.run("run", jets, tutorial, "--pool", "slurm", *words, "--out", far))
+    large = ["--with", "scipy"]  # which has a layer of its own
+    told = ok(user.run("run", jets, tutorial, "--pool", "slurm", *words, *large, "--out", far))
     assert "complete  10,000 events, each exactly once, in 10 jobs" in told.stdout
+    assert len(list((far / "pool/wave-001").glob("layer-*.tar.zst"))) == 1
     assert energies(far) == truth_of(expected)
     assert (far / "plots/E.png").stat().st_size > 10_000
     ok(user.run("run", jets, tutorial, *words, "--out", near))
