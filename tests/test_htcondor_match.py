@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventflock.pools.batch.needs import JobNeeds
+from eventflock.pools.htcondor.likely import likely_job
 from eventflock.pools.htcondor.match import Clause, explain, in_words
 
 classad2 = pytest.importorskip("classad2")
@@ -36,6 +38,9 @@ def job(demands: str = "", **has: Any) -> Any:
     )
     ad["Requirements"] = expression(f"({demands}) && {REQUIREMENTS}" if demands else REQUIREMENTS)
     return ad
+
+
+NEEDS = JobNeeds(memory_mb=1500, disk_mb=2000)
 
 
 def static(**has: Any) -> Any:
@@ -264,3 +269,35 @@ def test_a_large_pool_takes_seconds() -> None:
     assert found.clauses[0] == Clause(
         text="Cpus > 5", excludes=50000, words="Cpus > 5  (the slots have: 2 50,000)"
     )
+
+
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        ({"requirements": 'GLIDEIN_Site == "CERN"'}, "no slot advertises GLIDEIN_Site"),
+        ({"requirements": "OpSysAndVer == Debian13"}, "no slot advertises Debian13; OpSysAndVer of the slots: Debian13 2"),
+        ({"request_gpus": "1"}, "the gpus asked for, 1 (no slot has any)"),
+        ({"request_memory": "9 TB"}, "the memory asked for, 9,437,184 MB (the largest slot has 24,105 MB)"),
+        ({"request_memory": "max({4000, 40000})"}, "the memory asked for, 40,000 MB"),
+        ({"request_disk": "1T"}, "the disk asked for, 1,048,576 MB"),
+        ({"request_cpus": "64"}, "the cores asked for, 64 (the largest slot has 2)"),
+    ],
+)  # fmt: skip
+def test_what_is_said_before_jobs_are_submitted(commands: dict[str, str], words: str) -> None:
+    found = explain(likely_job(commands, NEEDS), [static(), partitionable()], of_slots=False)
+    assert not found.matching
+    assert words in in_words(found)
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        {"requirements": 'OpSysAndVer == "Debian13"', "request_memory": "2 GB"},
+        {"requirements": "Memory > 1000 && HasMPI", "request_disk": "500MB", "+Project": '"x"'},
+        {"requirements": "TARGET.Disk > MY.RequestDisk * 2", "request_cpus": "2"},
+    ],
+)
+def test_what_slots_demand_is_not_known_before(commands: dict[str, str]) -> None:
+    """A slot may want attributes of jobs that HTCondor adds when they are submitted."""
+    slots = [static(Start=expression('Owner == "alice"')), partitionable()]
+    assert explain(likely_job(commands, NEEDS), slots, of_slots=False).matching == 2

@@ -60,6 +60,10 @@ class Queue:
         whole["Fits"] = classad.ExprTree(constraint)
         return whole.eval("Fits") is True
 
+    def full_job(self, constraint: str) -> Any:
+        self._answer()
+        return next((classad.ClassAd(ad) for ad in self.ads if self._fits(constraint, ad)), None)
+
     def jobs(self, constraint: str, projection: Any) -> list[dict[str, Any]]:
         self._answer()
         return [dict(ad) for ad in self.ads if self._fits(constraint, ad)]

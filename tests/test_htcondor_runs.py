@@ -18,6 +18,7 @@ from eventflock.core.observer import Observer
 from eventflock.core.options import JobLimits, Options, SubmitOptions
 from eventflock.errors import InterruptedRunError, UsageError
 from eventflock.failures.retries import Unit
+from eventflock.packing.archive import join_environment
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch import executor as executor_module
 from eventflock.pools.batch import system as system_module
@@ -262,13 +263,22 @@ def test_stop_fetches_what_has_ended(run: RunFolder, queue: Queue) -> None:
 def test_what_was_sent_is_found_again_without_packing(run: RunFolder, tmp_path: Path) -> None:
     """Not even a worker is started: there is no analysis to pack."""
     (run.analysis / "c.tar.gz").write_bytes(b"x")
-    name = f"env-{hashlib.sha256(b'archive').hexdigest()[:32]}.tar"
+    layer = f"layer-{hashlib.sha256(b'layer').hexdigest()[:32]}.tar.zst"
+    (tmp_path / "empty").touch()
+    both = (tmp_path / "empty", tmp_path / "empty")
+    join_environment(tmp_path / "made", *both, b"{}", f"unpacked 1\nlayer {layer}\n")
+    archive = (tmp_path / "made").read_bytes()
+    name = f"env-{hashlib.sha256(archive).hexdigest()[:32]}.tar"
     run.environment.write_bytes(
         msgspec.json.encode({"environment": name, "code": "c.tar.gz", "wish": {}})
     )
-    for data in (b"damaged", b"archive"):
-        (a_wave(run.pool).path / name).write_bytes(data)
-    assert recall_environment(run, Observer()).environment.read_bytes() == b"archive"
+    for data, beside in ((b"damaged", b"layer"), (archive, b"half"), (archive, b"layer")):
+        wave = a_wave(run.pool).path
+        (wave / name).write_bytes(data)
+        (wave / layer).write_bytes(beside)
+    found = recall_environment(run, Observer())
+    assert found.environment == wave / name
+    assert found.layers == (wave / layer,)
 
 
 def test_a_result_cannot_be_waited_for_and_not_waited_for() -> None:

@@ -675,3 +675,34 @@ def test_any_words_give_settings_or_a_usage_error(lines: list[str]) -> None:
         assert re.fullmatch(r"\+?[A-Za-z_][A-Za-z0-9_.]*", name)
         assert text == text.strip(" ") != ""
         assert text.isprintable() or not set(text) & set("\r\n\0\x1f")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("OpSysAndVer = Debian13", "one '=' does not compare"),
+        ('(OpSysAndVer == "Debian13"', "no expression of HTCondor. It has 1 '(' and 0 ')'."),
+        ("Memory >", "no expression of HTCondor"),
+        ("two words", "no expression of HTCondor"),
+    ],
+)
+def test_requirements_that_htcondor_cannot_read(text: str, words: str) -> None:
+    assert words in refusal(f"requirements={text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "true",
+            "HasSingularity",
+            "(HasSingularity)",
+            "!HasGPU",
+            'a == "x = y"',
+            "a =?= 1 && b =!= 2",
+        ),
+        *("x >= 3 || y <= 4", 'regexp("^a$", Name)', "$$(Memory) > 3", "Disk > 1 ? true : false"),
+    ],
+)
+def test_requirements_that_it_can(text: str) -> None:
+    assert commands(f"requirements={text}") == {"requirements": text}

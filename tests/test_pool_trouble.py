@@ -55,10 +55,14 @@ def test_no_slot_can_ever_match(client: Client, slow: Path, tutorial: Path) -> N
     more = ("--submit", 'requirements=OpSysAndVer =?= "SL6"', "--submit", "request_memory=9 TB")
     log = client.home / "nomatch.log"
     first = client.start("run", slow, tutorial, *TEN, *more, "--out", run, log=log)
-    wait_for(lambda: "No slot of the pool can run these jobs" in log.read_text())
+    words = "No slot of the pool can run these jobs"
+    wait_for(lambda: log.read_text().count(words) == 2)  # before they are submitted, and later
     first.send_signal(signal.SIGINT)
     assert first.wait(30) == 130
     said = log.read_text()
+    assert said.index(words) < said.index("submitted 10 jobs")
+    for command in ("status", "why"):
+        assert f"waits     {words}" in ok(client.run(command, run)).stdout
     assert 'OpSysAndVer =?= "SL6"' in said
     assert "Debian13" in said
     assert "memory" in said

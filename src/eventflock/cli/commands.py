@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from eventflock.cli import publishing
+from eventflock.cli.explaining import reason_lines
 from eventflock.cli.printing import print_json
 from eventflock.cli.progress import choose_observer
 from eventflock.core.manifest import Manifest
@@ -303,7 +304,7 @@ def queue_lines(found: Status) -> list[str]:
     words = [f"{count:,} {_STATUSES.get(one, one)}" for one, count in sorted(counts.items())]
     named = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else "")
     lines = [f"queue     {', '.join(words) or 'nothing'}" + (f" on {named}" if hosts else "")]
-    lines += [f"reason    {plural(n, 'job')}: {words}" for words, n in found.queue.reasons.items()]
+    lines += reason_lines(found.queue)
     if found.queue.note:
         lines.append(f"note      {found.queue.note}")
     return lines

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from eventflock.cli.printing import print_json
 from eventflock.errors import plural
+from eventflock.pools.batch.states import QueueState
 from eventflock.results.cover import describe, describe_rows
 from eventflock.runs.diagnosis import Explanation, Group, explain
 from eventflock.runs.outcome import Have, accept_command
 
-__all__ = ["show"]
+__all__ = ["reason_lines", "show"]
 
 HOSTS = FILES = 5
 WHAT = {"event": "analysis", "row": "script"}
@@ -41,12 +42,22 @@ def _print(found: Explanation) -> None:
     for number, group in enumerate(found.groups, 1):
         print()
         _print_group(number, group, found.noun)
+    said = reason_lines(found.queue) if found.queue is not None else []
+    if said:
+        print("\nIn the queue:", *said, sep="\n")
     if found.tried:
         print("\nOn the way:")
     for one in found.tried:
         print(f"  {one.cause}: {one.step} ({plural(one.times, 'time')})")
     if found.groups:
         print(f"\n{_what_next(found)}")
+
+
+def reason_lines(queue: QueueState) -> list[str]:
+    """Describe why jobs are held, have ended without a result, or cannot start."""
+    lines = [f"reason    {plural(n, 'job')}: {words}" for words, n in queue.reasons.items()]
+    waits = queue.waits.splitlines()
+    return lines + [f"{'' if n else 'waits':10}{line}" for n, line in enumerate(waits)]
 
 
 def _what_next(found: Explanation) -> str:

@@ -253,6 +253,10 @@ class Pool(ABC):
         """Decide how jobs are submitted; None for pools without a queue."""
         return None
 
+    def doubts(self, submission: Submission) -> Iterable[str]:  # noqa: ARG002
+        """Return what speaks against jobs that are about to be submitted, in words."""
+        return ()
+
     @abstractmethod
     def open_executor(
         self,

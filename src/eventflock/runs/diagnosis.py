@@ -18,6 +18,7 @@ from eventflock.core.states import JobStatus
 from eventflock.core.tracebacks import crash_in
 from eventflock.errors import ErrorKind
 from eventflock.failures.causes import Cause, cause_of, normalized
+from eventflock.pools.batch.states import QueueState
 from eventflock.pools.batch.wave import wave_folders
 from eventflock.results.cover import coalesce, count
 from eventflock.results.verify import JobState, job_states
@@ -88,6 +89,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         Number of the files that are in the plan, and of those that were asked for.
     noun
         What `events` are: events, or rows.
+    queue
+        The state of its jobs in a queue, if they were ever in one.
     """
 
     run: str
@@ -99,6 +102,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 0
     files_asked: int = 0
     noun: str = "event"
+    queue: QueueState | None = None
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -144,6 +148,7 @@ def explain(path: Path) -> Explanation:
         files=plan.files - len(plan.unread),
         files_asked=plan.files,
         noun=plan.noun,
+        queue=queue,
     )
 
 

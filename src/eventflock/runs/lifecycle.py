@@ -208,6 +208,8 @@ def _planned(
 
             needs = job_needs(plan, sent, expected, options.limits)
             submission = pool.plan_submission(needs, options.submission)
+            for doubt in pool.doubts(submission) if submission is not None else ():
+                observer.note(doubt)
         yield workers, _Draft(source, work.attachments(), plan, environment, expected, submission)
 
 

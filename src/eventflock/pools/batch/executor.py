@@ -401,8 +401,10 @@ class BatchExecutor(Executor):
 
     def _explain(self) -> None:
         """Report if no machine of the pool can run what waits."""
-        for monitor in self._monitors[-1:]:
-            with contextlib.suppress(PoolError):
-                why = monitor.why_idle()
-                if why:
-                    self._observer.note(why)
+        found: dict[str, None] = {}
+        for monitor in self._monitors:
+            if monitor.states.counts()[QueueStatus.IDLE]:
+                with contextlib.suppress(PoolError):
+                    found[monitor.why_idle()] = None
+        for why in filter(None, found):
+            self._observer.note(why)

@@ -63,14 +63,16 @@ class Watch:
 
     def __init__(self) -> None:
         self.pending: dict[UnitName, tuple[WaveMonitor, float]] = {}
-        self._started = time.monotonic()
+        self._idle_since = math.inf
         self._explained = False
 
     def is_idle(self, counts: Counter[QueueStatus]) -> bool:
-        """Check, once, whether no job ran for a while although some wait."""
-        if counts[QueueStatus.RUNNING] or counts[QueueStatus.ENDED]:
-            self._explained = True
-        if self._explained or time.monotonic() - self._started < EXPLAIN_AFTER:
+        """Check whether no job ran for a while although some wait: once, until one runs again."""
+        if counts[QueueStatus.RUNNING] or not counts[QueueStatus.IDLE]:
+            self._idle_since, self._explained = math.inf, False
+            return False
+        self._idle_since = min(self._idle_since, time.monotonic())
+        if self._explained or time.monotonic() - self._idle_since < EXPLAIN_AFTER:
             return False
         self._explained = True
         return True

@@ -35,6 +35,7 @@ def collect_state(
         The jobs that are in a queue, as a whole or with a piece.
     """
     notes: dict[str, None] = {}
+    waits: dict[str, None] = {}
     total: Counter[QueueStatus] = Counter()
     hosts: set[str] = set()
     last: dict[UnitName, LastSeen] = {}
@@ -42,7 +43,11 @@ def collect_state(
     for monitor in monitors:
         with contextlib.closing(monitor):
             _update(monitor, notes)
-            total += monitor.states.counts()
+            counts = monitor.states.counts()
+            total += counts
+            if counts[QueueStatus.IDLE] and not counts[QueueStatus.RUNNING]:
+                with contextlib.suppress(EventflockError):
+                    waits[monitor.why_idle()] = None
             hosts |= monitor.states.hosts()
             last |= {job: monitor.seen(job) for job in monitor.jobs}
             queued |= {unit[0] for job in monitor.open_jobs() if (unit := unit_of(job))}
@@ -53,6 +58,7 @@ def collect_state(
         counts={str(status): count for status, count in left.items()},
         hosts=sorted(hosts),
         reasons=_reasons(last, units_there),
+        waits="\n".join(filter(None, waits)),
         note="; ".join(notes),
     )
     return state, queued

@@ -122,6 +122,8 @@ class QueueState(msgspec.Struct, kw_only=True):
         Machines that have jobs now.
     reasons
         Why jobs are held, or how they ended without a result, with the number of jobs.
+    waits
+        Why no machine can run the jobs that wait; may have several lines.
     note
         Why the queue could not be asked, or why no more jobs are made.
     """
@@ -129,6 +131,7 @@ class QueueState(msgspec.Struct, kw_only=True):
     counts: dict[str, int]
     hosts: list[str]
     reasons: dict[str, int]
+    waits: str = ""
     note: str = ""
 
     @property

@@ -132,10 +132,11 @@ class _Slots:
             return {"job": "slot", "slot": "job"}[whose]
         return "job" if name in self.job and self.column(name)[0] == [None] else "slot"
 
-    def demands(self) -> Iterator[tuple[str, str, Mask]]:
+    def demands(self, *, of_slots: bool) -> Iterator[tuple[str, str, Mask]]:
         """Yield every demand: of the job or the slots, its text, and the slots it is about."""
         everywhere = np.ones(len(self.ads), bool)
-        todo = [("slot", "Requirements", everywhere, 0), ("job", "Requirements", everywhere, 0)]
+        todo = [("slot", "Requirements", everywhere, 0)] if of_slots else []
+        todo.append(("job", "Requirements", everywhere, 0))
         while todo:
             mine, text, mask, depth = todo.pop()
             for value, rows in self._definitions(mine, text, mask) if depth < 9 else [(None, mask)]:
@@ -179,7 +180,7 @@ class _Slots:
         return found[0], found[1]
 
 
-def explain(job: Any, slots: Iterable[Any]) -> Verdict:
+def explain(job: Any, slots: Iterable[Any], *, of_slots: bool = True) -> Verdict:
     """Find which slots of a pool could run a job, and what excludes the others.
 
     Parameters
@@ -189,6 +190,8 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
     slots
         The ClassAds of the slots as the collector has them. Dynamic slots are left out: each is
         a part of a partitionable one.
+    of_slots
+        Whether what slots demand of the job counts.
     """
     import classad2
 
@@ -197,7 +200,7 @@ def explain(job: Any, slots: Iterable[Any]) -> Verdict:
         slot for slot in slots if slot.get("SlotType") != "Dynamic" and not slot.get("DynamicSlot")
     ]
     table, found = _Slots(job, ads), dict[str, tuple[str, str, Mask, Mask]]()
-    for mine, text, about in table.demands():
+    for mine, text, about in table.demands(of_slots=of_slots):
         excluded, failed = table.evaluate(mine, text, about)
         key = _request(table, mine, text) or f"{mine} {text}"
         first = found.setdefault(key, (mine, text, excluded, failed))

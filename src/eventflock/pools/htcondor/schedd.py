@@ -264,7 +264,7 @@ class Schedd:
             The schedd does not answer, or it did not do it.
         """
         answer = _ask(
-            f"The schedd {self.name} does not answer",
+            f"The schedd {self.name} has not removed the jobs",
             self._schedd.act,
             self._condor.JobAction.Remove,
             constraint,

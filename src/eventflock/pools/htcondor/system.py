@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +18,20 @@ from eventflock.pools.batch.needs import JobNeeds
 from eventflock.pools.batch.system import BatchSystem, read_record, write_record
 from eventflock.pools.batch.wave import waves_in
 from eventflock.pools.htcondor.description import check_folder, describe, may_send_once
+from eventflock.pools.htcondor.likely import likely_job
+from eventflock.pools.htcondor.match import explain, in_words
 from eventflock.pools.htcondor.monitor import CondorMonitor, CondorWaveRecord, Schedds
 from eventflock.pools.htcondor.paths import own_bytes
 from eventflock.pools.htcondor.queue import CondorQueue
 from eventflock.pools.htcondor.schedd import Schedd
 from eventflock.pools.htcondor.settings import Settings, amend, read_settings, with_credentials
-from eventflock.pools.roles import RunPlace
+from eventflock.pools.roles import RunPlace, Submission
 
 __all__ = ["POOL", "CondorSubmission", "HTCondor"]
 
 MIB = 2**20
+DEMANDS = ("requirements", "request_")
+"""How submit commands begin that demand something of slots."""
 RUNTIMES = ("HasContainer", "HasSingularity", "HasDocker")
 """Attributes of slots that run containers."""
 ONCE = """\
@@ -74,6 +79,20 @@ class HTCondor(BatchSystem):
         return CondorSubmission(
             settings=settings, needs=msgspec.structs.replace(needs, disk_mb=disk_mb)
         )
+
+    def doubts(self, submission: Submission) -> Iterator[str]:
+        """Yield why no slot can run the jobs, if their own demands exclude all."""
+        if not isinstance(submission, CondorSubmission):
+            return
+        settings = submission.settings
+        if not any(name.lower().startswith(DEMANDS) for name in settings.commands):
+            return
+        with contextlib.suppress(PoolError):  # it will be said when they are submitted
+            slots = Schedd(settings.schedd, settings.collector).slots()
+            job = likely_job(settings.commands, submission.needs)
+            verdict = explain(job, slots, of_slots=False)
+            if slots and not verdict.matching:
+                yield in_words(verdict)
 
     def check_container(self, image: str, options: SubmitOptions) -> None:
         """Check that some slot has a runtime for containers."""

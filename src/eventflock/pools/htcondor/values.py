@@ -213,7 +213,23 @@ def _check_universe(text: str) -> None:
         )
 
 
+def _check_condition(text: str) -> None:
+    if re.search(r"(?<![=!<>?])=(?![=?!])", re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)):
+        raise UsageError(
+            "one '=' does not compare.", remedy="Write '==', or '=?=' where some slots lack it."
+        )
+    lone = re.fullmatch(r"!?\s*[A-Za-z_]\w*", text) is not None
+    if not lone and not _is_expression(text) and not is_enclosed(text):
+        opened, closed = text.count("("), text.count(")")
+        why = f" It has {opened} '(' and {closed} ')'." if opened != closed else ""
+        raise UsageError(
+            f"it is no expression of HTCondor.{why}",
+            remedy='As in requirements=OpSysAndVer == "Debian13", with text in quotes.',
+        )
+
+
 _CHECKS: dict[str, Callable[[str], None]] = {
+    "requirements": _check_condition,
     "request_memory": _check_amount,
     "request_disk": _check_amount,
     "request_cpus": _check_cpus,
