@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from eventflock.core.observer import Observer
 from eventflock.core.options import PackOptions
@@ -29,6 +28,7 @@ from eventflock.worker.shadow import make_shadow
 HERE = Path(__file__).parent
 CACHE = HERE / "data/heavy-cache"
 os.environ["EVENTFLOCK_CACHE"] = str(CACHE)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # which hardly any user sets
 ANALYSES = sorted(path.stem for path in (HERE / "heavy_analyses").glob("*.py"))
 
 
@@ -60,22 +60,25 @@ def measure(analysis: Path, data: Path, places: list[Path | None]) -> str:
         first.append(f"{told['seconds_to_first_event']:.1f} s")
     compare(analysis, data)
     size, unpacked = packed["size"] / 1e6, packed["unpacked"] / 1e6
-    row = [f"{size:,.0f} MB", f"{unpacked:,.0f} MB", f"{count(packed):,}", f"{seconds:.0f} s"]
+    row = [
+        f"{size:,.0f} MB",
+        f"{unpacked:,.0f} MB",
+        f"{count(analysis, data):,}",
+        f"{seconds:.0f} s",
+    ]
     return f"| {analysis.stem} | {' | '.join([*row, *first])} |"
 
 
-def count(packed: dict[str, Any]) -> int:
+def count(analysis: Path, data: Path) -> int:
     """Return how many files there are when the environment is unpacked."""
     with tempfile.TemporaryDirectory() as name:
-        words = ["-xOf", packed["environment"], "rest.tar.zst"]
-        from backports import zstd
-
-        rest = subprocess.run(["tar", *words], stdout=subprocess.PIPE, check=True).stdout
-        (Path(name) / "rest.tar").write_bytes(zstd.decompress(rest))
-        listed = subprocess.run(
-            ["tar", "-tf", Path(name) / "rest.tar"], stdout=subprocess.PIPE, text=True, check=True
+        folder = Path(name)
+        tree = Path(
+            json.loads(eventflock("pack", analysis, data, "--to", folder, "--json"))["tree"]
         )
-    return len(listed.stdout.splitlines())
+        files = sum(path.is_file() for path in tree.rglob("*"))
+        subprocess.run(["chmod", "-R", "u+w", name], check=True)
+    return files
 
 
 def compare(analysis: Path, data: Path) -> None:

@@ -21,6 +21,7 @@ _STRANGER = (
     "HTCondor does not know you: get a token ('condor_token_fetch'), a Kerberos ticket (kinit) or "
     "a proxy, as your site asks, and try again."
 )
+_NOT_YOURS = "Their owner, or an administrator, can do it with 'condor_rm'."
 COMMON_SINCE = (24, 9)
 _NOT_REMOVED = {"TotalPermissionDenied": "they are not yours", "TotalError": "it had an error"}
 
@@ -79,6 +80,8 @@ def _explain(what: str, text: str) -> PoolError:
     remedy = "See 'condor_q' and 'condor_status'; what was done is kept, and 'resume' goes on."
     if "authenticat" in low or "authoriz" in low or "permission" in low or "token" in low:
         remedy = _STRANGER
+    elif "performing action" in low:
+        remedy = _NOT_YOURS
     elif "collector" in low or "locate" in low or "communicat" in low or "connect" in low:
         remedy = "Is HTCondor running here? Try 'condor_status'; --collector HOST names another."
     return PoolError(f"{what}: {line}", remedy=remedy)
@@ -275,7 +278,7 @@ class Schedd:
             if number:
                 raise PoolError(
                     f"The schedd {self.name} has not removed {plural(number, 'job')}: {why}.",
-                    remedy="Their owner, or an administrator, can do it with 'condor_rm'.",
+                    remedy=_NOT_YOURS,
                 )
 
     def restrict(self, constraint: str, clause: str) -> None:
