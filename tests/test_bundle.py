@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from eventflock.packing import sitecustomize
 from eventflock.packing.bundle import choose_modules, write_bundle
 from eventflock.worker.node_layout import LAUNCHER
 
@@ -42,6 +43,22 @@ def test_its_bytes_depend_on_names_and_contents_only(tmp_path: Path) -> None:
     write_bundle(tmp_path / "two", dict(reversed(tree.items())), {"b.py", "a.py"})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").read_bytes() == b"14\n5 a.py\n5 b.py\na.py\nb.py\n"
+
+
+def test_the_index_knows_the_folders_below_its_root_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = dict.fromkeys(("packages/a/b/c.py", "packages/a/d.py", "top.py"), tmp_path / "empty")
+    (tmp_path / "empty").write_text("1\n")
+    write_bundle(tmp_path / "one", tree, set(tree))
+    folders: dict[str, list[str]] = {}
+    monkeypatch.setattr(sitecustomize, "_root", "/r")
+    monkeypatch.setattr(sitecustomize, "_folders", folders)
+    monkeypatch.setattr(sitecustomize, "_places", {})
+    sitecustomize._read_index(str(tmp_path / "one"))
+    assert {name: sorted(files) for name, files in folders.items()} == {
+        "/r": ["top.py"], "/r/packages": [], "/r/packages/a": ["d.py"], "/r/packages/a/b": ["c.py"],
+    }  # fmt: skip
 
 
 ASKING = """

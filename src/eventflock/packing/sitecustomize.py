@@ -37,13 +37,16 @@ def _read_index(bundle: str) -> None:
     for line in index.splitlines():
         length, _, name = line.partition(" ")
         size = int(length)
-        folder, _, base = f"{_root}/{name}".rpartition("/")
-        _places[f"{folder}/{base}"] = (bundle, offset, size)
+        path = f"{_root}/{name}"
+        folder, _, base = path.rpartition("/")
+        _places[path] = (bundle, offset, size)
         offset += size
-        while folder not in _folders:  # the folders around it have it, too
-            _folders[folder] = []
-            folder = folder.rpartition("/")[0]
-        _folders[f"{_root}/{name}".rpartition("/")[0]].append(base)
+        if folder in _folders:
+            _folders[folder].append(base)
+            continue
+        _folders[folder] = [base]
+        while len(folder := folder.rpartition("/")[0]) > len(_root) and folder not in _folders:
+            _folders[folder] = []  # the folders around it have it, too
 
 
 class Loader(SourceFileLoader):
