@@ -90,7 +90,7 @@ def test_a_layer_is_built_once_and_goes_along(
 ) -> None:
     shutil.copy(sample, tmp_path / "sample.root")
     first = pack(eventflock, tmp_path, env)
-    (layer,) = map(Path, first["layers"])
+    layer = Path(first["layers"]["bulk"])
     assert layers_in(Path(first["environment"])) == [layer.name]
     assert unpacked_size(Path(first["environment"])) == first["unpacked"]
     assert layer.stat().st_size > len(BULK)
@@ -116,7 +116,7 @@ def test_a_damaged_layer_is_made_again(
 ) -> None:
     shutil.copy(sample, tmp_path / "sample.root")
     first = pack(eventflock, tmp_path, env)
-    (layer,) = map(Path, first["layers"])
+    layer = Path(first["layers"]["bulk"])
     data = layer.read_bytes()
     layer.write_bytes(data[: len(data) // 2])
     assert pack(eventflock, tmp_path, env) == first
@@ -134,10 +134,10 @@ def test_a_node_without_the_whole_layer_says_so(
     found = pack(eventflock, tmp_path, env)
     node = tmp_path / "node"
     node.mkdir()
-    for path in (found["environment"], found["code"], *found["layers"]):
+    for path in (found["environment"], found["code"], *found["layers"].values()):
         shutil.copy(path, node)
     (node / "template.json").write_text("@KIND@ @SAY@")
-    layer = node / Path(found["layers"][0]).name
+    layer = node / Path(found["layers"]["bulk"]).name
     data = layer.read_bytes()
     if damage == "gone":
         layer.unlink()
@@ -176,7 +176,7 @@ def test_what_is_named_stays_as_it_is_installed(
     (tmp_path / "one.py").write_text(ANALYSIS.format(more=""))
     for words, there in (((), False), (("--with", "bulk"), True)):
         found = packed(eventflock("pack", "one.py", "sample.root", *words, "--json", env=env))
-        (layer,) = map(Path, found["layers"])
+        layer = Path(found["layers"]["bulk"])
         (tmp_path / "layer.tar").write_bytes(zstd.decompress(layer.read_bytes()))
         inside = members(tmp_path / "layer.tar")
         assert {"packages/bulk/weights.bin", "packages/bulk/plugins/one.py"} <= set(inside)

@@ -98,7 +98,7 @@ def _summary(packed: PackReport, archives: Sequence[Path]) -> dict[str, Any]:
     return {
         "environment": str(archives[0]),
         "code": str(archives[1]),
-        "layers": [str(path) for path in archives[2:]],
+        "layers": dict(zip(packed.environment.layers, map(str, archives[2:]), strict=True)),
         "python": packed.python,
         "size": packed.environment.size,
         "unpacked": packed.environment.unpacked,
@@ -129,8 +129,8 @@ def _print_sizes(packed: PackReport, archives: Sequence[Path]) -> None:
     layer, demands = packed.environment, packed.environment.demands
     level = f", x86-64-v{demands.level} ({demands.level_file})" if demands.level > 1 else ""
     print(f"packages  {archives[0]}")
-    for path in archives[2:]:
-        print(f"          {path}")
+    for name, file in layer.layers.items():
+        print(f"          {file}  {name}")
     print(f"          {layer.size / 1e6:.2f} MB, {layer.unpacked / 1e6:.0f} MB when unpacked")
     print(f"code      {archives[1]}")
     print(f"          {packed.code.size / 1e3:.1f} kB")

@@ -97,7 +97,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     libraries
         Native libraries that it carries.
     layers
-        Names of the layers that it goes with.
+        From large distributions to the names of their layers.
     """
 
     name: str
@@ -107,12 +107,12 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str] = {}
     compiled: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
+    layers: dict[str, str] = {}
 
     @property
     def files(self) -> tuple[str, ...]:
         """Names of all its files."""
-        return self.name, *self.layers
+        return self.name, *self.layers.values()
 
 
 def build_environment(
@@ -240,7 +240,7 @@ def _write_environment(
         left_out=closure.missing,
         compiled=tuple(sorted({*rest.compiled, *_compiled_in(large, how)})),
         libraries=tuple(sorted(Path(one).name for one in closure.added)),
-        layers=tuple(layer.name for layer in layers),
+        layers={part.name: layer.name for part, layer in zip(large, layers, strict=True)},
     )
 
 

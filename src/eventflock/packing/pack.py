@@ -84,7 +84,8 @@ class PackReport(msgspec.Struct, frozen=True, kw_only=True):
     def archives(self, cache: Cache) -> tuple[Path, ...]:
         """Return the paths of the two archives, and of the layers of the first."""
         folder = cache.path / "archives"
-        names = (self.environment.name, self.code.name, *self.environment.layers)
+        environment, *layers = self.environment.files
+        names = (environment, self.code.name, *layers)
         return tuple(folder / name for name in names)
 
 
