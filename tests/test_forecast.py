@@ -162,9 +162,10 @@ def test_memory_of_one_dataset_is_not_that_of_the_one_before(
 def test_skims_grow_and_histograms_do_not(pool: Workers, sample: Path, tmp_path: Path) -> None:
     analysis = write(
         tmp_path,
-        "return {'rows': ak.zip({'pt': events['jet_AntiKt10LCTopo_pt']}), 'h': np.zeros(1000)}",
+        "time.sleep(2e-5 * n)\n"
+        "    return {'rows': ak.zip({'pt': events['jet_AntiKt10LCTopo_pt']}), 'h': np.zeros(1000)}",
     )
-    told = prepared(pool, analysis, sample, target_seconds=0.003)
+    told = prepared(pool, analysis, sample, target_seconds=0.05)
     expected = forecast(told.plan, told.measured, told.target_seconds)
     assert expected.jobs > 1
     ef.run(analysis, sample, jobs=expected.jobs, out=tmp_path / "run")
