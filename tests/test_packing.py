@@ -65,7 +65,7 @@ def test_only_what_is_imported_goes_in(eventflock: Command, jets: Path, sample: 
     assert why["hist"] == "jets.py imports hist"
     assert why["histoprint"] == "needed by hist"
     assert why["numpy"] == "eventflock's worker"
-    assert found["size"] < 35e6
+    assert found["size"] < 33e6
     told = eventflock("pack", jets, sample)
     assert "jets.py imports hist" in told.stdout
     assert f"{found['size'] / 1e6:.2f} MB" in told.stdout
