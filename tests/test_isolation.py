@@ -170,7 +170,7 @@ def test_a_job_that_hangs_ends_itself_and_says_where(tmp_path: Path) -> None:
         ef.run(
             analysis, a, jobs=5, chunk=20, out=tmp_path / "run", limits=JobLimits(stall_seconds=2)
         )
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300  # of the 600 that it would sleep
     missing = ef.load(tmp_path / "run").missing
     assert [(gap.start, gap.stop) for gap in missing] == [(40, 60)]
     (group,) = why(tmp_path / "run").groups
