@@ -43,6 +43,8 @@ def looked(folder: Path, **texts: str) -> tuple[frozenset[str], frozenset[str]]:
         ("os.listdir(os.path.dirname(os.path.dirname(__file__)))\n", ALL),
         ("import tool\nos.scandir(tool.__path__[0])\n", ALL),
         ("import numba\n@numba.njit(cache=True)\ndef f(x): return x\n", frozenset({MODULE})),
+        ("from tool import njit\n@njit(cache=True)\ndef f(x): return x\n", frozenset({MODULE})),
+        ("with open(__file__) as file:\n    text = file.read()\n", frozenset({MODULE})),
         ("from functools import x\n@x(cache=True)\ndef f(x): return x\n", frozenset()),
         ("subprocess.run([sys.executable, HERE / 'worker.py'])\n", frozenset({WORKER})),
         ('open(f"{here}/worker.py")\n', frozenset({WORKER})),

@@ -1,8 +1,8 @@
 """Which sources a package looks for as files, so that they cannot be in a bundle.
 
 A module in a bundle has no file. Hardly any package minds, as `importlib`, `inspect` and `pkgutil`
-find it nevertheless. Those that do mind show it in their text: they list their own folder, name a
-file of theirs, or ask numba to keep what it has compiled beside the source.
+find it nevertheless. Those that do mind show it in their text: they list their own folder, name or
+read a file of theirs, or ask numba to keep what it has compiled beside the source.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _BEYOND = re.compile(
 """How the folder of another module is reached."""
 _NAMES = re.compile(rb"[\"'/]([\w.-]+\.py)[\"']")
 _KEPT = re.compile(rb"\bcache\s*=\s*True")
+_NUMBA = re.compile(rb"numba|jit|vectorize")
+_READS = re.compile(rb"open\(__file__|Path\(__file__\)\.(?:read|open)")
 
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ def looked_for(files: Mapping[str, Path]) -> Looked:
             start.add(folder)
             if _LISTS.search(text):
                 listed.add(top if _BEYOND.search(text) else folder)
-        if b"numba" in text and _KEPT.search(text):
+        if _READS.search(text) or (_NUMBA.search(text) and _KEPT.search(text)):
             single.add(name)
         named |= {(top, found.decode()) for found in _NAMES.findall(text)}
     named -= {(top, "__init__.py") for top, _ in named}  # hardly ever of the package itself
