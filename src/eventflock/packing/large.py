@@ -25,6 +25,7 @@ from eventflock.packing.stamps import own_digests
 from eventflock.worker.survey import Interpreter, Survey
 
 __all__ = [
+    "BESIDE_LEVEL",
     "Building",
     "LargeLayer",
     "build_large",
@@ -38,9 +39,11 @@ __all__ = [
 
 LARGE = 10e6
 """Bytes of a distribution that gets a layer of its own."""
-_LEVELS = ((500e6, 3), (0, 6))
-"""Of zstandard, by the bytes of a distribution. For coffea, `LEVEL` takes more than twice as long
-as 6 for 7 % less; 3 takes half of that for 8 % more."""
+BESIDE_LEVEL = 6
+"""Of zstandard, where there are layers. For coffea, `LEVEL` takes more than twice as long for 7 %
+less."""
+_HUGE, _HUGE_LEVEL = 500e6, 3
+"""From so many bytes on, another level, which takes half of that for 8 % more."""
 
 
 class LargeLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +75,8 @@ class Building(msgspec.Struct, frozen=True, kw_only=True):
         See `stripped`.
     unused
         Names of parts that were never loaded: these get no byte-code.
+    level
+        Of zstandard, for what is in no layer.
     """
 
     python: Interpreter
@@ -79,6 +84,7 @@ class Building(msgspec.Struct, frozen=True, kw_only=True):
     cache: Cache
     sections: bool
     unused: frozenset[str]
+    level: int
 
 
 def tag(python: Interpreter) -> str:
@@ -156,7 +162,7 @@ def build_large(
             tree = write_bundle(scratch / part.normal, tree, modules)
         made = scratch / f"{part.normal}.tar.zst"
         folders = empty_folders(looked, tree)
-        level = next(level for least, level in _LEVELS if part.size >= least)
+        level = _HUGE_LEVEL if part.size > _HUGE else BESIDE_LEVEL
         unpacked = write_rest(made, tree, tree, sections=how.sections, level=level, folders=folders)
         kept = cache.keep(made, "layer", ".tar.zst")
         layer = LargeLayer(name=kept.name, size=kept.stat().st_size, unpacked=unpacked)

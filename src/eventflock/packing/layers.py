@@ -13,7 +13,7 @@ from eventflock._version import __version__
 from eventflock.core.structs import to_json
 from eventflock.errors import EnvError
 from eventflock.packing import boot, cling, sitecustomize
-from eventflock.packing.archive import join_environment, write_boot, write_rest
+from eventflock.packing.archive import LEVEL, join_environment, write_boot, write_rest
 from eventflock.packing.bundle import choose_modules, write_bundle
 from eventflock.packing.by_hand import loaded_by_hand
 from eventflock.packing.bytecode import compile_tree, compiled_name
@@ -22,6 +22,7 @@ from eventflock.packing.distributions import Component
 from eventflock.packing.handshake import environment_lines
 from eventflock.packing.interpreter import interpreter_files, program_of, stdlib_of
 from eventflock.packing.large import (
+    BESIDE_LEVEL,
     Building,
     build_large,
     empty_folders,
@@ -176,6 +177,7 @@ def build_environment(
             cache=cache,
             sections=cling.compiles(tree),
             unused=unused,
+            level=BESIDE_LEVEL if large_parts(chosen) else LEVEL,
         )
         layer = _write_environment(chosen, reference, probe, how, scratch, tree, closure)
         cache.remember(f"env-{key}", layer)
@@ -309,7 +311,9 @@ def _build_rest(
     with ThreadPoolExecutor(1) as thread:  # zlib and zstandard work outside the interpreter
         unpacked = thread.submit(write_boot, first, tree, early, sections=how.sections)
         rest = set(tree) - early
-        more = write_rest(second, tree, rest, sections=how.sections, folders=folders)
+        more = write_rest(
+            second, tree, rest, sections=how.sections, level=how.level, folders=folders
+        )
     done = {name for name in sources if compiled_name(name, tag(how.python)) in compiled}
     return _Rest(first, second, unpacked.result() + more, done)
 
