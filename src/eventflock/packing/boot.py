@@ -40,10 +40,7 @@ class Stream:
     def some(self, most: int) -> memoryview:
         """Return the next bytes, at most so many."""
         while not self._left:
-            data = b"" if self._decompressor.eof else os.read(self._source, PIECE)
-            if not data:
-                raise SystemExit("the archive ends too early")
-            self._left = memoryview(self._decompressor.decompress(data))
+            self._left = memoryview(self._more())
         found, self._left = self._left[:most], self._left[most:]
         return found
 
@@ -57,10 +54,14 @@ class Stream:
     def finish(self) -> None:
         """Read to the end, which is where the checksum is."""
         while not self._decompressor.eof:
-            data = os.read(self._source, PIECE)
-            if not data:
-                raise SystemExit("the archive ends too early")
-            self._decompressor.decompress(data)
+            self._more()
+
+    def _more(self) -> bytes:
+        data = b"" if self._decompressor.eof else os.read(self._source, PIECE)
+        if not data:
+            raise SystemExit("the archive ends too early")
+        unpacked: bytes = self._decompressor.decompress(data)
+        return unpacked
 
 
 def unpack(source: int, target: str) -> None:

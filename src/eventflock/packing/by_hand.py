@@ -33,7 +33,7 @@ def loaded_by_hand(
     chosen, tree
         What goes in already.
     known
-        Names of libraries that are in already.
+        Names of libraries that are in already, with or without a folder.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def loaded_by_hand(
     parts = [package.files for package in chosen.packages]
     inside = {_real(path) for files in (*parts, tree) for path in files.values()}
     inside |= {_real(path) for path in interpreter_files(survey.python).values()}
-    names = set(known)
+    names = {name.rpartition("/")[2] for name in known}
     found = {}
     for file in sorted(set(survey.libraries) - set(reference.libraries)):
         path = Path(file)

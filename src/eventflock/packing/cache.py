@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from eventflock.core.atomic import atomic_write
 from eventflock.core.structs import digest_file, from_json, to_json
 from eventflock.errors import EnvError
 
-__all__ = ["Cache", "digest_in", "is_whole"]
+__all__ = ["Cache", "digest_in", "is_whole", "place_archive"]
 
 T = TypeVar("T")
 _ALIVE = ".alive"
@@ -38,6 +38,18 @@ def digest_in(path: Path) -> str:
 def is_whole(path: Path) -> bool:
     """Check whether an archive is what the digest in its name says."""
     return digest_file(path).startswith(digest_in(path))
+
+
+def place_archive(sources: Sequence[Path], target: Path) -> None:
+    """Link or copy an archive under its own name, so that it stays if the cache is emptied."""
+    for source in sources:
+        with contextlib.suppress(OSError):  # the cache may be on another file system
+            os.link(source.resolve(), target)
+            return
+    try:
+        shutil.copyfile(sources[0], target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 class Cache:

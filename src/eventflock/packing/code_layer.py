@@ -49,7 +49,7 @@ def build_code(
             remedy="Install it, or set LD_LIBRARY_PATH to the folder that has it.",
         )
     added = {name: path for name, path in closure.added.items() if not name.startswith(f"{GLIBC}/")}
-    known = {*environment.libraries, *(name.rpartition("/")[2] for name in added)}
+    known = {*environment.libraries, *added}
     added.update(loaded_by_hand(survey, reference, chosen, tree, known))
     tree.update(added)
     sources = {name: path for name, path in tree.items() if name.endswith(".py")}

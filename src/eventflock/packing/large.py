@@ -75,8 +75,6 @@ class Building(msgspec.Struct, frozen=True, kw_only=True):
         See `stripped`.
     unused
         Names of parts that were never loaded: these get no byte-code.
-    level
-        Of zstandard, for what is in no layer.
     """
 
     python: Interpreter
@@ -84,7 +82,6 @@ class Building(msgspec.Struct, frozen=True, kw_only=True):
     cache: Cache
     sections: bool
     unused: frozenset[str]
-    level: int
 
 
 def tag(python: Interpreter) -> str:

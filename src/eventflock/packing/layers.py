@@ -158,8 +158,7 @@ def build_environment(
     for name in closure.missing:
         del tree[name], elfs[name]
     added = dict(closure.added)
-    libraries_in = (name.rpartition("/")[2] for name in added)
-    by_hand = loaded_by_hand(survey, reference, chosen, {}, libraries_in)
+    by_hand = loaded_by_hand(survey, reference, chosen, {}, added)
     added |= {name: path for name, path in by_hand.items() if _is_of_system(path)}
     tree.update(added)
     elfs.update(elfs_of(added))
@@ -177,7 +176,6 @@ def build_environment(
             cache=cache,
             sections=cling.compiles(tree),
             unused=unused,
-            level=BESIDE_LEVEL if large_parts(chosen) else LEVEL,
         )
         layer = _write_environment(chosen, reference, probe, how, scratch, tree, closure)
         cache.remember(f"env-{key}", layer)
@@ -222,7 +220,8 @@ def _write_environment(
     large = large_parts(chosen)
     inside = [{name: tree.pop(name) for name in part.files if name in tree} for part in large]
     with ThreadPoolExecutor(2) as threads:  # what compiles and compresses runs outside of these
-        most = threads.submit(_build_rest, chosen, reference, probe, how, scratch, tree)
+        level = BESIDE_LEVEL if large else LEVEL
+        most = threads.submit(_build_rest, chosen, reference, probe, how, scratch, tree, level)
         building = [
             threads.submit(build_large, part, files, how, scratch)
             for part, files in zip(large, inside, strict=True)
@@ -284,6 +283,7 @@ def _build_rest(
     how: Building,
     scratch: Path,
     tree: dict[str, Path],
+    level: int,
 ) -> _Rest:
     stdlib = stdlib_of(how.python)
     tree = {
@@ -311,9 +311,7 @@ def _build_rest(
     with ThreadPoolExecutor(1) as thread:  # zlib and zstandard work outside the interpreter
         unpacked = thread.submit(write_boot, first, tree, early, sections=how.sections)
         rest = set(tree) - early
-        more = write_rest(
-            second, tree, rest, sections=how.sections, level=how.level, folders=folders
-        )
+        more = write_rest(second, tree, rest, sections=how.sections, level=level, folders=folders)
     done = {name for name in sources if compiled_name(name, tag(how.python)) in compiled}
     return _Rest(first, second, unpacked.result() + more, done)
 

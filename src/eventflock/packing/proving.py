@@ -18,6 +18,7 @@ from eventflock.core.model import AnalysisRef
 from eventflock.core.options import SITE_PYTHON
 from eventflock.core.structs import from_json, to_json
 from eventflock.errors import EnvError, ErrorKind, NodeError, error_from
+from eventflock.packing.cache import place_archive
 from eventflock.packing.launching import NODE_PROGRAMS, launch_command, launch_flags, start_words
 from eventflock.packing.layers import Layer
 from eventflock.packing.processes import run_alone
@@ -81,7 +82,7 @@ def launch(
     """
     for archive in archives:
         if not (place.folder / archive.name).exists():
-            _place(archive, place.folder / archive.name)
+            place_archive([archive], place.folder / archive.name)
     for program in NODE_PROGRAMS:
         shutil.copyfile(program, place.folder / program.name)
     (place.folder / "template.json").write_bytes(template)
@@ -108,13 +109,6 @@ def launch(
     ]
     env = os.environ if place.container else {}  # what runs containers is configured there
     return run_alone(words, env, None if place.enter else place.folder), started
-
-
-def _place(archive: Path, target: Path) -> None:
-    try:
-        os.link(archive.resolve(), target)  # of gigabytes, a copy takes seconds
-    except OSError:  # another file system
-        shutil.copyfile(archive, target)
 
 
 def read_proof(place: Place, process: subprocess.CompletedProcess[str]) -> Proof:

@@ -17,10 +17,9 @@ the user chose stands in a submit description. Only this module knows the paths.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +32,7 @@ from eventflock.core.model import Assignment
 from eventflock.core.structs import Frozen, from_json, to_json
 from eventflock.errors import ResultError
 from eventflock.events.files import is_url
+from eventflock.packing.cache import place_archive
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.packing.launching import NODE_PROGRAMS, shared_template
 from eventflock.worker.once import OneJob
@@ -210,7 +210,7 @@ class WaveDraft:
         for archive in self._environment.archives:
             earlier = [wave.archive(archive.name) for wave in wave_folders(self._pool)]
             sources = [archive, *(path for path in earlier if path.exists())]
-            _place(sources, self._path / archive.name)
+            place_archive(sources, self._path / archive.name)
         for program in NODE_PROGRAMS:
             shutil.copyfile(program, self._path / program.name)
             (self._path / program.name).chmod(0o755)
@@ -236,15 +236,3 @@ def _numbers(pool: Path) -> Iterator[int]:
         number = wave.path.name.removeprefix("wave-")
         if number.isdigit():
             yield int(number)
-
-
-def _place(sources: Sequence[Path], target: Path) -> None:
-    """Link or copy an archive under its own name, so that it stays if the cache is emptied."""
-    for source in sources:
-        with contextlib.suppress(OSError):  # the cache may be on another file system
-            os.link(source.resolve(), target)
-            return
-    try:
-        shutil.copyfile(sources[0], target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from None
