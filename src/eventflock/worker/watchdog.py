@@ -24,7 +24,6 @@ from eventflock.worker.receipt import Tally
 
 __all__ = ["Watchdog"]
 
-"""Codes of the failures, each with a colon and the limit in seconds."""
 LATER = 60.0
 """Seconds after which the process is ended even if the watchdog itself cannot run."""
 
@@ -69,7 +68,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         began = moved = time.monotonic()
-        chunks, cpu = self._tally.chunks, time.process_time()
+        chunks, cpu = self._tally.chunks, _cpu_seconds()
         shortest = min(one for one in (self._stall, self._limit) if one)
         self._arm()
         while not self._over.wait(shortest / LOOKS):
@@ -77,9 +76,9 @@ class Watchdog:
             if self._limit and now - began > self._limit:
                 what = f"took longer than the {say_duration(self._limit)} it may take"
                 self._end(FailureCode.TIME, self._limit, what)
-            used = time.process_time() - cpu
+            used = _cpu_seconds() - cpu
             if self._tally.chunks != chunks or used > IDLE * self._stall:
-                moved, chunks, cpu = now, self._tally.chunks, time.process_time()
+                moved, chunks, cpu = now, self._tally.chunks, _cpu_seconds()
                 self._arm()
             elif self._stall and now - moved > self._stall:
                 what = f"made no progress for {say_duration(self._stall)}"
@@ -112,6 +111,11 @@ class Watchdog:
         )
         self._give_up(failure)
         self._over.set()
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU time of the process without this thread's, whose looks are no progress."""
+    return time.process_time() - time.thread_time()
 
 
 def _remedy(code: FailureCode, frames: list[traceback.FrameSummary]) -> str:
