@@ -24,8 +24,8 @@ TOOL = Path(__file__).parents[1] / "tools/minislurm.py"
 
 def _why_not() -> str:
     """Explain why there can be no cluster here; empty if there can."""
-    if not all(map(shutil.which, ("munged", "slurmctld", "slurmd"))):
-        return "Slurm is not installed: apt-get install slurm-wlm munge"
+    if not all(map(shutil.which, ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd"))):
+        return "Slurm is not installed: apt-get install slurm-wlm munge slurmdbd mariadb-server"
     return why_no_user()
 
 

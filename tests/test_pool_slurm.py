@@ -353,3 +353,28 @@ def test_jobs_that_no_partition_runs_are_explained(
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     ok(user.run("stop", run))
+
+
+# --- accounting ----------------------------------------------------------------------------------
+
+
+def test_what_the_queue_has_forgotten_accounting_knows(slow: Path, tutorial: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="eventflock-slurm-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running_cluster(folder, "--accounting", "--set", "MinJobAge=2") as user:
+            run = user.home / "forgotten"
+            source, data = (Path(shutil.copy(one, user.home)) for one in (slow, tutorial))
+            words = ["--jobs", "8", "--param", "seconds=3", "--pool", "slurm", "--detach"]
+            ok(user.run("run", source, data, *words, "--out", run))
+            running = wait_for(user.running)
+            user.slurm("scancel", running[0])  # by root, one that runs; and those that wait
+            user.slurm("scancel", "--state=PENDING", running[0].partition("_")[0])
+            wait_for(lambda: not user.slurm("squeue", "-h", "-t", "all"))
+            known = ("sacct", "-n", "-X", "-s", "PENDING,RUNNING")  # it is told a moment later
+            wait_for(lambda: not user.slurm(*known, "-S", "now-1hour"))
+            assert user.run("watch", run).returncode == 7
+            why = user.run("why", run).stdout
+            assert "cancelled by root" in why, why
+            assert "somebody" not in why
+            ok(user.run("resume", run))

@@ -22,7 +22,7 @@ from eventflock.errors import UsageError
 from eventflock.failures.causes import cause_of
 from eventflock.packing.environment import PackedEnvironment
 from eventflock.pools.batch.needs import JobDemands, JobNeeds
-from eventflock.pools.slurm.commands import parse_limit
+from eventflock.pools.slurm.commands import parse_ended, parse_limit
 from eventflock.pools.slurm.description import BODY, describe, option_line, times
 from eventflock.pools.slurm.settings import Settings, amend, read_settings
 from eventflock.pools.slurm.states import SlurmJobStates, Task, why_pending
@@ -301,3 +301,20 @@ def test_reasons_that_are_as_usual_are_not_explained() -> None:
     assert not why_pending("Resources")
     assert "limit of your account" in why_pending("AssocGrpCpuLimit")
     assert "not available" in why_pending("(ReqNodeNotAvail, UnavailableNodes:n1)")
+
+
+def test_accounting_knows_tasks_that_never_ran_by_one_line() -> None:
+    lines = [
+        "7_0|COMPLETED|n1|0:0|ours",
+        "7_2|CANCELLED by 0|n2|0:15|ours",
+        "7_3|RUNNING|n2|0:0|ours",
+        "7_4|FAILED|n1|3:0|another's",
+        "7_[1-3,5,8-9%2]|CANCELLED by 0|None assigned|0:0|",
+    ]
+    found = parse_ended(lines, "ours")
+    assert found == {
+        0: Task("COMPLETED", "n1", "", "0:0"),
+        2: Task("CANCELLED", "n2", "", "0:15", "root"),
+        **dict.fromkeys((1, 5, 8, 9), Task("CANCELLED", "", "", "0:0", "root")),
+    }
+    assert parse_ended(["7_[0-99]|PENDING|None assigned|0:0|ours"], "ours") == {}

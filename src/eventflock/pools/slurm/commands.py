@@ -13,9 +13,9 @@ from pathlib import Path
 
 from eventflock.errors import PoolError
 from eventflock.failures.codes import FailureCode
-from eventflock.pools.slurm.states import Task
+from eventflock.pools.slurm.states import OVER, Task
 
-__all__ = ["Slurm", "parse_limit"]
+__all__ = ["Slurm", "parse_ended", "parse_limit"]
 
 ANSWER_SECONDS = 60.0
 AWAY = (
@@ -29,6 +29,9 @@ MANY = 500
 """The most tasks that are named in one command."""
 _VARIABLES = {"array": "ARRAY_INX", "time": "TIMELIMIT", "requeue": "REQUEUE"}
 """Options that sbatch also reads from variables of another name than their own."""
+
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGES = re.compile(r"\[((?:\d+(?:-\d+)?,?)+)(?:%\d+)?\]")
 
 
 class Slurm:
@@ -75,18 +78,11 @@ class Slurm:
     def ended(self, array: int, comment: str) -> dict[int, Task]:
         """Return the tasks of an array that accounting knows; none where there is no accounting."""
         fields = "JobID,State,NodeList,ExitCode,Comment"
-        words = ["sacct", "-n", "-X", "-P", "--array", "-j", str(array), "-o", fields]
-        found = {}
         try:
-            lines = [line.split("|", 4) for line in _run(words).splitlines()]
+            told = _run(["sacct", "-n", "-X", "-P", "-j", str(array), "-o", fields])
         except PoolError:
             return {}
-        for name, state, host, status, said in lines:
-            number = name.partition("_")[2]
-            if number.isdigit() and said in {"", comment}:  # comments may not be stored
-                word, _, by = state.partition(" by ")
-                found[int(number)] = Task(word, _node(host), "", status, _user(by))
-        return found
+        return parse_ended(told.splitlines(), comment)
 
     def find(self, comment: str) -> int | None:
         """Return the number of the array whose tasks have a comment."""
@@ -127,6 +123,29 @@ class Slurm:
         pairs = (line.partition("=") for line in lines)
         found = {key.strip(): value.strip() for key, _, value in pairs}
         return int(found.get("MaxArraySize", 1001)), int(found.get("MaxJobCount", 10_000))
+
+
+def parse_ended(lines: Iterable[str], comment: str) -> dict[int, Task]:
+    """Return the tasks that have ended, from lines of sacct: `7_2|FAILED|n1|3:0|COMMENT`.
+
+    Tasks that never ran are one line, `7_[4-9,12%3]`, which still names those that have run since.
+    """
+    alone: dict[int, Task] = {}
+    together: dict[int, Task] = {}
+    for line in lines:
+        name, state, host, status, said = line.split("|", 4)
+        word, _, by = state.partition(" by ")
+        if said not in {"", comment}:  # comments may not be stored
+            continue
+        task = Task(word, _node(host), "", status, _user(by))
+        numbers = name.partition("_")[2]
+        if numbers.isdigit():
+            alone[int(numbers)] = task
+        elif (found := _RANGES.fullmatch(numbers)) is not None:
+            for first, last in _RANGE.findall(found[1]):
+                together |= dict.fromkeys(range(int(first), int(last or first) + 1), task)
+    known = together | alone
+    return {number: task for number, task in known.items() if task.state in OVER}
 
 
 def parse_limit(text: str) -> float:
@@ -191,7 +210,8 @@ def _run(
 def _plain(env: Mapping[str, str]) -> dict[str, str]:
     """Leave out variables by which the user filters what commands show."""
     filters = ("SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
-    return {key: value for key, value in env.items() if not key.startswith(filters)}
+    kept = {key: value for key, value in env.items() if not key.startswith(filters)}
+    return {**kept, "SLURM_BITSTR_LEN": "0"}  # the numbers of tasks are not cut short
 
 
 def _first_words(text: str) -> str:

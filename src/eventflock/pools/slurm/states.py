@@ -13,7 +13,7 @@ from eventflock.core.states import QueueStatus
 from eventflock.failures.codes import FailureCode
 from eventflock.pools.batch.states import JobStates, LastSeen
 
-__all__ = ["SlurmJobStates", "Task", "why_pending"]
+__all__ = ["OVER", "SlurmJobStates", "Task", "why_pending"]
 
 
 class Task(NamedTuple):
@@ -62,7 +62,8 @@ _REMEDIES = {
 }
 _PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED", "RESV_DEL_HOLD", "RESIZING"}
 _HELD = {"REQUEUE_HOLD", "SPECIAL_EXIT"}
-_OVER = {"COMPLETED", "FAILED", "CANCELLED", *_ENDS}
+OVER = {"COMPLETED", "FAILED", "CANCELLED", *_ENDS}
+"""States of tasks that have ended."""
 _LOGS = (
     # what slurmstepd writes into the output of a job, and what that was
     (re.compile(r"memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE), "OUT_OF_MEMORY"),
@@ -158,7 +159,7 @@ class SlurmJobStates(JobStates):
             if came_back or was_held:
                 last.words, last.remedy = "it came back to the queue" * came_back, ""
             return came_back
-        if task.state not in _OVER:  # also when it is suspended, or its node is being prepared
+        if task.state not in OVER:  # also when it is suspended, or its node is being prepared
             last.status, last.words, last.remedy = QueueStatus.RUNNING, "", ""
             return False
         if task.state == "FAILED":
