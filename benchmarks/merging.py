@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from hist import Hist
 
-from eventflock.core.manifest import Counters, Manifest
+from eventflock.core.manifest import Counters, KeyPath, Manifest
 from eventflock.core.model import (
     FORMAT,
     PLAN_FORMAT,
@@ -105,7 +105,7 @@ def write(path: Path, count: int) -> RunFolder:
             counters=Counters(events=EVENTS, chunks=1),
             hosts=(f"node-{job % 100}",),
         )
-        values: dict[tuple[str, ...], Any] = {("data", "E"): histogram, ("data", "n"): EVENTS}
+        values: dict[KeyPath, Any] = {("data", "E"): histogram, ("data", "n"): EVENTS}
         write_result(run.result(job), manifest, values)
     return run
 

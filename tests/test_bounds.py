@@ -15,7 +15,7 @@ from hist import Hist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventflock.core.manifest import Coverage
+from eventflock.core.manifest import Coverage, KeyPath
 from eventflock.errors import ResultError
 from eventflock.results import payloads
 from eventflock.results.format import MANIFEST, write_result
@@ -64,9 +64,7 @@ def test_many_results_and_ranges_are_read(tmp_path: Path) -> None:
         Coverage(dataset="d", uuid=f"{n}", tree="t", path=f"/{n}", start=0, stop=1)
         for n in range(50_000)
     )
-    values: dict[tuple[str, ...], Any] = {
-        ("d", f"h{n}"): Hist.new.Reg(2, 0, 1).Int64() for n in range(100)
-    }
+    values: dict[KeyPath, Any] = {("d", f"h{n}"): Hist.new.Reg(2, 0, 1).Int64() for n in range(100)}
     written = write_result(tmp_path / "r.zip", manifest(coverage=ranges), values)
     assert read_manifest(tmp_path / "r.zip") == written
     assert len(load(tmp_path / "r.zip").manifest.items) == 100

@@ -168,6 +168,16 @@ def test_files_of_format_1_stay_readable() -> None:
     assert result.coverage[0].stop == 10
 
 
+def test_files_of_format_4_stay_readable() -> None:
+    result = load(Path(__file__).parent / "formats/result-4.zip")
+    assert result["lumis"] == {(1, 2), (3, 4), "all", 2.5, None}
+    assert result["list"] == [1, "a", {"b": [1.5, None]}, {3: (4, 5)}]
+    assert (result["any"], result["all"], result["text"]) == (True, False, "2018A")
+    assert result["column"].tolist() == [1, 2, 3]
+    assert result["flags"].tolist() == [True, False]
+    assert result["by_run"] == {3: 1, 12: {}}
+
+
 # --- adding up -----------------------------------------------------------------------------------
 
 
@@ -276,14 +286,14 @@ def test_circular_axes_keep_their_edges(tmp_path: Path, edges: list[float]) -> N
 @pytest.mark.parametrize(
     ("chunks", "words"),
     [
-        ([None], "returned nothing"),
         ([[1, 2]], "returned a list"),
-        ([{}], "empty mapping"),
-        ([{"x": None}], "NoneType"),
-        ([{"x": "text"}], "'text'"),
+        ([{"x": "text"}, {"x": "other"}], "'other' in one chunk and 'text' in another"),
+        ([{"x": object()}], "cannot be merged"),
         ([{"x": True}], "bool"),
-        ([{"x": [1.0]}], "a list"),
-        ([{3: 1.0}], "under 3"),
+        ([{"x": [1.0]}, {"x": {1.0}}], "list in one chunk and a set in another"),
+        ([{3.5: 1.0}], "under 3.5"),
+        ([{True: 1.0}], "under True"),
+        ([{"x": {}}, {"x": 1}], "a mapping in another"),
         ([{"x": np.array([object()])}], "object"),
         ([{"x": np.array(["a"])}], "cannot be added"),
         (

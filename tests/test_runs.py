@@ -451,13 +451,18 @@ def test_analyses_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         UsageError, write(tmp_path / "p.py", "@ef.analysis\ndef p(a, b, c): ...\n"), a
     )
     assert "no module" in caught(UsageError, "not_a_module_here:f", a)
+    forgot = "@ef.analysis\ndef f(events):\n    n = len(events)\n"
+    assert "never returns anything" in caught(UsageError, write(tmp_path / "f.py", forgot), a)
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("pass", "returned nothing"),
-        ("return {'x': 'y'}", "cannot be merged"),
+        ("return {'x': object()}", "cannot be merged"),
+        ("return {'x': True}", "does not say how chunks add up"),
+        ("return {'x': {1.5: 2}}", "names are non-empty text or integers"),
+        ("return {'x': {object()}}", "The set 'x' has the element"),
+        ("return {'x': ef.AnyOf(3)}", "The flag 'x' is 3"),
         ("return 1", "a int"),
     ],
 )
@@ -688,7 +693,8 @@ def test_a_script_without_a_guard_does_not_run_itself(tmp_path: Path) -> None:
 def test_an_analysis_that_ends_the_process_is_reported(tmp_path: Path, body: str) -> None:
     a = tree_file(tmp_path / "a.root")
     analysis = write(
-        tmp_path / "ends.py", f"import os, sys\n@ef.analysis\ndef ends(events):\n    {body}\n"
+        tmp_path / "ends.py",
+        f"import os, sys\n@ef.analysis\ndef ends(events):\n    {body}\n    return {{}}\n",
     )
     with pytest.raises((AnalysisError, PoolError, EventflockError)) as error:
         ef.run(analysis, a, out=tmp_path / "run")

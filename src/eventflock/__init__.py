@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from eventflock.api import *  # noqa: F403 -- type checkers see the one list
 
 _USED_IN_WORKERS = {
+    "AllOf": "eventflock.results.kinds",
     "Analysis": "eventflock.usercode.decorator",
+    "AnyOf": "eventflock.results.kinds",
     "Context": "eventflock.usercode.decorator",
     "EventflockError": "eventflock.errors",
     "analysis": "eventflock.usercode.decorator",

@@ -18,6 +18,7 @@ from eventflock.errors import EventflockError, UsageError
 from eventflock.planning.filesets import Fileset
 from eventflock.planning.mapping import RowSizing
 from eventflock.pools.roles import Stopped
+from eventflock.results.kinds import AllOf, AnyOf
 from eventflock.results.result import Result, load
 from eventflock.runs import lifecycle
 from eventflock.runs.diagnosis import Explanation, explain
@@ -38,7 +39,9 @@ from eventflock.usercode.together import Target, together
 
 __all__ = [
     "AcceptOptions",
+    "AllOf",
     "Analysis",
+    "AnyOf",
     "Context",
     "EventflockError",
     "JobLimits",

@@ -16,6 +16,7 @@ import boost_histogram as bh
 import msgspec
 import numpy as np
 
+from eventflock.core.manifest import KeyPath
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.results.merge import merge
 from eventflock.results.result import Result, read_result
@@ -82,7 +83,7 @@ def _content(result: Result) -> dict[str, Any]:
     return {"items": items, "manifest": manifest}
 
 
-def _at(result: Result, path: tuple[str, ...]) -> Any:
+def _at(result: Result, path: KeyPath) -> Any:
     value: Any = result._values  # a result may be named like its dataset
     for key in path:
         value = value[key]

@@ -16,7 +16,7 @@ SHOWN = 5
 def show(files: Sequence[str], out: Path, name: str, as_json: bool) -> None:
     """Import pickles, and say what came of it."""
     made = import_pickles(files, out, name)
-    results = [item.path[1:] for item in made.manifest.items]
+    results = [tuple(map(str, item.path[1:])) for item in made.manifest.items]
     if as_json:
         print_json(
             {

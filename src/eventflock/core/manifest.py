@@ -24,6 +24,7 @@ __all__ = [
     "ImportedFile",
     "Item",
     "KeptFile",
+    "KeyPath",
     "Manifest",
     "Payload",
 ]
@@ -131,22 +132,28 @@ class Failure(Frozen, frozen=True, omit_defaults=True):
         )
 
 
+KeyPath = tuple[str | int, ...]
+"""The dataset's name and then the keys of the (nested) mapping of results."""
+
+
 class Item(Frozen, frozen=True, omit_defaults=True):
     """One entry of a result.
 
     Attributes
     ----------
     path
-        The dataset's name and then the keys of the (nested) mapping.
+        Its place.
     kind
-        `histogram`, `array`, `skim`, `int`, `float` or `complex`.
+        `histogram`, `array`, `column`, `skim`, `set`, `list`; `int`, `float`, `complex`, `text`,
+        `any`, `all`; or `mapping`, an empty one.
     name
-        Base name of the payload in the ZIP, for the first three.
+        Base name of the payload in the ZIP, for the first six.
     value
-        The number as text, for the others: JSON has no infinities and no exact big integers.
+        The number as text, or the text, for the others: JSON has no infinities and no exact big
+        integers.
     """
 
-    path: tuple[str, ...]
+    path: KeyPath
     kind: str
     name: str = ""
     value: str = ""

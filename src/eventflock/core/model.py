@@ -36,9 +36,10 @@ NO_UUID = "00000000-0000-0000-0000-000000000000"
 """What ROOT writes with its option `reproducible`: it identifies nothing."""
 
 
-FORMAT = 3
-"""Version of the result file; 2 has second trees, unread files and metadata, 3 has kept files."""
-FORMATS = (1, 2, FORMAT)
+FORMAT = 4
+"""Version of the result file; 2 has second trees, unread files and metadata, 3 has kept files;
+4 has sets, lists, columns, flags, texts, empty mappings, and integers as names."""
+FORMATS = (1, 2, 3, FORMAT)
 """The versions that can be read."""
 PLAN_FORMAT = 3
 """Version of the plan; 2 says of datasets which branches the analysis asks for, 3 may have rows."""

@@ -3,6 +3,7 @@
     {"NAME": {"files": {"a.root": "tree"}, "metadata": {}}}             coffea today
     {"NAME": {"files": {"a.root": {"object_path": "tree", "steps": [[0, 9]], "num_entries": 9}}}}
     {"NAME": ["a.root"]}                                                coffea before 2023
+    {"NAME": "a.root"}
     {"NAME": {"files": ["a.root"], "treename": "tree"}}
     {"NAME": {"PART": {"files": [{"path": "a.root", "nevts": 9}]}}}     datasets NAME__PART
 
@@ -11,6 +12,7 @@ Keys that are not known here are left alone: others keep what they need beside o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -71,7 +73,8 @@ def read_fileset(fileset: Any, where: str) -> Iterator[FilesetFile]:
     if not isinstance(fileset, Mapping) or not fileset:
         raise _wrong(where, "the whole", fileset)
     for name, value in _flat(fileset):
-        says = value if isinstance(value, Mapping) else {"files": value}
+        given: Any = [value] if isinstance(value, str | os.PathLike) else value
+        says: Mapping[str, Any] = value if isinstance(value, Mapping) else {"files": given}
         files, metadata = says.get("files"), says.get("metadata") or {}
         tree = says.get("treename") or says.get("object_path") or ""
         if not isinstance(files, Mapping | list | tuple) or not files:
@@ -106,6 +109,7 @@ def _read_file(
 ) -> FilesetFile:
     name, metadata, tree = dataset
     says = about if isinstance(about, Mapping) else {"object_path": about}
+    file = os.fspath(file) if isinstance(file, os.PathLike) else file
     inner, replicas = says.get("object_path"), says.get("replicas") or []
     if (
         not isinstance(file, str)

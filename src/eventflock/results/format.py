@@ -19,12 +19,12 @@ from typing import IO, Any
 import msgspec
 
 from eventflock.core.atomic import atomic_path
-from eventflock.core.edges import edges_of
-from eventflock.core.manifest import Item, Manifest, Payload
+from eventflock.core.manifest import Item, KeyPath, Manifest, Payload
 from eventflock.core.structs import to_json
 from eventflock.errors import AnalysisError
+from eventflock.results.kinds import AllOf, AnyOf, Column
 
-__all__ = ["DELTAS", "MANIFEST", "described", "sha256_of", "write_result"]
+__all__ = ["DELTAS", "MANIFEST", "sha256_of", "write_result"]
 
 MANIFEST = "manifest.json"
 KEPT = "kept/"
@@ -34,6 +34,10 @@ for others, so that the sum of what was read would not be the sum of what was wr
 PACKED_MAX = 2**29
 """Results of more bytes are not compressed: mostly empty ones would shrink so much that a reader
 could not tell them from an attack."""
+COLLECTION_MAX = 2**26
+"""Bytes of a set or a list as JSON."""
+INLINE_MAX = 2**20
+"""Characters of a text or a number, which are in the manifest."""
 JSON_PACKED = 2**24
 """The manifest, and the JSON of histograms in all, are not compressed beyond these bytes: for
 the same reason, and because JSON costs more memory than bytes."""
@@ -67,7 +71,7 @@ def _info(name: str, *, packed: bool = True) -> zipfile.ZipInfo:
 def write_result(
     path: Path,
     manifest: Manifest,
-    values: Mapping[tuple[str, ...], Any],
+    values: Mapping[KeyPath, Any],
     kept: Mapping[str, Path] = MappingProxyType({}),
 ) -> Manifest:
     """Write a result file, at once or not at all.
@@ -79,7 +83,7 @@ def write_result(
     manifest
         What the file says of itself; `items` and `payloads` are filled in here.
     values
-        Histograms, arrays, numbers, and finished skims (paths of Parquet files), by key path.
+        By key path: what `addition` gives, and finished skims (paths of Parquet files).
     kept
         Files that the analysis keeps, by their names in the ZIP; `manifest.kept` lists them.
 
@@ -103,7 +107,7 @@ def write_result(
         # the items keep that order, which is what people expect of a cut flow.
         written = {
             key: _write_item(archive, index, key, values[key])
-            for index, key in enumerate(sorted(values))
+            for index, key in enumerate(sorted(values, key=_order))
         }
         for name, file in kept.items():
             with file.open("rb") as source, archive.open(name, "w", force_zip64=True) as target:
@@ -117,6 +121,11 @@ def write_result(
     return manifest
 
 
+def _order(path: KeyPath) -> list[tuple[bool, str | int]]:
+    """Return by what paths are sorted: texts first, then integers."""
+    return [(isinstance(name, int), name) for name in path]
+
+
 def _size(value: Any) -> int:
     """Bytes that a histogram or an array takes; anything else counts for nothing."""
     if hasattr(value, "_to_uhi_"):
@@ -124,19 +133,59 @@ def _size(value: Any) -> int:
     return int(getattr(value, "nbytes", 0))
 
 
-def _write_item(archive: _Zip, index: int, key: tuple[str, ...], value: Any) -> Item:
-    if isinstance(value, int | float | complex):
-        return Item(path=key, kind=type(value).__name__, value=repr(value))
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(key[1:] or key)).strip("-.")[:40]
-    name = f"items/{index:04d}-{slug}"
+def _write_item(archive: _Zip, index: int, key: KeyPath, value: Any) -> Item:
+    inline = _inline(value)
+    if inline is not None:
+        if len(inline[1]) > INLINE_MAX:
+            raise _too_large(key, f"has {len(inline[1]):,} digits or characters")
+        return Item(path=key, kind=inline[0], value=inline[1])
+    words = "-".join(map(str, key[1:] or key))
+    name = f"items/{index:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', words).strip('-.')[:40]}"
     if isinstance(value, Path):
         with value.open("rb") as source, archive.open(f"{name}.parquet", "w") as target:
             shutil.copyfileobj(source, target)
         return Item(path=key, kind="skim", name=name)
     if hasattr(value, "_to_uhi_"):
         return _write_histogram(archive, key, name, value)
-    _write_array(archive, f"{name}.npy", value)
-    return Item(path=key, kind="array", name=name)
+    if isinstance(value, set | list):
+        return _write_collection(archive, key, name, value)
+    is_column = isinstance(value, Column)
+    _write_array(archive, f"{name}.npy", value.whole() if is_column else value)
+    return Item(path=key, kind="column" if is_column else "array", name=name)
+
+
+def _inline(value: Any) -> tuple[str, str] | None:
+    """Return kind and text of what is written into the manifest; None for a payload."""
+    if isinstance(value, int | float | complex):
+        return type(value).__name__, repr(value)
+    if isinstance(value, str):
+        return "text", value
+    if isinstance(value, AnyOf | AllOf):
+        return ("any" if isinstance(value, AnyOf) else "all"), str(value.value)
+    return ("mapping", "") if isinstance(value, dict) else None
+
+
+def _write_collection(archive: _Zip, key: KeyPath, name: str, value: set[Any] | list[Any]) -> Item:
+    """Write a set, sorted by what is written, or a list, in its order."""
+    from eventflock.results.plain import encode
+
+    is_set = isinstance(value, set)
+    what = f"{'set' if is_set else 'list'} {key[-1]!r}"
+    texts = [encode(one, f"element of the {what}") for one in value]
+    data = f"[{','.join(sorted(texts) if is_set else texts)}]".encode()
+    if len(data) > COLLECTION_MAX:
+        raise _too_large(key, f"has {len(value):,} elements, {len(data) / 1e6:,.0f} MB of text")
+    archive.json_bytes += len(data)
+    archive.writestr(_info(f"{name}.json", packed=archive.json_bytes <= JSON_PACKED), data)
+    return Item(path=key, kind="set" if is_set else "list", name=name)
+
+
+def _too_large(key: KeyPath, what: str) -> AnalysisError:
+    return AnalysisError(
+        f"The result {key[-1]!r} {what}, which is too much to be merged.",
+        remedy="Return rows to keep as an awkward array, which is written as it comes, or "
+        "summarise them.",
+    )
 
 
 def _write_array(archive: _Zip, name: str, value: Any) -> None:
@@ -146,10 +195,10 @@ def _write_array(archive: _Zip, name: str, value: Any) -> None:
         np.save(file, value, allow_pickle=False)
 
 
-def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any) -> Item:
+def _write_histogram(archive: _Zip, key: KeyPath, name: str, value: Any) -> Item:
     import uhi.io.zip
 
-    from eventflock.results.payloads import sum_of_deltas
+    from eventflock.results.payloads import described, sum_of_deltas
 
     try:
         uhi.io.zip.write(archive, name, described(value))
@@ -163,15 +212,6 @@ def _write_histogram(archive: _Zip, key: tuple[str, ...], name: str, value: Any)
             remedy="Keep text, numbers, lists and mappings of these in the metadata of axes.",
         ) from None
     return Item(path=key, kind="histogram", name=name)
-
-
-def described(histogram: Any) -> Any:
-    """Return what the UHI serialization says of a histogram, with the right edges."""
-    found: dict[str, Any] = histogram._to_uhi_()
-    for axis, one in zip(histogram.axes, found["axes"], strict=True):
-        if one["type"] == "variable" and one["circular"]:
-            one["edges"] = edges_of(axis)
-    return found
 
 
 def _payload(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Payload:

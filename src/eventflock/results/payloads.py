@@ -10,14 +10,15 @@ import msgspec
 import numpy as np
 import uhi.io
 
+from eventflock.core.edges import edges_of
 from eventflock.errors import ResultError
 
-__all__ = ["ARRAY_KEYS", "check_npy", "sum_of_deltas", "to_histogram"]
+__all__ = ["ARRAY_KEYS", "check_npy", "described", "sum_of_deltas", "to_histogram"]
 
 
 _NPY = re.compile(
     rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)"
-    rb"\{'descr': '([<>|=]?[iufc]\d{1,2})', 'fortran_order': (True|False), "
+    rb"\{'descr': '([<>|=]?[iufcb]\d{1,2})', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19},?)?)\),? *\} *\n",
     re.DOTALL,
 )
@@ -48,6 +49,8 @@ def check_npy(data: bytes) -> Any:
     shape = tuple(int(word) for word in found[3].split(b",") if word.strip())
     if math.prod(shape) * dtype.itemsize != len(data) - found.end():
         raise ResultError(f"An array of shape {shape} ({dtype}) has {len(data)} bytes.")
+    if dtype.kind == "b" and max(data[found.end() :], default=0) > 1:
+        raise ResultError("An array of flags has others than true and false.")
     order: Literal["F", "C"] = "F" if found[2] == b"True" else "C"
     array = np.frombuffer(data, dtype, offset=found.end()).reshape(shape, order=order)
     return array.copy(order)  # for itself, not as a part of what was read
@@ -104,6 +107,15 @@ _HEADER_MAX = 2**12
 _EMPTY_MAX = 2**27
 """Bins that a histogram without categories would have with one: no array vouches for them."""
 _DELTA_FIELDS = ("_sum_of_deltas_squared", "_sum_of_weighted_deltas_squared")
+
+
+def described(histogram: Any) -> Any:
+    """Return what the UHI serialization says of a histogram, with the right edges."""
+    found: dict[str, Any] = histogram._to_uhi_()
+    for axis, one in zip(histogram.axes, found["axes"], strict=True):
+        if one["type"] == "variable" and one["circular"]:
+            one["edges"] = edges_of(axis)
+    return found
 
 
 def sum_of_deltas(histogram: Any) -> Any:

@@ -96,8 +96,7 @@ def _packed_array(value: Any, what: str) -> Any:
 
 
 def _packed_histogram(value: Any, what: str, depth: int) -> Any:
-    from eventflock.results.format import described
-    from eventflock.results.payloads import sum_of_deltas
+    from eventflock.results.payloads import described, sum_of_deltas
 
     parts = {"uhi": described(value), "deltas": sum_of_deltas(value)}
     return {"$histogram": _packed(parts, what, depth + 1)}

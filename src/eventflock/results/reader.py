@@ -25,8 +25,10 @@ from eventflock.core.model import FORMATS
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest, digest_file, from_json
 from eventflock.core.task import RowFile
-from eventflock.errors import EventflockError, ResultError
+from eventflock.errors import AnalysisError, EventflockError, ResultError
 from eventflock.results.format import DELTAS, JSON_PACKED, MANIFEST, sha256_of
+from eventflock.results.kinds import AllOf, AnyOf, Column, element
+from eventflock.results.plain import decode
 from eventflock.results.sandbox import SkimSandbox
 
 if TYPE_CHECKING:
@@ -303,7 +305,8 @@ class ResultFile:
         Returns
         -------
         list of (Item, value)
-            Histograms as `hist.Hist`, arrays as `np.ndarray`, numbers, and skims.
+            Histograms as `hist.Hist`, arrays as `np.ndarray`, skims, and all else in the types
+            of `addition`, in which it can be added.
 
         Raises
         ------
@@ -321,7 +324,7 @@ class ResultFile:
         self._templates = templates
         found = []
         for item in self.manifest.items:
-            with self._guard(f"{item.kind} {'/'.join(item.path)}"):
+            with self._guard(f"{item.kind} {'/'.join(map(str, item.path))}"):
                 found.append((item, self._value(item, sandbox, scratch)))
         return found
 
@@ -333,13 +336,35 @@ class ResultFile:
                 return float(item.value)
             case "complex":
                 return complex(item.value)
+            case "text":
+                return item.value
+            case "any" | "all":
+                flag = {"True": True, "False": False}[item.value]
+                return AnyOf(flag) if item.kind == "any" else AllOf(flag)
+            case "mapping":
+                return {}
             case "array":
                 return self._array(f"{item.name}.npy")
+            case "column":
+                return Column([self._array(f"{item.name}.npy")])
+            case "set" | "list":
+                return self._collection(item)
             case "histogram":
                 return self._histogram(item.name)
             case "skim":
                 return self._skim(item, sandbox, scratch)
         raise self._damaged(f"it has an item of the unknown kind {item.kind!r}")
+
+    def _collection(self, item: Item) -> Any:
+        found = decode(self._read(self._take(f"{item.name}.json")))
+        if not isinstance(found, list):
+            raise self._damaged(f"{item.name}.json is no list")
+        if item.kind == "list":
+            return found
+        try:
+            return {element(repr(item.path[-1]), one) for one in found}
+        except AnalysisError as error:
+            raise ResultError(error.message) from error
 
     def _take(self, name: str) -> zipfile.ZipInfo:
         """Find a payload, once: shared by thousands of items, it would be thousandfold."""
@@ -384,7 +409,7 @@ class ResultFile:
     def _skim(self, item: Item, sandbox: SkimSandbox, scratch: Path | None) -> Any:
         from eventflock.results.skims import need_pyarrow, read_skim
 
-        need_pyarrow(item.path[-1])
+        need_pyarrow(str(item.path[-1]))
         info = self._take(f"{item.name}.parquet")
         if scratch is not None:
             return self._unpack(info, scratch, sandbox, whole=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eventflock.core.manifest import Coverage, KeptFile, Manifest
+from eventflock.core.manifest import Coverage, KeptFile, KeyPath, Manifest
 from eventflock.core.model import UnreadFile
 from eventflock.core.states import ResultStatus
 from eventflock.core.structs import digest
@@ -15,6 +15,7 @@ from eventflock.core.task import VALUE, Row
 from eventflock.errors import ResultError, nearest, plural
 from eventflock.results.cover import count
 from eventflock.results.format import KEPT
+from eventflock.results.kinds import AllOf, AnyOf, Column
 from eventflock.results.outputs import OUTPUTS
 from eventflock.results.plain import decode
 from eventflock.results.reader import ResultFile
@@ -24,7 +25,7 @@ __all__ = ["Result", "label_of", "load", "read_result"]
 
 
 class Result(Mapping[str, Any]):
-    """A result: the histograms, arrays, numbers and skims of each dataset, and their proof.
+    """A result: what the analysis has returned, added up for each dataset, and its proof.
 
     `result["ttbar", "E"]` is the result `E` of the dataset `ttbar`; where there is one dataset,
     `result["E"]` is enough. As a mapping, it goes from datasets to their results.
@@ -114,8 +115,8 @@ class Result(Mapping[str, Any]):
         """What has to be said where a partial result is shown; empty for a complete one."""
         return label_of(self.manifest)
 
-    def __getitem__(self, key: str | tuple[str, ...]) -> Any:
-        path = (key,) if isinstance(key, str) else tuple(key)
+    def __getitem__(self, key: str | int | tuple[str | int, ...]) -> Any:
+        path = tuple(key) if isinstance(key, tuple | list) else (key,)
         if len(self._values) == 1:
             (inner,) = self._values.values()
             found = _lookup(inner, path)
@@ -124,11 +125,14 @@ class Result(Mapping[str, Any]):
         found = _lookup(self._values, path)
         if found is not None:
             return found
-        known = [" ".join(one) for one in self._paths()]
-        near = nearest(" ".join(path), known) or f"there are {', '.join(map(repr, known[:10]))}."
+        known = [" ".join(map(str, one)) for one in self._paths()]
+        near = (
+            nearest(" ".join(map(str, path)), known)
+            or f"there are {', '.join(map(repr, known[:10]))}."
+        )
         raise KeyError(f"There is no result {key!r}; {near}")
 
-    def _paths(self) -> Iterator[tuple[str, ...]]:
+    def _paths(self) -> Iterator[KeyPath]:
         for item in self.manifest.items:
             yield item.path[1:] if len(self._values) == 1 else item.path
 
@@ -164,7 +168,7 @@ def label_of(manifest: Manifest) -> str:
     return f"PARTIAL: {events:,} of {planned:,} {noun}s ({much})"
 
 
-def _lookup(values: Any, path: tuple[str, ...]) -> Any:
+def _lookup(values: Any, path: KeyPath) -> Any:
     for key in path:
         if not isinstance(values, dict) or key not in values:
             return None
@@ -172,7 +176,14 @@ def _lookup(values: Any, path: tuple[str, ...]) -> Any:
     return values
 
 
-def _insert(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _plain(value: Any) -> Any:
+    """Return a value as users know it: flags as bool, columns as arrays."""
+    if isinstance(value, AnyOf | AllOf):
+        return value.value
+    return value.whole() if isinstance(value, Column) else value
+
+
+def _insert(values: dict[Any, Any], path: KeyPath, value: Any) -> None:
     for key in path[:-1]:
         values = values.setdefault(key, {})
     values[path[-1]] = value
@@ -226,5 +237,5 @@ def read_result(path: str | Path, sandbox: SkimSandbox) -> Result:
                 f"{manifest.error.message}"
             )
         for item, value in opened.values(sandbox):
-            _insert(values, item.path, value)
+            _insert(values, item.path, _plain(value))
     return Result(file, manifest, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import math
 import tempfile
@@ -144,7 +145,7 @@ class Analysis:
         """Call the function as a worker does."""
         args = (events, context) if self.wants_context else (events,)
         own = {name: value for name, value in parameters.items() if name in self.parameters}
-        return self.function(*args, **own)
+        return _of_dataset(self.function(*args, **own), context.dataset)
 
     def also(self, *, tree: str, columns: Sequence[str] = ()) -> Callable[[Function], Function]:
         """Mark a function that reads a second tree of the same files, also once each.
@@ -264,6 +265,30 @@ def analysis(
     return lambda wrapped: Analysis(wrapped, tree, columns, data)
 
 
+def _of_dataset(returned: Any, dataset: str) -> Any:
+    """Take what is under the name of the dataset, where that is all: coffea's users write it so."""
+    if isinstance(returned, Mapping) and list(returned) == [dataset]:
+        inner = returned[dataset]
+        return inner if isinstance(inner, Mapping) else returned
+    return returned
+
+
+def _returns(function: Function) -> bool:
+    """Check whether any of the ways out of a function gives something back."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return True
+    before = None
+    for step in dis.get_instructions(code):
+        if step.opname in {"RETURN_VALUE", "RETURN_CONST"}:
+            given = before if step.opname == "RETURN_VALUE" else step
+            if given is None or given.argval is not None or "CONST" not in given.opname:
+                return True
+        before = step
+    # One that only raises has nothing to return either, and says why.
+    return not any(step.opname.startswith("RETURN_") for step in dis.get_instructions(code))
+
+
 def _signature(function: Function, name: str) -> tuple[bool, dict[str, Parameter]]:
     """Read the arguments: whether there is a context, and the parameters by name."""
     try:
@@ -320,6 +345,11 @@ def check_parameters(
     UsageError
         A name that the analysis does not have, a value that does not fit, or one is missing.
     """
+    if not found.wants_context and not _returns(found.function):  # others may keep files only
+        raise UsageError(
+            f"The analysis {found.name!r} never returns anything.",
+            remedy='End it with: return {"name": histogram}.',
+        )
     for name in given:
         if name not in found.parameters:
             known = ", ".join(found.parameters) or "none"

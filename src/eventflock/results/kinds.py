@@ -1,0 +1,111 @@
+"""Types of results that users do not have already: flags that say how they add up, and columns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from eventflock.errors import AnalysisError
+
+__all__ = ["AllOf", "AnyOf", "Column", "element", "unwrapped"]
+
+
+class AnyOf(msgspec.Struct, frozen=True):
+    """A flag of a chunk; in the result, whether any chunk has it.
+
+    Attributes
+    ----------
+    value
+        The flag.
+
+    Examples
+    --------
+    >>> AnyOf(value=True)
+    AnyOf(value=True)
+    """
+
+    value: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+
+class AllOf(msgspec.Struct, frozen=True):
+    """A flag of a chunk; in the result, whether all chunks have it.
+
+    Attributes
+    ----------
+    value
+        The flag.
+    """
+
+    value: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+
+class Column:
+    """Arrays that are put one after the other, as coffea's `column_accumulator` is.
+
+    Parameters
+    ----------
+    parts
+        The arrays, which agree in all but their first axis.
+    """
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    def whole(self) -> Any:
+        """Return all of it as one array."""
+        if len(self.parts) > 1:
+            self.parts = [np.concatenate(self.parts)]
+        return self.parts[0]
+
+    def shape(self) -> tuple[int, ...]:
+        """Return what all parts have in common: the axes after the first."""
+        return tuple(self.parts[0].shape[1:])
+
+
+def unwrapped(value: Any) -> Any:
+    """Return what an accumulator of coffea holds, and any other value as it is.
+
+    Its mappings, sets and lists are Python's own, with other names (coffea.processor.accumulator);
+    coffea need not be there.
+    """
+    kind = type(value)
+    if not kind.__module__.startswith("coffea.processor"):
+        return value
+    if kind.__name__ == "column_accumulator":
+        return Column([np.asarray(value.value)])
+    return value.value if kind.__name__ == "value_accumulator" else value
+
+
+def element(name: str, value: Any) -> Any:
+    """Return an element of a set as it is kept: numbers, text, None, and tuples of these.
+
+    Raises
+    ------
+    AnalysisError
+        It is something else.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return math.nan if math.isnan(value) else float(value)  # one object: else none is equal
+    if isinstance(value, tuple):
+        return tuple(element(name, one) for one in value)
+    raise AnalysisError(
+        f"The set {name} has the element {str(value)[:60]!r}, a {type(value).__name__}.",
+        remedy="Use numbers, text, and tuples of these.",
+    )
