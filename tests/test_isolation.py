@@ -210,7 +210,7 @@ def test_a_worker_that_is_ended_from_outside_is_in_the_account(tmp_path: Path) -
     a = make_tree(tmp_path / "a.root")
     analysis = write(
         tmp_path / "a.py",
-        '@ef.analysis(tree="t")\ndef a(events):\n    if len(events): os._exit(3)\n',
+        '@ef.analysis(tree="t")\ndef a(events):\n    if len(events): os._exit(3)\n    return {}\n',
     )
     with pytest.raises(PoolError, match="ended with exit status 3"):
         ef.run(analysis, a, jobs=4, out=tmp_path / "run")

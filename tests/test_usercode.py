@@ -12,8 +12,9 @@ import pytest
 
 import eventflock as ef
 from eventflock.errors import AnalysisError, UsageError
-from eventflock.usercode.decorator import Analysis, check_parameters, restore_parameters
+from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.loading import freeze, load, locate
+from eventflock.usercode.parameters import check_parameters, restore_parameters
 
 
 class Sign(Enum):

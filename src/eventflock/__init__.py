@@ -22,7 +22,7 @@ _USED_IN_WORKERS = {
     "AllOf": "eventflock.results.kinds",
     "Analysis": "eventflock.usercode.decorator",
     "AnyOf": "eventflock.results.kinds",
-    "Context": "eventflock.usercode.decorator",
+    "Context": "eventflock.usercode.context",
     "EventflockError": "eventflock.errors",
     "analysis": "eventflock.usercode.decorator",
     "together": "eventflock.usercode.together",

@@ -33,7 +33,8 @@ from eventflock.runs.mapping import map_items
 from eventflock.runs.outcome import Outcome
 from eventflock.runs.status import Status, status_of
 from eventflock.runs.work import EventsWork
-from eventflock.usercode.decorator import Analysis, Context, analysis
+from eventflock.usercode.context import Context
+from eventflock.usercode.decorator import Analysis, analysis
 from eventflock.usercode.loading import IMPORTING
 from eventflock.usercode.together import Target, together
 

@@ -59,6 +59,13 @@ def app() -> None:
     help="Only these entries, counted through the files of each dataset.",
 )
 @click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Of random numbers, which are the same for the same seed, files and chunks.",
+)
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
 @PLACE
@@ -287,6 +294,13 @@ def inspect(file: str, as_json: bool) -> None:
 @click.argument("files", nargs=-1)
 @PACKING
 @click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Of random numbers, which are the same for the same seed, files and chunks.",
+)
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--out", type=FOLDER, help="A folder for copies of the archives.")
 @click.option(
@@ -320,6 +334,13 @@ def pack(
 @click.option("--in", "root", type=FOLDER, metavar="ROOT", help="Check in this root file system.")
 @PACKING
 @click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Of random numbers, which are the same for the same seed, files and chunks.",
+)
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @AS_JSON
 def check(

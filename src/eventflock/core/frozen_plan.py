@@ -65,6 +65,7 @@ class FrozenPlan(NamedTuple):
             parameters={**self.plan.parameters, **dataset.parameters},
             branches=dataset.branches,
             rows=self._rows(planned.ranges),
+            seed=self.plan.seed,
         )
         return piece_of(whole, planned, piece) if piece else whole
 

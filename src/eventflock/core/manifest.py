@@ -237,6 +237,8 @@ class Manifest(Frozen, frozen=True):
         How each row ended, where jobs do rows instead of events; those of a run lie beside it.
     imported
         Of an imported result: the files that it was made of.
+    seed
+        Of random numbers.
     checked
         Of a run: the number of files whose number of entries a catalogue confirmed.
     """
@@ -264,6 +266,7 @@ class Manifest(Frozen, frozen=True):
     unread: tuple[UnreadFile, ...] = ()
     metadata: dict[str, dict[str, Any]] = {}
     checked: int = 0
+    seed: int = 0
     kept: tuple[KeptFile, ...] = ()
     imported: tuple[ImportedFile, ...] = ()
     rows: tuple[Row, ...] = ()

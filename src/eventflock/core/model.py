@@ -41,9 +41,10 @@ FORMAT = 4
 4 has sets, lists, columns, flags, texts, empty mappings, and integers as names."""
 FORMATS = (1, 2, 3, FORMAT)
 """The versions that can be read."""
-PLAN_FORMAT = 3
-"""Version of the plan; 2 says of datasets which branches the analysis asks for, 3 may have rows."""
-PLAN_FORMATS = (1, 2, PLAN_FORMAT)
+PLAN_FORMAT = 4
+"""Version of the plan; 2 says of datasets which branches the analysis asks for, 3 may have rows,
+4 has a seed."""
+PLAN_FORMATS = (1, 2, 3, PLAN_FORMAT)
 """The versions that can be read."""
 
 
@@ -300,6 +301,8 @@ class Plan(Frozen, frozen=True):
         Files that could not be read: without them, no result is complete.
     table
         The rows, where jobs do rows instead of events.
+    seed
+        Of random numbers.
     """
 
     format: int
@@ -311,6 +314,7 @@ class Plan(Frozen, frozen=True):
     jobs: tuple[Job, ...]
     unread: tuple[UnreadFile, ...] = ()
     table: Table | None = None
+    seed: int = 0
 
     @property
     def noun(self) -> str:
@@ -341,6 +345,8 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
         Those that the analysis is known to ask for.
     rows
         Of a job that does rows instead of events.
+    seed
+        Of the run.
     """
 
     plan: str
@@ -356,6 +362,7 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
     limits: JobLimits = JobLimits()
     branches: tuple[str, ...] = ()
     rows: Table | None = None
+    seed: int = 0
 
     @property
     def inputs(self) -> list[str]:

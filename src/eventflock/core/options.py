@@ -169,6 +169,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         `START:STOP`, in each dataset's files laid end to end.
     parameters
         Of the analysis; as text where `text` is set.
+    seed
+        Of random numbers.
     tree, dataset
         Names for the files that do not say themselves.
     strict_files
@@ -204,6 +206,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     chunk: int | None = None
     parameters: Mapping[str, Any] = {}
     text: bool = False
+    seed: int = 0
     tree: str = ""
     dataset: str = ""
     strict_files: bool = False

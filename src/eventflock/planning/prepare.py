@@ -30,7 +30,7 @@ from eventflock.planning.parameters import everywhere, merged, with_own
 from eventflock.planning.partition import Sizing, check_sizing, cut
 from eventflock.planning.scanning import ask_patiently, expect, refuse_or_note, scan
 from eventflock.pools.roles import Workers
-from eventflock.usercode.decorator import store_parameters
+from eventflock.usercode.parameters import store_parameters
 from eventflock.worker.messages import (
     Describe,
     Described,
@@ -246,8 +246,12 @@ def make_plan(
     unread: tuple[UnreadFile, ...] = (),
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
+    if type(options.seed) is not int or options.seed < 0:
+        raise UsageError(
+            f"The seed is {options.seed!r}, expected an integer from 0.", remedy="As in seed=1."
+        )
     plan = _plan(ref, parameters, datasets, _sizing(datasets, options))
-    return msgspec.structs.replace(plan, unread=unread)
+    return msgspec.structs.replace(plan, unread=unread, seed=options.seed)
 
 
 def _trial_plan(

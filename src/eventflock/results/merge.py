@@ -72,6 +72,7 @@ class _Sum:
             planned=frozen.plan.entries,
             analysis=frozen.plan.analysis,
             parameters=frozen.plan.parameters,
+            seed=frozen.plan.seed,
             coverage=tuple(self.coverage),
             counters=self.counters,
             branches=tuple(sorted(self.branches)),

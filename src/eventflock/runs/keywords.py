@@ -70,6 +70,8 @@ class RunOptions(AcceptOptions, total=False):
         Wall time that a job should take. A trial on this machine decides how many events that is.
     entries
         `"START:STOP"`: only these entries, counted through the files of each dataset.
+    seed
+        Of random numbers, which are the same for the same seed, files and chunks.
     tree, dataset
         Names for the files that do not say.
     out
@@ -97,6 +99,7 @@ class RunOptions(AcceptOptions, total=False):
     chunk: int | None
     target_seconds: float | None
     entries: str
+    seed: int
     tree: str
     dataset: str
     out: str | Path | None

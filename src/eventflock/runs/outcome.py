@@ -237,6 +237,8 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
         words += ["--range", f"{failure.start}:{failure.stop}", "--chunk", str(size), "--jobs", "1"]
     for name, value in {**plan.parameters, **dataset.parameters}.items():
         words += ["--param", f"{name}={_text(value)}"]
+    if plan.seed:
+        words += ["--seed", str(plan.seed)]
     cause = cause_of(failure).name
     if run.environment.exists() and any(name in failure.message for name in _PACKED):
         words += ["--pool", "local", "--packed"]  # here, all of it would be found

@@ -11,7 +11,8 @@ from typing import Any
 from eventflock.core.model import AnalysisRef
 from eventflock.core.structs import digest
 from eventflock.errors import UsageError
-from eventflock.usercode.decorator import Analysis, Context, Parameter
+from eventflock.usercode.context import Context
+from eventflock.usercode.decorator import Analysis, Parameter
 from eventflock.usercode.loading import freeze, locate, pick
 
 __all__ = ["Target", "find", "together"]
@@ -61,7 +62,7 @@ def together(*analyses: Analysis | ModuleType) -> Analysis:
         )
 
     def each(events: Any, context: Context, **given: Any) -> Mapping[str, Any]:
-        return {one.name: one.on_chunk(events, context, given) for one in parts}
+        return {one.name: one.on_chunk(events, context.afresh(), given) for one in parts}
 
     each.__name__ = "_and_".join(names)
     columns = dict.fromkeys(name for one in parts for name in one.columns)

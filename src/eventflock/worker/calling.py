@@ -21,7 +21,8 @@ from eventflock.events.files import has_friends
 from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import DEPTH_MAX
 from eventflock.results.skims import is_skim
-from eventflock.usercode.decorator import Analysis, Context
+from eventflock.usercode.context import Context
+from eventflock.usercode.decorator import Analysis
 
 __all__ = [
     "call",

@@ -19,7 +19,9 @@ from eventflock.events.reader import Damage, TreeReader
 from eventflock.failures.codes import FailureCode
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.keeper import Keeper
-from eventflock.usercode.decorator import Analysis, Context
+from eventflock.usercode.context import Context
+from eventflock.usercode.decorator import Analysis
+from eventflock.usercode.seeding import seed_for
 from eventflock.worker.calling import call
 from eventflock.worker.receipt import Tally
 
@@ -237,4 +239,5 @@ def context_of(
         start=start,
         stop=stop,
         keeper=keeper.path_for,
+        seed=seed_for(assignment.seed, entry, start),
     )

@@ -19,7 +19,7 @@ from eventflock.core.manifest import Counters, Coverage, Failure, Manifest
 from eventflock.core.model import FORMAT, Assignment, FileEntry, Range
 from eventflock.core.states import ResultStatus
 from eventflock.events.reader import TreeReader
-from eventflock.usercode.decorator import store_parameters
+from eventflock.usercode.parameters import store_parameters
 
 __all__ = ["Clock", "Tally", "receipt", "receipt_of", "software"]
 
@@ -165,6 +165,7 @@ def _blank(assignment: Assignment, environment: str) -> Manifest:
         analysis=assignment.analysis,
         parameters=store_parameters(assignment.parameters),
         environment=environment,
+        seed=assignment.seed,
     )
 
 

@@ -27,7 +27,8 @@ from eventflock.results.accumulate import Accumulator, Earlier
 from eventflock.results.format import write_result
 from eventflock.results.keeper import Keeper
 from eventflock.rows.keeper import RowKeeper
-from eventflock.usercode.decorator import Analysis, restore_parameters
+from eventflock.usercode.decorator import Analysis
+from eventflock.usercode.parameters import restore_parameters
 from eventflock.usercode.programs import RowWork
 from eventflock.worker.calling import missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
@@ -207,9 +208,7 @@ class Runner:
                 if missing is not None:
                     raise missing from None
                 return DryCalled()
-            early = isinstance(returned, Mapping) and not returned
-            if returned is not None and not early:  # to return early for no events is fine
-                Accumulator(scratch).add(returned)
+            Accumulator(scratch).add(returned)
             _, touched = reader.done()
             return DryCalled(branches=tuple(sorted(touched)), share=reader.share_of(touched))
         finally:

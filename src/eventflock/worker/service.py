@@ -17,8 +17,9 @@ from eventflock.errors import EventflockError
 from eventflock.events.credentials import credential_files
 from eventflock.events.open_files import OpenFiles
 from eventflock.usercode.data_files import declared_files, watch_opened
-from eventflock.usercode.decorator import Analysis, check_parameters
+from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.loading import check_helpers, helpers_of
+from eventflock.usercode.parameters import check_parameters
 from eventflock.usercode.programs import RowWork, load_work
 from eventflock.worker.messages import (
     Describe,
