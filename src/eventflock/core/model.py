@@ -280,6 +280,8 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
         is there for a job under the same names.
     task
         What is done for each row of a table, where this is no analysis of events.
+    schema
+        What makes objects of branches for it, if anything does.
     """
 
     name: str
@@ -290,6 +292,7 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     helpers: dict[str, str] = {}
     working: str = ""
     task: Task | None = None
+    schema: str = ""
 
 
 class Plan(Frozen, frozen=True):

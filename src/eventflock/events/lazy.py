@@ -132,7 +132,11 @@ class LazyEvents(ak.Array):  # type: ignore[misc]
         if length is None:
             return None
         plain = where if isinstance(where, slice) else np.array(where)  # which may change later
-        return LazyEvents(_Selection(self._source, plain), length)
+        return self.again(_Selection(self._source, plain), length)
+
+    def again(self, source: EventSource, length: int) -> LazyEvents:
+        """Return events of the same kind from another source."""
+        return type(self)(source, length)
 
 
 def _length_of(where: Any, length: int) -> int | None:

@@ -152,6 +152,8 @@ class TreeReader:
         self._log: list[Any] = []
         self._touched: set[str] = set()
         self._readable: set[str] = set()
+        self.views: dict[str, Any] = {}
+        """Of the same tree, as schemas see it: kept here by those who make them."""
         self._bytes = 0
         self._ahead: ReadAhead | None = None
         self._root, self._cache = self._file.root, self._file.cache
@@ -185,7 +187,7 @@ class TreeReader:
         return hasattr(self._tree, "common_entry_offsets")
 
     @functools.cached_property
-    def _filter(self) -> Any:
+    def filter(self) -> Any:
         """A filter of branch names, or None where all can be offered."""
         if self.columns:
             return self.columns.__contains__
@@ -210,6 +212,17 @@ class TreeReader:
 
         return None if self.is_ttree else NTupleFields(self._tree)
 
+    @property
+    def tree(self) -> Any:
+        """The TTree or RNTuple, from uproot."""
+        return self._tree
+
+    def begin(self) -> None:
+        """Begin a chunk: let go what is left of the one before."""
+        self._cache.clear()
+        self._log = []
+        self._touched = set()
+
     def chunk(self, start: int, stop: int) -> Any:
         """Return entries `[start, stop)` as an awkward array that reads what is touched.
 
@@ -220,9 +233,7 @@ class TreeReader:
         """
         from eventflock.events.lazy import LazyEvents
 
-        self._cache.clear()
-        self._log = []
-        self._touched = set()
+        self.begin()
         return LazyEvents(_Chunk(self, start, stop), stop - start)
 
     def expect(self, names: Sequence[str], ranges: Sequence[tuple[int, int]]) -> None:
@@ -256,7 +267,7 @@ class TreeReader:
             return self._whole_by_hand(self._names, start, stop)
         if self._ntuple is not None and not all(map(self._ntuple.is_plain, self._ntuple.names)):
             return self._whole_ntuple(self._ntuple, start, stop)
-        select = {} if self._filter is None else {"filter_name": self._filter}
+        select = {} if self.filter is None else {"filter_name": self.filter}
         return self._tree.arrays(
             entry_start=start, entry_stop=stop, virtual=True, access_log=self._log, **select
         )
@@ -297,8 +308,25 @@ class TreeReader:
         if self._names is None:
             return None
         branch = self._names.find(name)
-        if branch is None:
-            return None
+        return None if branch is None else self._read(name, branch, start, stop)
+
+    def column(self, name: str, start: int, stop: int) -> Any:
+        """Read a branch or field by its full name, as a schema has it.
+
+        Raises
+        ------
+        InputError
+            It cannot be read.
+        """
+        if self._ntuple is None:
+            return self._read(name, self._tree[name], start, stop)
+        if name in self._ntuple:
+            return self._field(self._ntuple, name, start, stop)
+        self._touched.add(name)
+        with self._reading(f"field {name!r}", start, stop):
+            return self._tree[name].array(entry_start=start, entry_stop=stop, library="ak")
+
+    def _read(self, name: str, branch: Any, start: int, stop: int) -> Any:
         self._check_readable(name, branch)
         self._touched.add(name)
         if start == stop:  # uproot would read a basket for that
@@ -395,7 +423,7 @@ class TreeReader:
             ]
         found = []
         for name in dict.fromkeys(branch_names(self._tree)):
-            if self._filter is None or self._filter(name):
+            if self.filter is None or self.filter(name):
                 found += _broken_baskets(self._tree[name], name, start, stop)
         return found
 

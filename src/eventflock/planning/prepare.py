@@ -87,7 +87,11 @@ def prepare(
         given = options.parameters
         described = _describe(workers, ref, folder, options, merged(given))
         ref = msgspec.structs.replace(
-            ref, name=described.name, helpers=described.helpers, working=str(Path.cwd())
+            ref,
+            name=described.name,
+            helpers=described.helpers,
+            working=str(Path.cwd()),
+            schema=described.schema,
         )
         datasets, unread = _look_at(workers, files, described, options, observer)
         datasets = with_own(

@@ -46,6 +46,8 @@ class Analysis:
         The branches it may read; may be empty, then it may read all.
     data
         Files and folders that it opens; may be empty.
+    schema
+        What makes objects of branches; empty for the branches themselves.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Analysis:
         tree: str = "",
         columns: Sequence[str] = (),
         data: Sequence[str] = (),
+        schema: str = "",
     ) -> None:
         for name, value in (("columns", columns), ("data", data)):
             if isinstance(value, str):
@@ -70,6 +73,7 @@ class Analysis:
         self.tree = tree
         self.columns = tuple(columns)
         self.data = tuple(map(str, data))
+        self.schema = schema
         self.__doc__ = function.__doc__
         self.__name__ = self.name
         self.__module__ = function.__module__
@@ -90,7 +94,9 @@ class Analysis:
         seed_globals(context.seed)
         return _of_dataset(self.function(*args, **own), context.dataset)
 
-    def also(self, *, tree: str, columns: Sequence[str] = ()) -> Callable[[Function], Function]:
+    def also(
+        self, *, tree: str, columns: Sequence[str] = (), schema: str = ""
+    ) -> Callable[[Function], Function]:
         """Mark a function that reads a second tree of the same files, also once each.
 
         What it returns is in the result under its name. It may have parameters of the same names
@@ -98,7 +104,7 @@ class Analysis:
 
         Parameters
         ----------
-        tree, columns
+        tree, columns, schema
             See `analysis`.
 
         Raises
@@ -116,7 +122,7 @@ class Analysis:
         """
 
         def add(function: Function) -> Function:
-            self.add_second(Analysis(function, tree, columns))
+            self.add_second(Analysis(function, tree, columns, schema=schema))
             return function
 
         return add
@@ -171,7 +177,7 @@ class Analysis:
 def analysis(function: Function, /) -> Analysis: ...
 @overload
 def analysis(
-    *, tree: str = ..., columns: Sequence[str] = ..., data: Sequence[str] = ...
+    *, tree: str = ..., columns: Sequence[str] = ..., data: Sequence[str] = ..., schema: str = ...
 ) -> Callable[[Function], Analysis]: ...
 
 
@@ -182,6 +188,7 @@ def analysis(
     tree: str = "",
     columns: Sequence[str] = (),
     data: Sequence[str] = (),
+    schema: str = "",
 ) -> Analysis | Callable[[Function], Analysis]:
     """Mark a function as an analysis, with or without arguments.
 
@@ -196,6 +203,9 @@ def analysis(
         Files, folders and patterns that the function opens, relative to the folder of its file or
         to the working folder. Need not be given for those that it opens when it is imported, or
         called with no events.
+    schema
+        Makes objects of branches, as in `events.Jet.pt`: `nanoaod`, `physlite`, `delphes`,
+        `edm4hep`, `fcc`, `treemaker`, `base`, or a class as `package.module:Name`. It needs coffea.
 
     Examples
     --------
@@ -205,7 +215,7 @@ def analysis(
     """
     if function is not None:
         return Analysis(function)
-    return lambda wrapped: Analysis(wrapped, tree, columns, data)
+    return lambda wrapped: Analysis(wrapped, tree, columns, data, schema)
 
 
 def _of_dataset(returned: Any, dataset: str) -> Any:

@@ -61,6 +61,14 @@ def together(*analyses: Analysis | ModuleType) -> Analysis:
             f"The analyses read different trees: {said}.", remedy="Give each a run of its own."
         )
 
+    schemas = {one.schema: one.name for one in parts}
+    if len(schemas) > 1:
+        said = ", ".join(f"{name!r} by {schema or 'none'!r}" for schema, name in schemas.items())
+        raise UsageError(
+            f"The analyses see events by different schemas: {said}.",
+            remedy="Give all the same schema, or each a run of its own.",
+        )
+
     def each(events: Any, context: Context, **given: Any) -> Mapping[str, Any]:
         return {one.name: one.on_chunk(events, context.afresh(), given) for one in parts}
 
@@ -71,6 +79,7 @@ def together(*analyses: Analysis | ModuleType) -> Analysis:
         tree=next(iter(trees), ""),
         columns=tuple(columns) if all(one.columns for one in parts) else (),
         data=tuple(dict.fromkeys(name for one in parts for name in one.data)),
+        schema=next(iter(schemas)),
     )
     whole.parameters = _parameters(parts)
     for part in parts:

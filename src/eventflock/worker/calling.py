@@ -57,7 +57,7 @@ def call(analysis: Analysis, events: Any, context: Context, parameters: dict[str
         raise_if_interrupted(error)
         if isinstance(error, MemoryError):
             raise out_of_memory(error) from error
-        missing = missing_branch(error, events, context.file, context.tree, analysis.columns)
+        missing = missing_branch(error, events, context, analysis)
         if missing is not None:
             raise missing from None
         if raised_in(error, ("uproot.", "fsspec.")):
@@ -127,20 +127,22 @@ def _line(error: BaseException) -> str:
 
 
 def missing_branch(
-    error: BaseException, events: Any, path: str, tree: str, columns: tuple[str, ...]
+    error: BaseException, events: Any, context: Context, analysis: Analysis
 ) -> InputError | None:
-    """Recognise that the analysis asked the events for a branch that they do not have."""
-    name = _field_asked_for(error, events)
+    """Recognise that the analysis asked the events for what they do not have."""
+    name, path, tree = _field_asked_for(error, events), context.file, context.tree
     if name is None or name in events.fields:
         return None
     near = nearest(name, events.fields)
     remedy = f"'eventflock inspect {path}' lists the branches, and which are readable."
-    if columns:
+    if analysis.columns:
         remedy += " The analysis declares columns=[...]: others are hidden."
     if has_friends(path, tree):
         remedy += " Branches of its friend trees are not read: join them first (Snapshot in ROOT)."
+    what = f"no collection {name!r}" if analysis.schema else f"no branch {name!r}"
+    where = f"the tree {tree!r} of {path}{f', seen as {analysis.schema}' * bool(analysis.schema)}"
     return InputError(
-        f"There is no branch {name!r} in the tree {tree!r} of {path}{'; ' + near if near else '.'}",
+        f"There is {what} in {where}{'; ' + near if near else '.'}",
         remedy=remedy,
         traceback=user_traceback(error),
         code=FailureCode.BRANCH,

@@ -23,6 +23,7 @@ from eventflock.usercode.context import Context
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.seeding import seed_for
 from eventflock.worker.calling import call
+from eventflock.worker.events import events_of
 from eventflock.worker.receipt import Tally
 
 __all__ = ["ChunkError", "JobLoop", "context_of"]
@@ -150,11 +151,11 @@ class JobLoop:
     def _do_part(self, source: _Source, part: Range) -> None:
         """Do a chunk, or a part of one."""
         entry, analysis, reader = source
-        events = reader.chunk(part.start, part.stop)
-        if len(events) != part.stop - part.start:
-            raise InputError(f"{entry.path} gave {len(events):,} entries at {part.start:,}.")
         self._keeper.begin()
         context = context_of(self._assignment, reader.entry, part.start, part.stop, self._keeper)
+        events = events_of(reader, analysis, context)
+        if len(events) != part.stop - part.start:
+            raise InputError(f"{entry.path} gave {len(events):,} entries at {part.start:,}.")
         returned = call(analysis, events, context, self._assignment.parameters)
         coverage = Coverage.of(self._assignment.dataset, entry, part)
         self._keeper.check(coverage)

@@ -41,7 +41,7 @@ class Describe(_Message, frozen=True):
 
 
 class Described(_Message, frozen=True):
-    """Name, trees and columns of the analysis, its parameters, and its helper modules."""
+    """Name, trees, columns and schema of the analysis, its parameters, and its helper modules."""
 
     name: str
     tree: str
@@ -49,6 +49,7 @@ class Described(_Message, frozen=True):
     parameters: dict[str, Any]
     helpers: dict[str, str] = {}
     second: tuple[WantedTree, ...] = ()
+    schema: str = ""
 
 
 class Scan(_Message, frozen=True):

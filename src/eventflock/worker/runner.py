@@ -31,6 +31,7 @@ from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.parameters import restore_parameters
 from eventflock.usercode.programs import RowWork
 from eventflock.worker.calling import missing_branch, raise_if_interrupted, unexpected
+from eventflock.worker.events import events_of
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
 from eventflock.worker.messages import DryCalled
 from eventflock.worker.receipt import Clock, Tally, receipt
@@ -196,15 +197,15 @@ class Runner:
         reader = reader_of(self._files, entry.path, entry, analysis.columns)
         scratch = Path(tempfile.mkdtemp(prefix="eventflock-"))
         try:
-            events = reader.chunk(0, 0)
             context = context_of(assignment, entry, 0, 0, Keeper(scratch / "kept"))
+            events = events_of(reader, analysis, context)
             try:
                 returned = analysis.on_chunk(events, context, assignment.parameters)
             except BaseException as error:
                 raise_if_interrupted(error)
                 if isinstance(error, EventflockError) and error.code == FailureCode.BRANCH:
                     raise
-                missing = missing_branch(error, events, entry.path, entry.tree, analysis.columns)
+                missing = missing_branch(error, events, context, analysis)
                 if missing is not None:
                     raise missing from None
                 return DryCalled()

@@ -98,8 +98,14 @@ class Service:
             )
         folders = [Path(place) for place in request.analysis.search[:1]] + [Path.cwd()]
         declared = declared_files(found.data, folders)
+        for one in (found, *found.second.values()):
+            if one.schema:
+                from eventflock.objects.schemas import find_schema  # loads coffea
+
+                find_schema(one.schema)
         return Described(
             name=found.name,
+            schema=found.schema,
             tree=found.tree,
             columns=found.columns,
             second=tuple(

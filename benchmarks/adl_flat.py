@@ -1,6 +1,6 @@
 """Time the eight ADL queries with eventflock beside coffea, as whole processes, and compare bins.
 
-Run it with `.venv/bin/python benchmarks/adl.py`; see README.md in this folder. The first run
+Run it with `.venv/bin/python benchmarks/adl_flat.py`; see README.md in this folder. The first run
 installs this checkout and coffea in `data/adl-env`.
 """
 
