@@ -104,6 +104,7 @@ IN_JOBS = IN_WORKERS - {"eventflock.worker.__main__"} | {
     "eventflock.rows.keeper",
     "eventflock.usercode.loading",
     "eventflock.usercode.parameters",
+    "eventflock.usercode.processors",
     "eventflock.usercode.programs",
     "eventflock.usercode.seeding",
     "eventflock.worker.calling",

@@ -68,6 +68,7 @@ def app() -> None:
 )
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
+@click.option("--schema", default="", help="Makes objects of branches, as nanoaod or physlite.")
 @PLACE
 @SUBMISSION
 @FILES

@@ -173,6 +173,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Of random numbers.
     tree, dataset
         Names for the files that do not say themselves.
+    schema
+        What makes objects of branches, instead of what the analysis says.
     strict_files
         Refuse to run if a file cannot be read, instead of leaving it out.
     redirectors
@@ -209,6 +211,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     tree: str = ""
     dataset: str = ""
+    schema: str = ""
     strict_files: bool = False
     redirectors: tuple[str, ...] = ()
     check: Expected = ""

@@ -85,6 +85,7 @@ def prepare(
     _check_target(options)
     with _frozen(ref, source) as folder:
         given = options.parameters
+        ref = msgspec.structs.replace(ref, schema=options.schema)
         described = _describe(workers, ref, folder, options, merged(given))
         ref = msgspec.structs.replace(
             ref,

@@ -74,6 +74,8 @@ class RunOptions(AcceptOptions, total=False):
         Of random numbers, which are the same for the same seed, files and chunks.
     tree, dataset
         Names for the files that do not say.
+    schema
+        What makes objects of branches, instead of what the analysis says: see `analysis`.
     out
         The run folder; by default `runs/NAME-001`, `-002`, ...
     strict_files
@@ -102,6 +104,7 @@ class RunOptions(AcceptOptions, total=False):
     seed: int
     tree: str
     dataset: str
+    schema: str
     out: str | Path | None
     strict_files: bool
     redirectors: Sequence[str]

@@ -237,6 +237,8 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
         words += ["--range", f"{failure.start}:{failure.stop}", "--chunk", str(size), "--jobs", "1"]
     for name, value in {**plan.parameters, **dataset.parameters}.items():
         words += ["--param", f"{name}={_text(value)}"]
+    if ref.schema:
+        words += ["--schema", ref.schema]
     if plan.seed:
         words += ["--seed", str(plan.seed)]
     cause = cause_of(failure).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from eventflock.errors import AnalysisError, UsageError
 from eventflock.usercode.context import Context
 from eventflock.usercode.seeding import seed_globals
 
-__all__ = ["Analysis", "Parameter", "analysis"]
+__all__ = ["Analysis", "Parameter", "analysis", "hints_of", "parameter_of"]
 
 Function = Callable[..., Mapping[str, Any]]
 
@@ -35,6 +36,8 @@ class Analysis:
     ----------
     second
         By name, what `also` has added: functions of other trees of the same files.
+    processor
+        The processor of coffea, or the class of one, that this was made of; None for a function.
 
     Parameters
     ----------
@@ -79,6 +82,7 @@ class Analysis:
         self.__module__ = function.__module__
         self.wants_context, self.parameters = _signature(function, self.name)
         self.second: dict[str, Analysis] = {}
+        self.processor: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -148,6 +152,14 @@ class Analysis:
                 remedy=f"Add it to {self.name!r} as well: they are given together.",
             )
         self.second[found.name] = found
+
+    def seen_as(self, schema: str) -> Analysis:
+        """Return this analysis with another schema; itself if there is none, or it has that."""
+        if schema in {"", self.schema}:
+            return self
+        other = copy.copy(self)
+        other.schema = schema
+        return other
 
     def of_tree(self, name: str) -> Analysis:
         """Return the function of the second tree with this name; itself for an empty name."""
@@ -226,21 +238,31 @@ def _of_dataset(returned: Any, dataset: str) -> Any:
     return returned
 
 
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function; none if one of them cannot be imported."""
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 -- it may be anything
+        return {}
+
+
+def parameter_of(found: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+    """Make a parameter of an argument."""
+    return Parameter(
+        name=found.name,
+        annotation=hints.get(found.name, Any),
+        required=found.default is found.empty,
+    )
+
+
 def _signature(function: Function, name: str) -> tuple[bool, dict[str, Parameter]]:
     """Read the arguments: whether there is a context, and the parameters by name."""
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 -- an annotation that is not importable: take it as none
-        hints = {}
+    hints = hints_of(function)
     positional: list[str] = []
     parameters: dict[str, Parameter] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
-            parameters[parameter.name] = Parameter(
-                name=parameter.name,
-                annotation=hints.get(parameter.name, Any),
-                required=parameter.default is parameter.empty,
-            )
+            parameters[parameter.name] = parameter_of(parameter, hints)
         elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
             if parameter.default is not parameter.empty:
                 raise UsageError(

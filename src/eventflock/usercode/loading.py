@@ -23,6 +23,7 @@ from eventflock.core.structs import digest, digest_file
 from eventflock.core.tracebacks import user_traceback
 from eventflock.errors import AnalysisError, UsageError, nearest
 from eventflock.usercode.decorator import Analysis
+from eventflock.usercode.processors import analysis_of, is_processor
 
 __all__ = [
     "FROZEN",
@@ -89,8 +90,8 @@ def locate(target: str) -> tuple[AnalysisRef, bytes]:
     )
 
 
-def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
-    """Do for an analysis at hand, as in a notebook, what `locate` does for the name of one.
+def freeze(found: Any) -> tuple[AnalysisRef, bytes]:
+    """Do for an analysis or processor at hand, as in a notebook, what `locate` does for its name.
 
     One that lies in a file is found there again; one that was typed in, or made inside another
     function, is pickled by value with cloudpickle.
@@ -101,7 +102,10 @@ def freeze(found: Analysis) -> tuple[AnalysisRef, bytes]:
     bytes
         The source, or the pickle; empty for an installed module.
     """
-    return freeze_object(found, found.name, found.function.__module__)
+    if isinstance(found, Analysis):
+        return freeze_object(found, found.name, found.function.__module__)
+    kind = found if isinstance(found, type) else type(found)
+    return freeze_object(found, kind.__name__, kind.__module__)
 
 
 def freeze_object(found: object, name: str, module_name: str) -> tuple[AnalysisRef, bytes]:
@@ -153,11 +157,13 @@ def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
     _search(ref)
     if ref.file.endswith(".pickle"):
         found = _load_pickle(ref, folder)
-        return found if isinstance(found, Analysis) else Analysis(found)
+        if is_processor(found):
+            found = analysis_of(found)
+        return (found if isinstance(found, Analysis) else Analysis(found)).seen_as(ref.schema)
     module = _import_file(ref, folder) if ref.file else _import_module(ref)
     analysis = pick(module, ref.name, ref.origin)
     check_helpers(ref)
-    return analysis
+    return analysis.seen_as(ref.schema)
 
 
 def load_function(ref: AnalysisRef, folder: Path | None = None) -> Callable[[Any], Any]:
@@ -355,19 +361,32 @@ def pick(module: ModuleType, name: str = "", origin: str = "") -> Analysis:
             return value
         if inspect.isfunction(value):
             return Analysis(value)
+        if is_processor(value):
+            return analysis_of(value)
         near = nearest(name, found) or f"it has {', '.join(found) or 'none'}."
         raise UsageError(
             f"There is no analysis {name!r} in {origin}; {near}",
             remedy="An analysis is a function marked with @eventflock.analysis.",
         )
     own = {key: value for key, value in found.items() if value.__module__ == module.__name__}
-    chosen = own or found
+    chosen = (
+        own
+        or found
+        or {
+            key: analysis_of(value)
+            for key, value in vars(module).items()
+            if is_processor(value)
+            and isinstance(value, type)
+            and value.__module__ == module.__name__
+        }
+    )
     if len(chosen) == 1:
         return next(iter(chosen.values()))
     if not chosen:
         raise UsageError(
             f"{origin} has no analysis.",
-            remedy="Mark a function with @eventflock.analysis, or name one as path.py:name.",
+            remedy="Mark a function with @eventflock.analysis, or name one as path.py:name. "
+            "Processors of coffea need no mark.",
         )
     raise UsageError(
         f"{origin} has {len(chosen)} analyses: {', '.join(chosen)}.",

@@ -14,11 +14,12 @@ from eventflock.errors import UsageError
 from eventflock.usercode.context import Context
 from eventflock.usercode.decorator import Analysis, Parameter
 from eventflock.usercode.loading import freeze, locate, pick
+from eventflock.usercode.processors import is_processor
 
 __all__ = ["Target", "find", "together"]
 
-Target = str | Path | Analysis | Sequence[str | Path | Analysis]
-"""An analysis, the name of one, or several of these."""
+Target = Any
+"""An analysis, a processor of coffea or a class of these, the name of one, or several of them."""
 _SCRIPT = re.compile(r"(?m)^# /// script$\s(?:^#(?:| .*)$\s)+^# ///$")
 """A script block, as PEP 723 has it."""
 
@@ -112,10 +113,14 @@ def find(target: Target) -> tuple[AnalysisRef, bytes]:
     UsageError
         One is not there, or they do not go together.
     """
-    if isinstance(target, Analysis):
+    if isinstance(target, Analysis) or is_processor(target):
         return freeze(target)
     if isinstance(target, str | Path):
         return locate(str(target))
+    if not isinstance(target, Sequence) or not target:
+        raise UsageError(
+            f"{target!r} is no analysis.", remedy="Mark a function with @eventflock.analysis."
+        )
     if len(target) == 1:
         return find(target[0])
     ready = [one for one in target if isinstance(one, Analysis)]
@@ -124,11 +129,12 @@ def find(target: Target) -> tuple[AnalysisRef, bytes]:
     return _write_module([_named(one) for one in target])
 
 
-def _named(one: str | Path | Analysis) -> str:
-    if isinstance(one, Analysis):
+def _named(one: Any) -> str:
+    if not isinstance(one, str | Path):
         raise UsageError(
             f"{one!r} stands beside the name of a file.",
-            remedy="Give all analyses as objects, or all by their names.",
+            remedy="Give all analyses as objects, or all by their names. A processor of coffea has "
+            "a run of its own.",
         )
     return str(one)
 
