@@ -295,14 +295,8 @@ def inspect(file: str, as_json: bool) -> None:
 @click.argument("files", nargs=-1)
 @PACKING
 @click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Of random numbers, which are the same for the same seed, files and chunks.",
-)
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
+@click.option("--schema", default="", help="Makes objects of branches, as nanoaod or physlite.")
 @click.option("--out", type=FOLDER, help="A folder for copies of the archives.")
 @click.option(
     "--to", type=FOLDER, help="A folder that nodes see: unpack it there, for --node-cache."
@@ -313,6 +307,7 @@ def pack(
     files: tuple[str, ...],
     param: tuple[str, ...],
     tree: str,
+    schema: str,
     out: Path | None,
     to: Path | None,
     as_json: bool,
@@ -325,7 +320,7 @@ def pack(
     from eventflock.cli import packing as packing_commands
     from eventflock.cli.reading import split_analyses
 
-    chosen = packing_commands.options(param, tree, packing)
+    chosen = packing_commands.options(param, tree, schema, packing)
     packing_commands.pack(*split_analyses(analysis, files), chosen, out, to, as_json)
 
 
@@ -335,14 +330,8 @@ def pack(
 @click.option("--in", "root", type=FOLDER, metavar="ROOT", help="Check in this root file system.")
 @PACKING
 @click.option("--param", multiple=True, metavar="[DATASET:]NAME=VALUE", help="A parameter.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Of random numbers, which are the same for the same seed, files and chunks.",
-)
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
+@click.option("--schema", default="", help="Makes objects of branches, as nanoaod or physlite.")
 @AS_JSON
 def check(
     analysis: str,
@@ -350,6 +339,7 @@ def check(
     root: Path | None,
     param: tuple[str, ...],
     tree: str,
+    schema: str,
     as_json: bool,
     **packing: Any,
 ) -> None:
@@ -360,7 +350,7 @@ def check(
     from eventflock.cli import packing as packing_commands
     from eventflock.cli.reading import split_analyses
 
-    chosen = packing_commands.options(param, tree, packing)
+    chosen = packing_commands.options(param, tree, schema, packing)
     packing_commands.check(*split_analyses(analysis, files), chosen, root, as_json)
 
 

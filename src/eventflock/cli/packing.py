@@ -29,10 +29,14 @@ from eventflock.worker.prove import Proof
 __all__ = ["check", "clean", "options", "pack"]
 
 
-def options(param: Sequence[str], tree: str, packing: dict[str, Any]) -> Options:
+def options(param: Sequence[str], tree: str, schema: str, packing: dict[str, Any]) -> Options:
     """Read the options that both commands have."""
     return Options(
-        parameters=read_parameters(param), text=True, tree=tree, packing=read_packing(**packing)
+        parameters=read_parameters(param),
+        text=True,
+        tree=tree,
+        schema=schema,
+        packing=read_packing(**packing),
     )
 
 
