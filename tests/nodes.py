@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from eventflock.core.frozen_plan import FrozenPlan
 from eventflock.core.model import Assignment
 from eventflock.core.observer import Observer
@@ -33,14 +35,23 @@ class Node:
         What it does.
     tmp_path
         For the run.
+    options
+        Of the run.
     """
 
-    def __init__(self, root: Path, analysis: Path, data: Path, tmp_path: Path) -> None:
+    def __init__(
+        self,
+        root: Path,
+        analysis: Path,
+        data: Path,
+        tmp_path: Path,
+        options: Options = Options(),  # noqa: B008 -- it does not change
+    ) -> None:
         ref, source = locate(str(analysis))
         python = interpreter_for(ref, source, PackOptions(), Observer())
         workers = open_workers(find_pool("local"), 1, python)
         try:
-            plan = prepare(workers, ref, source, [str(data)], Options(), Observer()).plan
+            plan = prepare(workers, ref, source, [str(data)], options, Observer()).plan
         finally:
             workers.close()
         self.environment = pack_plan(plan, source, PackOptions(), Observer())
@@ -51,7 +62,7 @@ class Node:
         entry = plan.datasets[0].files[0]
         moved = type(entry)(**{**_fields(entry), "path": f"{inside}/input.root"})
         dataset = plan.datasets[0]
-        dataset = type(dataset)(name=dataset.name, files=(moved,))
+        dataset = msgspec.structs.replace(dataset, files=(moved,))
         self.plan = type(plan)(**{**_fields(plan), "datasets": (dataset,)})
         self.run = RunFolder.create(tmp_path / "run", self.plan, source)
         self.frozen = FrozenPlan(self.plan, digest(to_json(self.plan)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,20 @@ import numpy as np
 import pytest
 
 import eventflock as ef
+from eventflock.core.options import Options
 from eventflock.errors import UsageError
+from eventflock.results.merge import merge
 from eventflock.results.result import Result
+from eventflock.results.verify import JobFiles
+from tests.nodes import Node
+from tests.roots import bare_root
 from tests.test_runs import caught
 
 PROCESSOR = '''
+from pathlib import Path
+
 import awkward as ak
+import correctionlib
 import hist
 import numpy as np
 from coffea import processor
@@ -31,6 +40,8 @@ class Jets(processor.ProcessorABC):
 
     def __init__(self, pt=30.0, *, label: str = "x"):
         self.pt, self.label = pt, label
+        beside = Path(__file__).with_name("scale.json")
+        self.scale = correctionlib.CorrectionSet.from_file(str(beside))["scale"]
 
     def process(self, events):
         dataset = events.metadata["dataset"]
@@ -39,6 +50,7 @@ class Jets(processor.ProcessorABC):
         selection.add("met", events.MET.pt > 20)
         weights = Weights(len(events))
         weights.add("k", np.full(len(events), 1.5), np.full(len(events), 1.75), np.full(len(events), 1.25))
+        weights.add("scale", self.scale.evaluate(events.MET.pt))
         made = hist.Hist(
             hist.axis.StrCategory([], growth=True, name="variation"),
             hist.axis.Regular(20, 0, 200, name="met"),
@@ -62,7 +74,7 @@ class Jets(processor.ProcessorABC):
                 "label": {self.label},
                 "starts": [events.metadata["entrystart"]],
                 "nested": {"a": {"n": processor.value_accumulator(float, 2.0)}, "empty": {}},
-                "xsec": {str(events.metadata["xsec"])},
+                "xsec": {str(events.metadata.get("xsec"))},
             }
         }
 
@@ -70,11 +82,26 @@ class Jets(processor.ProcessorABC):
         return accumulator
 '''
 
+CORRECTION = {
+    "name": "scale",
+    "version": 1,
+    "inputs": [{"name": "pt", "type": "real"}],
+    "output": {"name": "weight", "type": "real"},
+    "data": {
+        "nodetype": "formula",
+        "expression": "1+0.001*x",
+        "parser": "TFormula",
+        "variables": ["pt"],
+    },
+}
+
 
 @pytest.fixture
 def processor_file(tmp_path: Path) -> Path:
     path = tmp_path / "my_processor.py"
     path.write_text(PROCESSOR)
+    scale = {"schema_version": 2, "corrections": [CORRECTION]}
+    (tmp_path / "scale.json").write_text(json.dumps(scale))
     return path
 
 
@@ -180,3 +207,25 @@ def test_arguments_are_parameters(processor_file: Path, fileset: dict[str, Any])
         UsageError, f"{processor_file}:Jets", fileset, parameters={"label": 3}
     )
     assert "no analysis 'Jet'" in caught(UsageError, f"{processor_file}:Jet", fileset)
+
+
+@pytest.mark.packing
+@pytest.mark.filterwarnings("ignore")
+def test_on_a_bare_node(
+    processor_file: Path, fileset: dict[str, Any], cache: Path, tmp_path: Path
+) -> None:
+    """With the JSON of correctionlib that lies beside it, which it opens by itself."""
+    (data,) = (Path(name) for name in fileset["tt"]["files"])
+    folder = tmp_path / "bullseye-processor"
+    folder.mkdir()
+    options = Options(tree="Events", dataset="tt", jobs=1, chunk=70)
+    node = Node(bare_root(cache.parent, "bullseye"), processor_file, data, folder, options)
+    try:
+        told = node.launch()
+        assert told.returncode == 0, told.stdout + told.stderr
+        shutil.copy(node.folder / "result.zip", node.run.result(0))
+    finally:
+        node.clean()
+    merge(node.frozen, [JobFiles(node.run.result(0))], node.run.merged)
+    del fileset["tt"]["metadata"]
+    is_same(ef.load(node.run.merged), by_coffea(processor_file, fileset))
