@@ -21,6 +21,7 @@ from eventflock.events.sample import write_sample
 from eventflock.results.reader import read_manifest
 from tests.condor import Client
 from tests.test_credentials import make_proxy
+from tests.test_processors import write_processor
 from tests.truth import energies, truth_of
 from tests.user import USER, ok, wait_for
 from tests.xrootd import running_server
@@ -96,6 +97,24 @@ def test_own_package_and_scipy_where_neither_is_installed(
     assert line.split()[1] not in theirs
     assert line.split()[2].startswith("/var/lib/condor/execute/")
     assert list((run / "pool/wave-001").glob("layer-*.tar.zst"))  # scipy is sent as one
+
+
+def test_a_processor_of_coffea_with_its_correction(client: Client, data_dir: Path) -> None:
+    write_processor(client.home)
+    data = shutil.copy(data_dir / "nanoAOD_2015_CMS_Open_Data_ttbar.root", client.home)
+    fileset = {"tt": {"files": {str(data): "Events"}, "metadata": {"xsec": 831.8}}}
+    (client.home / "fileset.json").write_text(json.dumps(fileset))
+    words = [client.home / "my_processor.py", client.home / "fileset.json", "--jobs", "3"]
+    far, near = client.home / "coffea-far", client.home / "coffea-near"
+    ok(client.run("run", *words, "--pool", "htcondor", "--out", far))
+    ok(client.run("run", *words, "--out", near))
+    ours, theirs = read_manifest(far / "result.zip"), read_manifest(near / "result.zip")
+    assert (ours.coverage, ours.items, ours.payloads) == (
+        theirs.coverage,
+        theirs.items,
+        theirs.payloads,
+    )
+    assert ours.branches == theirs.branches
 
 
 def test_names_come_through_unharmed(

@@ -96,13 +96,18 @@ CORRECTION = {
 }
 
 
-@pytest.fixture
-def processor_file(tmp_path: Path) -> Path:
-    path = tmp_path / "my_processor.py"
+def write_processor(folder: Path) -> Path:
+    """Write the processor, and the correction that it opens."""
+    path = folder / "my_processor.py"
     path.write_text(PROCESSOR)
     scale = {"schema_version": 2, "corrections": [CORRECTION]}
-    (tmp_path / "scale.json").write_text(json.dumps(scale))
+    (folder / "scale.json").write_text(json.dumps(scale))
     return path
+
+
+@pytest.fixture
+def processor_file(tmp_path: Path) -> Path:
+    return write_processor(tmp_path)
 
 
 @pytest.fixture
