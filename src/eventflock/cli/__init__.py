@@ -69,6 +69,9 @@ def app() -> None:
 @click.option("--tree", default="", help="Name of the tree, where files do not say.")
 @click.option("--dataset", default="", help="Name of the dataset, where files do not say.")
 @click.option("--schema", default="", help="Makes objects of branches, as nanoaod or physlite.")
+@click.option(
+    "--lumis", default="", metavar="RUN,LUMI", help="Collect these two branches: see 'lumis'."
+)
 @PLACE
 @SUBMISSION
 @FILES
@@ -253,6 +256,20 @@ def publish(path: Path, url: str, name: str, as_json: bool) -> None:
     from eventflock.cli import publishing
 
     publishing.publish(path, url, name, as_json=as_json)
+
+
+@app.command()
+@RUN_FOLDER
+@click.option("--result", "name", default="", help="The set that has them, if there are several.")
+@click.option("--dataset", default="", help="Of this dataset only.")
+def lumis(path: Path, name: str, dataset: str) -> None:
+    """Print the runs and luminosity sections in the result of RUN, as a golden JSON.
+
+    They are in a set of pairs that the analysis returns, or were collected by --lumis.
+    """
+    from eventflock.cli import luminosity
+
+    luminosity.show(path, name, dataset)
 
 
 @app.command()

@@ -66,6 +66,7 @@ class FrozenPlan(NamedTuple):
             branches=dataset.branches,
             rows=self._rows(planned.ranges),
             seed=self.plan.seed,
+            lumis=self.plan.lumis,
         )
         return piece_of(whole, planned, piece) if piece else whole
 

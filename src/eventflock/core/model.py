@@ -306,6 +306,8 @@ class Plan(Frozen, frozen=True):
         The rows, where jobs do rows instead of events.
     seed
         Of random numbers.
+    lumis
+        The branches with run and luminosity section, if these are collected.
     """
 
     format: int
@@ -318,6 +320,7 @@ class Plan(Frozen, frozen=True):
     unread: tuple[UnreadFile, ...] = ()
     table: Table | None = None
     seed: int = 0
+    lumis: tuple[str, ...] = ()
 
     @property
     def noun(self) -> str:
@@ -348,7 +351,7 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
         Those that the analysis is known to ask for.
     rows
         Of a job that does rows instead of events.
-    seed
+    seed, lumis
         Of the run.
     """
 
@@ -366,6 +369,7 @@ class Assignment(Frozen, frozen=True, omit_defaults=True):
     branches: tuple[str, ...] = ()
     rows: Table | None = None
     seed: int = 0
+    lumis: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> list[str]:

@@ -173,6 +173,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Of random numbers.
     tree, dataset
         Names for the files that do not say themselves.
+    lumis
+        Branches with run and luminosity section that are collected, as `run,luminosityBlock`.
     schema
         What makes objects of branches, instead of what the analysis says.
     strict_files
@@ -212,6 +214,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tree: str = ""
     dataset: str = ""
     schema: str = ""
+    lumis: str = ""
     strict_files: bool = False
     redirectors: tuple[str, ...] = ()
     check: Expected = ""

@@ -251,12 +251,8 @@ def make_plan(
     unread: tuple[UnreadFile, ...] = (),
 ) -> Plan:
     """Cut the datasets into jobs, as `options` say."""
-    if type(options.seed) is not int or options.seed < 0:
-        raise UsageError(
-            f"The seed is {options.seed!r}, expected an integer from 0.", remedy="As in seed=1."
-        )
-    plan = _plan(ref, parameters, datasets, _sizing(datasets, options))
-    return msgspec.structs.replace(plan, unread=unread, seed=options.seed)
+    plan = _plan(ref, parameters, datasets, _sizing(datasets, options), options)
+    return msgspec.structs.replace(plan, unread=unread)
 
 
 def _trial_plan(
@@ -266,11 +262,15 @@ def _trial_plan(
     sizing = _sizing(datasets, options)
     check_sizing(sizing, len(datasets))
     start = sizing.entries[0] if sizing.entries else 0
-    return _plan(ref, parameters, datasets, Sizing(entries=(start, start + 1)))
+    return _plan(ref, parameters, datasets, Sizing(entries=(start, start + 1)), options)
 
 
 def _plan(
-    ref: AnalysisRef, parameters: dict[str, Any], datasets: Sequence[Dataset], sizing: Sizing
+    ref: AnalysisRef,
+    parameters: dict[str, Any],
+    datasets: Sequence[Dataset],
+    sizing: Sizing,
+    options: Options,
 ) -> Plan:
     return Plan(
         format=PLAN_FORMAT,
@@ -280,7 +280,25 @@ def _plan(
         parameters=parameters,
         datasets=tuple(_without_clusters(dataset) for dataset in datasets),
         jobs=cut(datasets, sizing),
+        seed=_seed(options.seed),
+        lumis=_lumis(options.lumis),
     )
+
+
+def _seed(given: Any) -> int:
+    if type(given) is not int or given < 0:
+        raise UsageError(f"The seed is {given!r}, expected an integer from 0.")
+    return given
+
+
+def _lumis(given: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.split(",")) if given else ()
+    if names and (len(names) != 2 or not all(names)):
+        raise UsageError(
+            f"--lumis is {given!r}, expected the names of two branches.",
+            remedy="As in --lumis run,luminosityBlock.",
+        )
+    return names
 
 
 def _sizing(datasets: Sequence[Dataset], options: Options) -> Sizing:

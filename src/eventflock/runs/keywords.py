@@ -74,6 +74,8 @@ class RunOptions(AcceptOptions, total=False):
         Of random numbers, which are the same for the same seed, files and chunks.
     tree, dataset
         Names for the files that do not say.
+    lumis
+        `"run,luminosityBlock"`: two branches, whose pairs in the events become the result `lumis`.
     schema
         What makes objects of branches, instead of what the analysis says: see `analysis`.
     out
@@ -105,6 +107,7 @@ class RunOptions(AcceptOptions, total=False):
     tree: str
     dataset: str
     schema: str
+    lumis: str
     out: str | Path | None
     strict_files: bool
     redirectors: Sequence[str]

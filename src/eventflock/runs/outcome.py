@@ -239,6 +239,8 @@ def repeat_command(run: RunFolder, plan: Plan, job: int, failure: Failure) -> st
         words += ["--param", f"{name}={_text(value)}"]
     if ref.schema:
         words += ["--schema", ref.schema]
+    if plan.lumis:
+        words += ["--lumis", ",".join(plan.lumis)]
     if plan.seed:
         words += ["--seed", str(plan.seed)]
     cause = cause_of(failure).name

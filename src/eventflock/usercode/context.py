@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from eventflock.usercode.luminosity import mask
+
 __all__ = ["Context"]
 
 
@@ -59,6 +61,33 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
             self.begun.append(np.random.default_rng(self.seed))
         return self.begun[0]
+
+    def lumi_mask(self, path: str | Path, runs: Any, sections: Any) -> Any:
+        """Find the events of certified luminosity sections.
+
+        Parameters
+        ----------
+        path
+            A golden JSON, `{"273158": [[1, 12], [15, 80]]}`. It goes along with the jobs.
+        runs, sections
+            Numbers of run and luminosity section, one for each event.
+
+        Returns
+        -------
+        np.ndarray
+            Of bool, one for each event.
+
+        Raises
+        ------
+        AnalysisError
+            It is no golden JSON.
+
+        Examples
+        --------
+        >>> good = events[context.lumi_mask("golden.json", events.run, events.luminosityBlock)]
+        ... # doctest: +SKIP
+        """
+        return mask(path, runs, sections)
 
     def afresh(self) -> Context:
         """Return a context for another function, whose random numbers begin anew."""

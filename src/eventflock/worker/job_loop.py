@@ -24,6 +24,7 @@ from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.seeding import seed_for
 from eventflock.worker.calling import call
 from eventflock.worker.events import events_of
+from eventflock.worker.lumis import NAME, lumis_of
 from eventflock.worker.receipt import Tally
 
 __all__ = ["ChunkError", "JobLoop", "context_of"]
@@ -157,10 +158,13 @@ class JobLoop:
         if len(events) != part.stop - part.start:
             raise InputError(f"{entry.path} gave {len(events):,} entries at {part.start:,}.")
         returned = call(analysis, events, context, self._assignment.parameters)
+        lumis = self._lumis(reader, part)
         coverage = Coverage.of(self._assignment.dataset, entry, part)
         self._keeper.check(coverage)
         try:
             self._accumulator.add(self._analysis.named(analysis, returned), self._number)
+            if lumis is not None:
+                self._accumulator.add_one((NAME,), lumis, self._number)
         except EventflockError as error:
             error.code = FailureCode.RETURNED
             raise
@@ -168,6 +172,13 @@ class JobLoop:
         self._number += 1
         self._tally.chunk(reader, part.events)
         self._tally.cover(coverage)
+
+    def _lumis(self, reader: TreeReader, part: Range) -> set[tuple[int, int]] | None:
+        """Return the luminosity sections of the events, if they are to be collected."""
+        branches = self._assignment.lumis
+        if not branches or part.second:
+            return None
+        return lumis_of(reader, branches, part.start, part.stop)
 
     def _cut(
         self,

@@ -33,6 +33,7 @@ from eventflock.usercode.programs import RowWork
 from eventflock.worker.calling import missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.events import events_of
 from eventflock.worker.job_loop import ChunkError, JobLoop, Report, context_of
+from eventflock.worker.lumis import lumis_of
 from eventflock.worker.messages import DryCalled
 from eventflock.worker.receipt import Clock, Tally, receipt
 from eventflock.worker.watchdog import Watchdog
@@ -210,6 +211,8 @@ class Runner:
                     raise missing from None
                 return DryCalled()
             Accumulator(scratch).add(returned)
+            if assignment.lumis and entry == assignment.files[0]:
+                lumis_of(reader, assignment.lumis, 0, 0)
             _, touched = reader.done()
             return DryCalled(branches=tuple(sorted(touched)), share=reader.share_of(touched))
         finally:
