@@ -16,7 +16,7 @@ import pytest
 
 import eventflock as ef
 from eventflock.core.options import Options
-from eventflock.errors import UsageError
+from eventflock.errors import AnalysisError, ResultError, UsageError
 from eventflock.results.merge import merge
 from eventflock.results.result import Result
 from eventflock.results.verify import JobFiles
@@ -79,7 +79,14 @@ class Jets(processor.ProcessorABC):
         }
 
     def postprocess(self, accumulator):
-        return accumulator
+        done = {name: dict(one) for name, one in accumulator.items()}
+        for name, one in done.items():
+            one["mean_pt"] = float(one.pop("pt").value.mean())
+            one["share"] = one["cutflow"]["two"] / one["cutflow"]["all"]
+            one["ok"] = one["share"] > 0
+        done["datasets"] = sorted(accumulator)
+        print("done with", *sorted(accumulator))
+        return done
 '''
 
 CORRECTION = {
@@ -124,12 +131,28 @@ def by_coffea(path: Path, fileset: Any, **arguments: Any) -> Any:
     runner = processor.Runner(
         processor.IterativeExecutor(status=False), schema=NanoAODSchema, chunksize=70
     )
-    return runner(fileset, processor_instance=made)["tt"]
+    kept: dict[str, Any] = {}
+    postprocess = made.postprocess
+
+    def keep(accumulator: Any) -> Any:
+        kept.update(accumulator["tt"])
+        return postprocess(accumulator)
+
+    made.postprocess = keep
+    processed = runner(fileset, processor_instance=made)
+    return {**kept, "processed": processed}
 
 
 def is_same(ours: Result, theirs: Any) -> None:
     (found,) = ours.values()
-    assert found.keys() == theirs.keys()
+    processed = theirs["processed"]
+    assert found.keys() == theirs.keys() - {"processed"}
+    if ours.path.with_name("processed.zip").exists():
+        assert ours.processed["datasets"] == processed["datasets"] == ["tt"]
+        assert ours.processed["tt"].keys() == processed["tt"].keys()
+        for name in ("mean_pt", "share", "ok", "lumis"):
+            assert ours.processed["tt", name] == processed["tt"][name], name
+        assert ours.processed["tt", "ok"] is True
     for category in ("nominal", "kUp", "kDown"):
         one, other = (
             found["met"][category, :].view(flow=True),
@@ -159,6 +182,8 @@ def test_a_class_on_the_command_line(
     result = ef.load(tmp_path / "r")
     is_same(result, by_coffea(processor_file, fileset, pt=25, label="y"))
     assert result["label"] == {"y"}
+    assert f"processed {Path('r/processed.zip')}" in told.stdout
+    assert "done with tt" in told.stderr
     assert result["nested", "a", "n"] == 2.0 * len(result["starts"])
     assert result.provenance["analysis"]["schema"] == "nanoaod"
     assert "Jet_pt" in result.manifest.branches
@@ -234,3 +259,42 @@ def test_on_a_bare_node(
     merge(node.frozen, [JobFiles(node.run.result(0))], node.run.merged)
     del fileset["tt"]["metadata"]
     is_same(ef.load(node.run.merged), by_coffea(processor_file, fileset))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_postprocess_of_results_that_are_added_over_datasets(
+    fileset: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "flat.py"
+    path.write_text(
+        "from coffea import processor\nclass Flat(processor.ProcessorABC):\n"
+        "    def process(self, events):\n"
+        "        return {'n': len(events), 'by': {events.metadata['dataset']: 1}}\n"
+        "    def postprocess(self, accumulator):\n        accumulator['twice'] = 2 * accumulator['n']\n"
+    )
+    both = {"a": fileset["tt"], "b": fileset["tt"]}
+    result = ef.run(path, both, jobs=4, pool="inline", out=tmp_path / "r")
+    assert result["a", "n"] == result["b", "n"] == 200
+    assert dict(result.processed["processed"]) == {"n": 400, "by": {"a": 2, "b": 2}, "twice": 800}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_postprocess_that_fails_costs_no_result(fileset: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    text = (
+        "from coffea import processor\nclass Bad(processor.ProcessorABC):\n"
+        "    def process(self, events):\n        return {'n': len(events)}\n"
+        "    def postprocess(self, accumulator):\n        BODY\n"
+    )
+    for number, (body, words) in enumerate({
+        "raise ValueError('no luck')": "postprocess of 'Bad' raised ValueError: no luck",
+        "return {'x': object()}": "cannot be merged",
+        "import os; os._exit(4)": "ended with exit code 4",
+    }.items()):  # fmt: skip
+        path.write_text(text.replace("BODY", body))
+        with pytest.raises(AnalysisError, match=words):
+            ef.run(path, fileset, pool="inline", out=tmp_path / f"r{number}")
+        result = ef.load(tmp_path / f"r{number}")
+        assert result.complete
+        with pytest.raises(ResultError, match="no result file"):
+            result.processed  # noqa: B018

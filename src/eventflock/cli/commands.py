@@ -201,6 +201,8 @@ def _print_summary(outcome: Outcome, plots: Sequence[Path]) -> None:
         _print_rows(outcome, manifest)
         return
     print(f"result    {outcome.run.merged}")
+    if outcome.run.processed.exists():
+        print(f"processed {outcome.run.processed}")
     if outcome.manifest is not None and outcome.manifest.kept:
         kept = outcome.manifest.kept
         size = say_bytes(sum(one.size for one in kept))

@@ -239,6 +239,9 @@ class Manifest(Frozen, frozen=True):
         Of an imported result: the files that it was made of.
     seed
         Of random numbers.
+    keyed
+        Whether the analysis returned everything under the name of the dataset, as processors of
+        coffea do. Here that name stands for the dataset itself.
     checked
         Of a run: the number of files whose number of entries a catalogue confirmed.
     """
@@ -267,6 +270,7 @@ class Manifest(Frozen, frozen=True):
     metadata: dict[str, dict[str, Any]] = {}
     checked: int = 0
     seed: int = 0
+    keyed: bool = False
     kept: tuple[KeptFile, ...] = ()
     imported: tuple[ImportedFile, ...] = ()
     rows: tuple[Row, ...] = ()

@@ -282,6 +282,8 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
         What is done for each row of a table, where this is no analysis of events.
     schema
         What makes objects of branches for it, if anything does.
+    postprocess
+        Whether it has something to do with the merged result, as processors of coffea may.
     """
 
     name: str
@@ -293,6 +295,7 @@ class AnalysisRef(Frozen, frozen=True, omit_defaults=True):
     working: str = ""
     task: Task | None = None
     schema: str = ""
+    postprocess: bool = False
 
 
 class Plan(Frozen, frozen=True):

@@ -93,6 +93,7 @@ def prepare(
             helpers=described.helpers,
             working=str(Path.cwd()),
             schema=described.schema,
+            postprocess=described.postprocess,
         )
         datasets, unread = _look_at(workers, files, described, options, observer)
         datasets = with_own(

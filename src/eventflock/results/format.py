@@ -28,6 +28,8 @@ __all__ = ["DELTAS", "MANIFEST", "sha256_of", "write_result"]
 
 MANIFEST = "manifest.json"
 KEPT = "kept/"
+PROCESSED = "processed.zip"
+"""Beside the merged result: what `postprocess` of a processor made of it."""
 DELTAS = "_sum_of_deltas.npy"
 """Beside the UHI form of a profile. That has variances instead, undefined for one entry and rounded
 for others, so that the sum of what was read would not be the sum of what was written."""

@@ -45,6 +45,7 @@ class _Sum:
         self.coverage: list[Coverage] = []
         self.counters = Counters()
         self.branches: dict[str, None] = {}
+        self.keyed = False
         self.hosts: dict[str, None] = {}
         self.software: dict[str, set[str]] = {}
         self.kept: list[KeptFile] = []
@@ -55,6 +56,7 @@ class _Sum:
         self.coverage[-1:] = coalesce([*last, *manifest.coverage])
         self.counters = add_counters(self.counters, manifest.counters)
         self.branches.update(dict.fromkeys(manifest.branches))
+        self.keyed |= manifest.keyed
         self.kept += manifest.kept
         self.rows += manifest.rows
         self.hosts.update(dict.fromkeys(manifest.hosts))
@@ -76,6 +78,7 @@ class _Sum:
             coverage=tuple(self.coverage),
             counters=self.counters,
             branches=tuple(sorted(self.branches)),
+            keyed=self.keyed,
             hosts=tuple(sorted(self.hosts)),
             started=frozen.plan.created,
             software=software,

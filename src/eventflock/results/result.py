@@ -14,7 +14,7 @@ from eventflock.core.structs import digest
 from eventflock.core.task import VALUE, Row
 from eventflock.errors import ResultError, nearest, plural
 from eventflock.results.cover import count
-from eventflock.results.format import KEPT
+from eventflock.results.format import KEPT, PROCESSED
 from eventflock.results.kinds import AllOf, AnyOf, Column
 from eventflock.results.outputs import OUTPUTS
 from eventflock.results.plain import decode
@@ -99,6 +99,17 @@ class Result(Mapping[str, Any]):
         """
         for folder in self.outputs.values():
             yield decode((folder / VALUE).read_bytes())
+
+    @property
+    def processed(self) -> Result:
+        """What `postprocess` of a processor of coffea made of it.
+
+        Raises
+        ------
+        ResultError
+            There is nothing: it has no such method, or the run is not complete.
+        """
+        return load(self.path.parent / PROCESSED)
 
     @property
     def provenance(self) -> dict[str, Any]:

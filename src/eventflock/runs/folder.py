@@ -26,6 +26,7 @@ from eventflock.core.model import PLAN_FORMATS, AnalysisRef, Plan
 from eventflock.core.structs import digest, from_json, to_json
 from eventflock.errors import ResultError, UsageError
 from eventflock.pools.batch.wave import wave_folders
+from eventflock.results.format import PROCESSED
 from eventflock.results.outputs import OUTPUTS
 from eventflock.results.verify import JobFiles
 
@@ -61,6 +62,7 @@ class RunFolder:
         self.again = self.pool / "again"
         self.results = path / "results"
         self.merged = path / "result.zip"
+        self.processed = path / PROCESSED
         self.plots = path / "plots"
         self.kept = path / "kept"
         self.outputs = path / OUTPUTS

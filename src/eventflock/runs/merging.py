@@ -81,6 +81,10 @@ def merge_jobs(run: RunFolder, frozen: FrozenPlan, options: Options, observer: O
     outcome = Outcome(run=run, plan=frozen.plan, manifest=manifest, absent=absent, refused=refused)
     if outcome.complete and frozen.plan.analysis.task is not None:
         run_then(run, frozen.plan.analysis.task, observer)
+    if (outcome.complete or (manifest and manifest.accepted)) and frozen.plan.analysis.postprocess:
+        from eventflock.runs.postprocessing import postprocess
+
+        postprocess(run, frozen.plan, observer)
     return outcome
 
 

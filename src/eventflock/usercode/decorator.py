@@ -36,8 +36,9 @@ class Analysis:
     ----------
     second
         By name, what `also` has added: functions of other trees of the same files.
-    processor
-        The processor of coffea, or the class of one, that this was made of; None for a function.
+    made, kind
+        Gives the processor of coffea that this calls, for values of the parameters, and its class;
+        None for a function.
 
     Parameters
     ----------
@@ -82,7 +83,8 @@ class Analysis:
         self.__module__ = function.__module__
         self.wants_context, self.parameters = _signature(function, self.name)
         self.second: dict[str, Analysis] = {}
-        self.processor: Any = None
+        self.made: Callable[..., Any] | None = None
+        self.kind: type[Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -96,7 +98,7 @@ class Analysis:
         args = (events, context) if self.wants_context else (events,)
         own = {name: value for name, value in parameters.items() if name in self.parameters}
         seed_globals(context.seed)
-        return _of_dataset(self.function(*args, **own), context.dataset)
+        return self.function(*args, **own)
 
     def also(
         self, *, tree: str, columns: Sequence[str] = (), schema: str = ""
@@ -228,14 +230,6 @@ def analysis(
     if function is not None:
         return Analysis(function)
     return lambda wrapped: Analysis(wrapped, tree, columns, data, schema)
-
-
-def _of_dataset(returned: Any, dataset: str) -> Any:
-    """Take what is under the name of the dataset, where that is all: coffea's users write it so."""
-    if isinstance(returned, Mapping) and list(returned) == [dataset]:
-        inner = returned[dataset]
-        return inner if isinstance(inner, Mapping) else returned
-    return returned
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventflock.errors import UsageError
 from eventflock.usercode.decorator import Analysis, Parameter, hints_of, parameter_of
 
-__all__ = ["analysis_of", "is_processor"]
+__all__ = ["analysis_of", "has_postprocess", "inside", "is_processor"]
 
 SCHEMA = "nanoaod"
 """What coffea's Runner takes if it is not told another."""
@@ -24,6 +24,20 @@ def is_processor(value: Any) -> bool:
     kind = value if isinstance(value, type) else type(value)
     bases = ((one.__module__.partition(".")[0], one.__name__) for one in kind.__mro__[1:])
     return ("coffea", "ProcessorABC") in bases and not inspect.isabstract(kind)
+
+
+def inside(returned: Any, dataset: str) -> Any:
+    """Take what is under the name of the dataset, where that is all: coffea's users write it so."""
+    if isinstance(returned, Mapping) and list(returned) == [dataset]:
+        inner = returned[dataset]
+        return inner if isinstance(inner, Mapping) else returned
+    return returned
+
+
+def has_postprocess(found: Analysis) -> bool:
+    """Check whether a processor does something of its own with what all chunks together gave."""
+    own = getattr(found.kind, "postprocess", None)
+    return own is not None and not own.__module__.startswith("coffea.processor")
 
 
 def analysis_of(processor: Any) -> Analysis:
@@ -45,7 +59,7 @@ def analysis_of(processor: Any) -> Analysis:
         Its constructor has arguments that cannot be given by name.
     """
     if not isinstance(processor, type):
-        return _wrapped(processor, type(processor), lambda: processor, {})
+        return _wrapped(type(processor), lambda: processor, {})
     known: dict[str, Any] = {}
 
     def made(**given: Any) -> Any:
@@ -55,11 +69,11 @@ def analysis_of(processor: Any) -> Analysis:
             known[key] = processor(**given)
         return known[key]
 
-    return _wrapped(processor, processor, made, _arguments(processor))
+    return _wrapped(processor, made, _arguments(processor))
 
 
 def _wrapped(
-    processor: Any, kind: type[Any], made: Callable[..., Any], parameters: dict[str, Parameter]
+    kind: type[Any], made: Callable[..., Any], parameters: dict[str, Parameter]
 ) -> Analysis:
     @functools.wraps(kind.process)
     def process(events: Any, **given: Any) -> Any:
@@ -70,7 +84,7 @@ def _wrapped(
     found = Analysis(process, schema=SCHEMA)
     found.parameters = parameters
     found.__doc__ = kind.__doc__
-    found.processor = processor
+    found.made, found.kind = made, kind
     return found
 
 

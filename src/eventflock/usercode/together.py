@@ -14,7 +14,7 @@ from eventflock.errors import UsageError
 from eventflock.usercode.context import Context
 from eventflock.usercode.decorator import Analysis, Parameter
 from eventflock.usercode.loading import freeze, locate, pick
-from eventflock.usercode.processors import is_processor
+from eventflock.usercode.processors import inside, is_processor
 
 __all__ = ["Target", "find", "together"]
 
@@ -71,7 +71,10 @@ def together(*analyses: Analysis | ModuleType) -> Analysis:
         )
 
     def each(events: Any, context: Context, **given: Any) -> Mapping[str, Any]:
-        return {one.name: one.on_chunk(events, context.afresh(), given) for one in parts}
+        return {
+            one.name: inside(one.on_chunk(events, context.afresh(), given), context.dataset)
+            for one in parts
+        }
 
     each.__name__ = "_and_".join(names)
     columns = dict.fromkeys(name for one in parts for name in one.columns)

@@ -21,6 +21,7 @@ from eventflock.results.accumulate import Accumulator
 from eventflock.results.keeper import Keeper
 from eventflock.usercode.context import Context
 from eventflock.usercode.decorator import Analysis
+from eventflock.usercode.processors import inside
 from eventflock.usercode.seeding import seed_for
 from eventflock.worker.calling import call
 from eventflock.worker.events import events_of
@@ -157,7 +158,9 @@ class JobLoop:
         events = events_of(reader, analysis, context)
         if len(events) != part.stop - part.start:
             raise InputError(f"{entry.path} gave {len(events):,} entries at {part.start:,}.")
-        returned = call(analysis, events, context, self._assignment.parameters)
+        given = call(analysis, events, context, self._assignment.parameters)
+        returned = inside(given, context.dataset)
+        self._tally.keyed |= returned is not given
         lumis = self._lumis(reader, part)
         coverage = Coverage.of(self._assignment.dataset, entry, part)
         self._keeper.check(coverage)

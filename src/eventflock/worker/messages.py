@@ -50,6 +50,7 @@ class Described(_Message, frozen=True):
     helpers: dict[str, str] = {}
     second: tuple[WantedTree, ...] = ()
     schema: str = ""
+    postprocess: bool = False
 
 
 class Scan(_Message, frozen=True):

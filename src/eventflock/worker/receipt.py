@@ -41,6 +41,8 @@ class Tally:
         """Why each of `missing` is."""
         self.where = ("", 0, 0)
         """File and entries that are being done."""
+        self.keyed = False
+        """Whether the analysis has returned all under the name of the dataset."""
         self.cpu_seconds = 0.0
         self.memory = 0
         """What programs took that this process has started: CPU time, and the largest memory."""
@@ -134,6 +136,7 @@ def receipt(
         failures=() if error else tuple(tally.failures),
         counters=clock.counters(tally),
         branches=tuple(sorted(tally.branches)),
+        keyed=tally.keyed,
         hosts=(socket.gethostname(),),
         started=clock.started,
         software=software(),

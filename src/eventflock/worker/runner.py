@@ -29,6 +29,7 @@ from eventflock.results.keeper import Keeper
 from eventflock.rows.keeper import RowKeeper
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.parameters import restore_parameters
+from eventflock.usercode.processors import inside
 from eventflock.usercode.programs import RowWork
 from eventflock.worker.calling import missing_branch, raise_if_interrupted, unexpected
 from eventflock.worker.events import events_of
@@ -210,7 +211,7 @@ class Runner:
                 if missing is not None:
                     raise missing from None
                 return DryCalled()
-            Accumulator(scratch).add(returned)
+            Accumulator(scratch).add(inside(returned, context.dataset))
             if assignment.lumis and entry == assignment.files[0]:
                 lumis_of(reader, assignment.lumis, 0, 0)
             _, touched = reader.done()

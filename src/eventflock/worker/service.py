@@ -20,6 +20,7 @@ from eventflock.usercode.data_files import declared_files, watch_opened
 from eventflock.usercode.decorator import Analysis
 from eventflock.usercode.loading import check_helpers, helpers_of
 from eventflock.usercode.parameters import check_parameters
+from eventflock.usercode.processors import has_postprocess
 from eventflock.usercode.programs import RowWork, load_work
 from eventflock.worker.messages import (
     Describe,
@@ -106,6 +107,7 @@ class Service:
         return Described(
             name=found.name,
             schema=found.schema,
+            postprocess=has_postprocess(found),
             tree=found.tree,
             columns=found.columns,
             second=tuple(
