@@ -463,8 +463,8 @@ def test_only_some_rows_and_jobs_by_time(eventflock: Command, tmp_path: Path) ->
     told = eventflock("map", "fit.py", *words)
     assert "complete  2 rows, each exactly once, in 2 jobs" in told.stdout
     assert files_in(tmp_path / "run/logs") == ["1.stdout", "2.stdout"]
-    write(tmp_path, "import time; time.sleep(0.4)\n")
-    words = ["--count", "9", "--target-time", "1.5s", "--out", "timed"]
+    write(tmp_path, "import time; time.sleep(1)\n")
+    words = ["--count", "9", "--target-time", "3.7s", "--out", "timed"]
     told = eventflock("map", "script.py", *words)
     assert "complete  9 rows, each exactly once, in 3 jobs" in told.stdout, told.stderr
     assert "3 rows for each job" in told.stderr

@@ -26,6 +26,7 @@ LAYERS = (
     "objects",
     "rows",
     "plot",
+    "notebook",
     "worker",
     "packing",
     "pools",

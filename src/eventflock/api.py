@@ -15,6 +15,7 @@ from eventflock.core.observer import Observer
 from eventflock.core.options import JobLimits, PackOptions, SubmitOptions
 from eventflock.core.task import Row
 from eventflock.errors import EventflockError, UsageError
+from eventflock.notebook.observer import observer_here
 from eventflock.planning.filesets import Fileset
 from eventflock.planning.mapping import RowSizing
 from eventflock.pools.roles import Stopped
@@ -158,7 +159,7 @@ def _execute(
     several = [files] if isinstance(files, str | Path | Mapping) else list(files)
     names = [name if isinstance(name, Mapping) else str(name) for name in several]
     chosen = read_options(options, parameters or {})
-    return lifecycle.execute(EventsWork(analysis, names), chosen, observer or Observer())
+    return lifecycle.execute(EventsWork(analysis, names), chosen, observer or observer_here())
 
 
 def _check_not_importing() -> None:
@@ -217,7 +218,7 @@ def map(  # noqa: A001 -- it is what Python's own does, elsewhere
     _check_not_importing()
     sizing = RowSizing(group=group, target_seconds=target_seconds)
     chosen = read_options(options, {})
-    outcome = map_items(function, list(items), sizing, chosen, observer or Observer())
+    outcome = map_items(function, list(items), sizing, chosen, observer or observer_here())
     values = _result(outcome).returned()
     return list(values) if reduce is None else functools.reduce(reduce, values)
 
@@ -273,7 +274,7 @@ def resume(
         See `run`.
     """
     chosen = read_options({"pool": "", **options}, {})
-    return _result(lifecycle.resume(Path(path), chosen, observer or Observer()))
+    return _result(lifecycle.resume(Path(path), chosen, observer or observer_here()))
 
 
 def watch(
@@ -296,7 +297,7 @@ def watch(
         See `run`.
     """
     chosen = read_options(options, {})
-    return _result(lifecycle.watch(Path(path), chosen, observer or Observer()))
+    return _result(lifecycle.watch(Path(path), chosen, observer or observer_here()))
 
 
 def merge(path: str | Path, out: str | Path) -> Result:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from eventflock.core.html import table
 from eventflock.core.manifest import Coverage, KeptFile, KeyPath, Manifest
 from eventflock.core.model import UnreadFile
 from eventflock.core.states import ResultStatus
@@ -153,6 +154,15 @@ class Result(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        rows = []
+        for item in self.manifest.items:
+            value = _lookup(self._values, item.path)
+            rows.append((" / ".join(map(str, item.path)), item.kind, _brief(value)))
+        about = self.manifest.analysis.name
+        return table(f"Result of {about!r}: {self.label or 'complete'}", rows, str(self.path))
+
     def __repr__(self) -> str:
         lines = [f"Result of {self.manifest.analysis.name!r}: {self.label or 'complete'}"]
         lines += [
@@ -185,6 +195,22 @@ def _lookup(values: Any, path: KeyPath) -> Any:
             return None
         values = values[key]
     return values
+
+
+def _brief(value: Any) -> str:
+    """Return a value in a few words."""
+    if hasattr(value, "axes") and hasattr(value, "sum"):
+        names = ", ".join(f"{one.name or 'axis'} ({len(one)})" for one in value.axes)
+        total = value.sum(flow=True)
+        return f"{names}: {getattr(total, 'value', total):g}"
+    if isinstance(value, set | list | dict):
+        return plural(len(value), "element")
+    if hasattr(value, "shape"):
+        return f"{value.dtype} {value.shape}"
+    if hasattr(value, "layout"):
+        return plural(len(value), "row")
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from eventflock.core.frozen_plan import FrozenPlan
+from eventflock.core.html import bar, table
 from eventflock.core.manifest import Failure, Manifest
 from eventflock.core.model import Plan
 from eventflock.core.states import JobStatus
@@ -103,6 +104,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 0
     unread: list[str] = []
     noun: str = "event"
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        rows = [("jobs", ", ".join(f"{number:,} {name}" for name, number in self.jobs.items()))]
+        if self.in_pool and self.queue is not None:
+            queue = ", ".join(f"{number:,} {name}" for name, number in self.queue.counts.items())
+            rows.append(("in the pool", queue))
+        rows += [("problem", one.message) for one in self.problems]
+        rows += [("result", f"{self.result} {self.label}".strip())] * bool(self.result)
+        words = f"{self.events:,} of {self.events_planned:,} {self.noun}s"
+        head = bar(self.events, self.events_planned, words)
+        return table(f"{self.analysis}: {self.state}", rows, self.run, head)
 
     @property
     def in_pool(self) -> bool:

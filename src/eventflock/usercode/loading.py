@@ -125,8 +125,9 @@ def freeze_object(found: object, name: str, module_name: str) -> tuple[AnalysisR
     try:
         data = cloudpickle.dumps(found)
     except Exception as error:
+        used = _unsendable(found)
         raise UsageError(
-            f"{name!r} cannot be sent to a worker: {error}.",
+            f"{name!r}{f' uses {used}, and' if used else ''} cannot be sent to a worker: {error}.",
             remedy="Write it into a file, or leave out what it refers to outside itself.",
         ) from error
     return AnalysisRef(
@@ -135,6 +136,21 @@ def freeze_object(found: object, name: str, module_name: str) -> tuple[AnalysisR
         sha256=digest(data),
         search=tuple(sys.path),
     ), data
+
+
+def _unsendable(found: object) -> str:
+    """Name the global that a function of a notebook uses, and that cannot be pickled."""
+    import cloudpickle
+
+    function = found.function if isinstance(found, Analysis) else found
+    used = inspect.getclosurevars(function) if inspect.isfunction(function) else None
+    for name, value in {**used.globals, **used.nonlocals}.items() if used else ():
+        try:
+            cloudpickle.dumps(value)
+        except Exception:  # noqa: BLE001 -- each type has its own
+            deeper = _unsendable(value)
+            return f"{name!r}, which uses {deeper}" if deeper else repr(name)
+    return ""
 
 
 def load(ref: AnalysisRef, folder: Path | None = None) -> Analysis:
