@@ -109,7 +109,10 @@ def test_the_eight_queries_are_those_of_coffeas_runner(nano: Path, tmp_path: Pat
             return accumulator
 
     runner = processor.Runner(
-        processor.IterativeExecutor(status=False), schema=NanoAODSchema, chunksize=70
+        processor.IterativeExecutor(status=False),
+        schema=NanoAODSchema,
+        chunksize=70,
+        metadata_cache={},
     )
     theirs = runner({"tt": {"files": {str(nano): "Events"}}}, processor_instance=Queries())
     ours = ef.run(EXAMPLES / "adl.py", nano, jobs=3, workers=2, out=tmp_path / "run")

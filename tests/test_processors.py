@@ -129,7 +129,10 @@ def by_coffea(path: Path, fileset: Any, **arguments: Any) -> Any:
 
     made = runpy.run_path(str(path))["Jets"](**arguments)
     runner = processor.Runner(
-        processor.IterativeExecutor(status=False), schema=NanoAODSchema, chunksize=70
+        processor.IterativeExecutor(status=False),
+        schema=NanoAODSchema,
+        chunksize=70,
+        metadata_cache={},
     )
     kept: dict[str, Any] = {}
     postprocess = made.postprocess
