@@ -150,6 +150,22 @@ def test_a_list_that_grows_from_chunk_to_chunk_is_counted_twice(tmp_path: Path) 
         found.add({"l": kept}, 1)
 
 
+def test_an_accumulator_that_is_kept_is_counted_twice(tmp_path: Path) -> None:
+    from coffea.processor import column_accumulator
+
+    found, kept = Accumulator(tmp_path), column_accumulator(np.arange(3))
+    found.add({"c": kept}, 0)
+    with pytest.raises(AnalysisError, match="same object in two chunks"):
+        found.add({"c": kept}, 1)
+
+
+def test_nothing_may_be_said_with_one_object(tmp_path: Path) -> None:
+    found, nothing = Accumulator(tmp_path), dict[str, Any]()
+    for number in range(3):
+        found.add(nothing, number)
+    assert found.finish() == {}
+
+
 def test_nan_is_one_element(tmp_path: Path) -> None:
     found = Accumulator(tmp_path)
     for number in range(3):

@@ -147,13 +147,14 @@ class Accumulator:
                 "results.",
                 remedy='End it with: return {"name": histogram}.',
             )
-        if self._earlier.is_last(returned):
+        if returned and self._earlier.is_last(returned):
             raise _same_object((), "mapping that the analysis returned")
         for path, value in list(_leaves(returned, ())):
-            kept = isinstance(value, bh.Histogram | np.ndarray | list)
+            inner = unwrapped(value)
+            kept = inner is not value or isinstance(value, bh.Histogram | np.ndarray | list)
             if kept and self._earlier.has(path, value):
                 raise _same_object(path, "histogram, array or list")
-            self.add_one(path, unwrapped(value), number)
+            self.add_one(path, inner, number)
 
     def add_one(self, path: KeyPath, value: Any, number: int = 0) -> None:
         """Add one value at its key path. Equal numbers are added in their order."""
