@@ -159,6 +159,38 @@ def test_an_accumulator_that_is_kept_is_counted_twice(tmp_path: Path) -> None:
         found.add({"c": kept}, 1)
 
 
+def test_cut_flows_of_coffea_are_added_cut_by_cut(tmp_path: Path) -> None:
+    from coffea.analysis_tools import PackedSelection, Weights
+
+    whole, parts = np.arange(60), Accumulator(tmp_path)
+
+    def flows(events: Any) -> dict[str, Any]:
+        selection, weights = PackedSelection(), Weights(len(events))
+        selection.add("even", events % 2 == 0)
+        selection.add("late", events > 20)
+        weights.add("w", 0.5 * events)
+        names = ("even", "late")
+        return {
+            "plain": selection.cutflow(*names),
+            "weighted": selection.cutflow(*names, weights=weights),
+            "one": selection.nminusone(*names),
+        }
+
+    for number, events in enumerate(np.split(whole, 4)):
+        parts.add(flows(events), number)
+    found, once = parts.finish(), flows(whole)
+    plain, weighted = once["plain"].result(), once["weighted"].result()
+    for place, label in enumerate(plain.labels):
+        assert found["plain", "nevcutflow", label] == plain.nevcutflow[place]
+        assert found["plain", "nevonecut", label] == plain.nevonecut[place]
+        assert found["weighted", "wgtevcutflow", label] == pytest.approx(
+            weighted.wgtevcutflow[place]
+        )
+    assert found["plain", "nevcutflow", "late"] == 19
+    nminusone = once["one"].result()
+    assert [found["one", "nev", label] for label in nminusone.labels] == list(nminusone.nev)
+
+
 def test_nothing_may_be_said_with_one_object(tmp_path: Path) -> None:
     found, nothing = Accumulator(tmp_path), dict[str, Any]()
     for number in range(3):

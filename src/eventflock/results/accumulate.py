@@ -149,8 +149,7 @@ class Accumulator:
             )
         if returned and self._earlier.is_last(returned):
             raise _same_object((), "mapping that the analysis returned")
-        for path, value in list(_leaves(returned, ())):
-            inner = unwrapped(value)
+        for path, value, inner in list(_leaves(returned, ())):
             kept = inner is not value or isinstance(value, bh.Histogram | np.ndarray | list)
             if kept and self._earlier.has(path, value):
                 raise _same_object(path, "histogram, array or list")
@@ -208,7 +207,8 @@ class Accumulator:
         return there
 
 
-def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """Yield paths and values, these as they were returned and as they are added."""
     for key, value in mapping.items():
         is_number = isinstance(key, int | np.integer) and not isinstance(key, bool)
         if not is_number and (not isinstance(key, str) or not key):
@@ -223,10 +223,11 @@ def _leaves(mapping: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath
                 remedy="Check that no mapping contains itself.",
             )
         name = str(key) if isinstance(key, str) else int(key)  # NumPy has its own of both
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, (*path, name))
-        elif value is not None:
-            yield (*path, name), value
+        inner = unwrapped(value)
+        if isinstance(inner, Mapping) and inner:
+            yield from _leaves(inner, (*path, name))
+        elif inner is not None:
+            yield (*path, name), value, inner
 
 
 def _same_object(path: KeyPath, what: str) -> AnalysisError:

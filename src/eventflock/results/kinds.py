@@ -74,15 +74,28 @@ class Column:
 def unwrapped(value: Any) -> Any:
     """Return what an accumulator of coffea holds, and any other value as it is.
 
-    Its mappings, sets and lists are Python's own, with other names (coffea.processor.accumulator);
-    coffea need not be there.
+    Its mappings, sets and lists are Python's own, with other names (coffea.processor.accumulator).
+    A cut-flow is a mapping of `nevonecut`, `nevcutflow` and, with weights, `wgtevonecut` and
+    `wgtevcutflow`, each of labels to numbers; coffea need not be there.
     """
     kind = type(value)
+    if kind.__module__ == "coffea.analysis_tools" and kind.__name__ in {"Cutflow", "NminusOne"}:
+        return _yields(value.result())
     if not kind.__module__.startswith("coffea.processor"):
         return value
     if kind.__name__ == "column_accumulator":
         return Column([np.asarray(value.value)])
     return value.value if kind.__name__ == "value_accumulator" else value
+
+
+def _yields(found: Any) -> dict[str, dict[str, Any]]:
+    """Return the numbers of events that are in the result of a cut-flow, without its masks."""
+    named = {field: getattr(found, field) for field in found._fields}
+    return {
+        field: dict(zip(found.labels, values, strict=True))
+        for field, values in named.items()
+        if field.startswith(("nev", "wgtev")) and values is not None
+    }
 
 
 def element(name: str, value: Any) -> Any:
