@@ -244,6 +244,8 @@ class LocalWorkers(Workers):
 
     def close(self) -> None:
         """End all workers."""
+        # At first while they live: if this process is killed meanwhile, they remove the rest.
+        shutil.rmtree(self._scratch, ignore_errors=True)
         for worker in list(self._crew):
             self._end(worker)
         self._selector.close()
