@@ -165,7 +165,8 @@ def test_killed_and_resumed_submits_only_what_is_missing(
     first.wait()
     told = ok(client.run("resume", run))
     assert "in the queue already" in told.stderr
-    assert len(list(run.glob("pool/wave-*"))) == 1  # nothing was submitted again
+    waves = list(run.glob("pool/wave-*"))
+    assert len(waves) == 1, told.stderr  # nothing was submitted again
     assert energies(run) == truth_of(expected)
 
 
