@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +16,7 @@ import pytest
 import eventflock as ef
 from eventflock.core.options import Options
 from eventflock.errors import AnalysisError, ResultError, UsageError
-from eventflock.results.merge import merge
 from eventflock.results.result import Result
-from eventflock.results.verify import JobFiles
 from tests.nodes import Node
 from tests.roots import bare_root
 from tests.test_runs import caught
@@ -253,15 +250,9 @@ def test_on_a_bare_node(
     folder.mkdir()
     options = Options(tree="Events", dataset="tt", jobs=1, chunk=70)
     node = Node(bare_root(cache.parent, "bullseye"), processor_file, data, folder, options)
-    try:
-        told = node.launch()
-        assert told.returncode == 0, told.stdout + told.stderr
-        shutil.copy(node.folder / "result.zip", node.run.result(0))
-    finally:
-        node.clean()
-    merge(node.frozen, [JobFiles(node.run.result(0))], node.run.merged)
+    merged = node.merged()
     del fileset["tt"]["metadata"]
-    is_same(ef.load(node.run.merged), by_coffea(processor_file, fileset))
+    is_same(ef.load(merged), by_coffea(processor_file, fileset))
 
 
 @pytest.mark.filterwarnings("ignore")

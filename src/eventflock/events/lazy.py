@@ -132,11 +132,9 @@ class LazyEvents(ak.Array):  # type: ignore[misc]
         if length is None:
             return None
         plain = where if isinstance(where, slice) else np.array(where)  # which may change later
-        return self.again(_Selection(self._source, plain), length)
-
-    def again(self, source: EventSource, length: int) -> LazyEvents:
-        """Return events of the same kind from another source."""
-        return type(self)(source, length)
+        made = type(self)(_Selection(self._source, plain), length)
+        made._behavior, made._attrs = self._behavior, self._attrs
+        return made
 
 
 def _length_of(where: Any, length: int) -> int | None:

@@ -21,7 +21,7 @@ from coffea.nanoevents.schemas.edm4hep import EDM4HEPSchema, podio_collection_ty
 from coffea.nanoevents.util import tuple_to_key
 
 from eventflock.errors import InputError
-from eventflock.events.lazy import EventSource, LazyEvents
+from eventflock.events.lazy import LazyEvents
 from eventflock.failures.codes import FailureCode
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ObjectTree:
     """
 
     def __init__(self, reader: TreeReader, schema: type[Any]) -> None:
-        self._reader = reader
+        self.reader = reader
         made = _see(reader, schema)
         self.form: dict[str, Any] = made.form
         self.behavior: Mapping[Any, Any] = made.behavior()
@@ -75,8 +75,8 @@ class ObjectTree:
         ak.Array
             NanoEvents of length `stop - start`.
         """
-        self._reader.begin()
-        return _Chunk(self, self._reader, (start, stop), metadata).events()
+        self.reader.begin()
+        return _Chunk(self, (start, stop), metadata).events()
 
     def events_of(self, chunk: _Chunk) -> Any:
         """Make the array of the events of a chunk."""
@@ -111,17 +111,14 @@ class _Chunk:
     """A chunk as `LazyEvents` asks for it, and as methods of coffea ask for all its events."""
 
     def __init__(
-        self,
-        tree: ObjectTree,
-        reader: TreeReader,
-        part: tuple[int, int],
-        metadata: Mapping[str, Any],
+        self, tree: ObjectTree, part: tuple[int, int], metadata: Mapping[str, Any]
     ) -> None:
+        entry = tree.reader.entry
         self._tree = tree
         self._part = part
         self.metadata = dict(metadata)
-        self._key = tuple_to_key((reader.entry.uuid, reader.entry.tree, f"{part[0]}-{part[1]}"))
-        self._buffers = _Buffers(reader, *part)
+        self._key = tuple_to_key((entry.uuid, entry.tree, f"{part[0]}-{part[1]}"))
+        self._buffers = _Buffers(tree.reader, *part)
         self._events: Any = lambda: None
 
     def __len__(self) -> int:
@@ -193,11 +190,6 @@ def _optional(index: Any, content: Any) -> Any:
 
 class _ObjectEvents(LazyEvents):
     """Lazy events that are NanoEvents, too."""
-
-    def again(self, source: EventSource, length: int) -> Any:
-        made = type(self)(source, length)
-        made._behavior, made._attrs = self._behavior, self._attrs
-        return made
 
     @property
     def metadata(self) -> dict[str, Any]:

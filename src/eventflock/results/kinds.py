@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import msgspec
-import numpy as np
 
+from eventflock.core.manifest import KeyPath
 from eventflock.errors import AnalysisError
 
-__all__ = ["AllOf", "AnyOf", "Column", "element", "unwrapped"]
+__all__ = ["AllOf", "AnyOf", "Column", "element", "insert", "unwrapped"]
 
 
 class AnyOf(msgspec.Struct, frozen=True):
@@ -63,6 +64,8 @@ class Column:
     def whole(self) -> Any:
         """Return all of it as one array."""
         if len(self.parts) > 1:
+            import numpy as np  # results are opened without it, too
+
             self.parts = [np.concatenate(self.parts)]
         return self.parts[0]
 
@@ -84,6 +87,8 @@ def unwrapped(value: Any) -> Any:
     if not kind.__module__.startswith("coffea.processor"):
         return value
     if kind.__name__ == "column_accumulator":
+        import numpy as np
+
         return Column([np.asarray(value.value)])
     return value.value if kind.__name__ == "value_accumulator" else value
 
@@ -106,7 +111,8 @@ def element(name: str, value: Any) -> Any:
     AnalysisError
         It is something else.
     """
-    if isinstance(value, np.generic):
+    numpy = sys.modules.get("numpy")  # without it, there are no numbers of its types
+    if numpy is not None and isinstance(value, numpy.generic):
         value = value.item()
     if value is None or isinstance(value, bool):
         return value
@@ -122,3 +128,10 @@ def element(name: str, value: Any) -> Any:
         f"The set {name} has the element {str(value)[:60]!r}, a {type(value).__name__}.",
         remedy="Use numbers, text, and tuples of these.",
     )
+
+
+def insert(values: dict[Any, Any], path: KeyPath, value: Any) -> None:
+    """Put a value to its place in nested mappings."""
+    for key in path[:-1]:
+        values = values.setdefault(key, {})
+    values[path[-1]] = value

@@ -16,7 +16,7 @@ from eventflock.core.task import VALUE, Row
 from eventflock.errors import ResultError, nearest, plural
 from eventflock.results.cover import count
 from eventflock.results.format import KEPT, PROCESSED
-from eventflock.results.kinds import AllOf, AnyOf, Column
+from eventflock.results.kinds import AllOf, AnyOf, Column, insert
 from eventflock.results.outputs import OUTPUTS
 from eventflock.results.plain import decode
 from eventflock.results.reader import ResultFile
@@ -220,12 +220,6 @@ def _plain(value: Any) -> Any:
     return value.whole() if isinstance(value, Column) else value
 
 
-def _insert(values: dict[Any, Any], path: KeyPath, value: Any) -> None:
-    for key in path[:-1]:
-        values = values.setdefault(key, {})
-    values[path[-1]] = value
-
-
 def load(path: str | Path) -> Result:
     """Open a run folder or a result file.
 
@@ -274,5 +268,5 @@ def read_result(path: str | Path, sandbox: SkimSandbox) -> Result:
                 f"{manifest.error.message}"
             )
         for item, value in opened.values(sandbox):
-            _insert(values, item.path, _plain(value))
+            insert(values, item.path, _plain(value))
     return Result(file, manifest, values)

@@ -13,16 +13,16 @@ from eventflock.core.model import Plan
 from eventflock.core.observer import Observer
 from eventflock.core.options import PackOptions
 from eventflock.core.structs import from_json, to_json
-from eventflock.errors import AnalysisError, error_from
+from eventflock.errors import error_from
 from eventflock.runs.environment import interpreter_for
 from eventflock.runs.folder import RunFolder
+from eventflock.runs.then import ended_badly, show_output
 from eventflock.worker.postprocess import PostReply, PostRequest
 from eventflock.worker.shadow import make_shadow
 
 __all__ = ["postprocess"]
 
 PROGRAM = "eventflock.worker.postprocess"
-LAST_LINES = 20
 
 
 def postprocess(run: RunFolder, plan: Plan, observer: Observer) -> None:
@@ -34,16 +34,10 @@ def postprocess(run: RunFolder, plan: Plan, observer: Observer) -> None:
         It failed; the merged result is there.
     """
     ended, told = _ask(run, plan, observer)
-    for line in ended.stdout.splitlines()[-LAST_LINES:]:
-        observer.note(f"  {line}")
+    show_output(ended, observer)
     if told is None:
-        lines = ended.stderr.strip().splitlines()
-        raise AnalysisError(
-            f"postprocess of {plan.analysis.name!r} ended with exit code {ended.returncode}"
-            f"{': ' + lines[-1] if lines else '.'}",
-            remedy=f"The merged result is in {run.merged}.",
-            traceback="\n".join(lines[-LAST_LINES:]),
-        )
+        what = f"postprocess of {plan.analysis.name!r}"
+        raise ended_badly(what, ended, f"The merged result is in {run.merged}.")
     if told.error is not None:
         error = error_from(told.error)
         error.remedy = f"The merged result is in {run.merged}. {error.remedy}".strip()

@@ -16,7 +16,7 @@ from eventflock.core.task import Task
 from eventflock.errors import AnalysisError, ResultError
 from eventflock.runs.folder import RunFolder
 
-__all__ = ["THEN", "run_then"]
+__all__ = ["THEN", "ended_badly", "run_then", "show_output"]
 
 THEN = "then-"
 """How its frozen copy begins, beside the script of the rows."""
@@ -61,15 +61,28 @@ def run_then(run: RunFolder, task: Task, observer: Observer) -> None:
         errors="replace",
         check=False,
     )
-    for line in ended.stdout.splitlines()[-LAST_LINES:]:
-        observer.note(f"  {line}")
+    show_output(ended, observer)
     if ended.returncode:
-        lines = ended.stderr.strip().splitlines()
-        raise AnalysisError(
-            f"All rows are done, but {name} ended with exit code {ended.returncode}"
-            f"{': ' + lines[-1] if lines else '.'}",
-            remedy=f"What the rows left is in {run.outputs}. Mend the script, and run it there: "
+        raise ended_badly(
+            f"All rows are done, but {name}",
+            ended,
+            f"What the rows left is in {run.outputs}. Mend the script, and run it there: "
             f"cd {shlex.quote(str(run.outputs))} && python {name}",
-            traceback="\n".join(lines[-LAST_LINES:]),
         )
     atomic_write(run.then, done)
+
+
+def show_output(ended: subprocess.CompletedProcess[str], observer: Observer) -> None:
+    """Pass on the last lines that a program of the user has printed."""
+    for line in ended.stdout.splitlines()[-LAST_LINES:]:
+        observer.note(f"  {line}")
+
+
+def ended_badly(what: str, ended: subprocess.CompletedProcess[str], remedy: str) -> AnalysisError:
+    """Return an error with the exit code of a program, and the last lines of its errors."""
+    lines = ended.stderr.strip().splitlines()
+    return AnalysisError(
+        f"{what} ended with exit code {ended.returncode}{': ' + lines[-1] if lines else '.'}",
+        remedy=remedy,
+        traceback="\n".join(lines[-LAST_LINES:]),
+    )

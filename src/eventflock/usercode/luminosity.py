@@ -19,25 +19,7 @@ __all__ = ["golden", "mask"]
 
 
 def mask(path: str | Path, runs: Any, sections: Any) -> Any:
-    """Find the events whose section is in a golden JSON.
-
-    Parameters
-    ----------
-    path
-        The file.
-    runs, sections
-        Numbers of run and luminosity section, one for each event.
-
-    Returns
-    -------
-    np.ndarray
-        Of bool, one for each event.
-
-    Raises
-    ------
-    AnalysisError
-        It is not such a file.
-    """
+    """Find the events whose section is in a golden JSON: see `Context.lumi_mask`."""
     import numpy as np
 
     runs, sections = np.asarray(runs), np.asarray(sections)

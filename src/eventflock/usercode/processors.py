@@ -5,7 +5,6 @@ coffea need not be there to tell that something is no processor.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -75,15 +74,13 @@ def analysis_of(processor: Any) -> Analysis:
 def _wrapped(
     kind: type[Any], made: Callable[..., Any], parameters: dict[str, Parameter]
 ) -> Analysis:
-    @functools.wraps(kind.process)
     def process(events: Any, **given: Any) -> Any:
         return made(**given).process(events)
 
-    del process.__wrapped__  # it would be asked for the arguments of an analysis
     process.__name__, process.__module__ = kind.__name__, kind.__module__
+    process.__doc__ = kind.__doc__
     found = Analysis(process, schema=SCHEMA)
     found.parameters = parameters
-    found.__doc__ = kind.__doc__
     found.made, found.kind = made, kind
     return found
 

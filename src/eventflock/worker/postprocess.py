@@ -19,7 +19,7 @@ from eventflock.core.tracebacks import user_traceback
 from eventflock.errors import AnalysisError, EventflockError
 from eventflock.results.accumulate import Accumulator
 from eventflock.results.format import write_result
-from eventflock.results.kinds import AllOf, Column
+from eventflock.results.kinds import AllOf, Column, insert
 from eventflock.results.reader import ResultFile
 from eventflock.results.sandbox import SkimSandbox
 from eventflock.usercode.loading import load
@@ -94,10 +94,7 @@ def _as_coffea(values: list[tuple[KeyPath, Any]], scratch: Path, *, keyed: bool)
         whole.add_one(path if keyed else path[1:], value)
     nested: dict[Any, Any] = {}
     for path, value in whole.finish().items():
-        inside = nested
-        for key in path[:-1]:
-            inside = inside.setdefault(key, {})
-        inside[path[-1]] = _of_coffea(value)
+        insert(nested, path, _of_coffea(value))
     return nested
 
 
